@@ -1,0 +1,58 @@
+"""The immutable plan of a job: written before the first lease, never changed, named by its digest.
+
+It says which chunk is what, not one line for each chunk: a plan over 10^12 items is as small as one over ten.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import orjson
+
+#: chunks of a final block are a power of two, chosen so that a job has about this many blocks
+BLOCKS = 1024
+
+
+def block_height(chunks: int, blocks: int = BLOCKS) -> int:
+    """Return H such that blocks of 2^H chunks are at most `blocks`, and more than half as many where they can be."""
+    return max(0, (max(chunks, 1) - 1) // blocks).bit_length()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a job is made of. `source` is what `sources.open_source` needs to read any chunk; all of it is JSON."""
+
+    spec_digest: str
+    code_version: str
+    source: dict[str, Any]
+    chunks: int
+    #: None where only reading tells (lines)
+    items: int | None
+    #: a final block holds 2^block_height chunks
+    block_height: int
+
+    @cached_property
+    def digest(self) -> str:
+        """sha256 (hex) of the plan's canonical JSON."""
+        return hashlib.sha256(self.to_json()).hexdigest()
+
+    @property
+    def blocks(self) -> int:
+        """Number of final blocks."""
+        return -(-self.chunks >> self.block_height) if self.chunks else 0
+
+    def block_range(self, block: int) -> tuple[int, int]:
+        """Return the chunks [start, stop) of a final block."""
+        return block << self.block_height, min((block + 1) << self.block_height, self.chunks)
+
+    def to_json(self) -> bytes:
+        """Return the canonical JSON."""
+        return orjson.dumps(asdict(self), option=orjson.OPT_SORT_KEYS)
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Plan:
+        """Read what `to_json` wrote."""
+        return cls(**orjson.loads(data))
