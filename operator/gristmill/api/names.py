@@ -1,0 +1,50 @@
+"""Words that Kubernetes, the local runner and users share: what is written once can't be misspelt."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+GROUP = "gristmill.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+CATEGORY = "gristmill"
+
+KIND = "ChunkJob"
+PLURAL = "chunkjobs"
+SINGULAR = "chunkjob"
+SHORT_NAME = "chj"
+
+
+class ConditionType(StrEnum):
+    """The types of `status.conditions`."""
+
+    PLANNED = "Planned"
+    PROGRESSING = "Progressing"
+    COMPLETE = "Complete"
+    FAILED = "Failed"
+    SUSPENDED = "Suspended"
+
+
+class Reason(StrEnum):
+    """The reasons of conditions: one word for programs; the message beside it is for people."""
+
+    # Planned
+    PLANNING = "Planning"
+    PLAN_WRITTEN = "PlanWritten"
+    # Progressing
+    RUNNING = "Running"
+    FINISHING = "Finishing"
+    FINISHED = "Finished"
+    # Complete
+    ALL_SUCCEEDED = "AllSucceeded"
+    FAILURES_TOLERATED = "FailuresTolerated"
+    # Failed
+    TOO_MANY_FAILURES = "TooManyFailures"
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
+    INPUT_UNREADABLE = "InputUnreadable"
+    INPUT_CHANGED = "InputChanged"
+    LOAD_FAILED = "LoadFailed"
+    OUTPUT_FAILED = "OutputFailed"
+    # Suspended
+    SUSPENDED_BY_SPEC = "SuspendedBySpec"
+    RESUMED = "Resumed"

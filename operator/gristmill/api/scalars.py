@@ -1,0 +1,154 @@
+"""The kinds of single values that several parts of a custom resource use, each with its own rule."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, Strict, WithJsonSchema
+from pydantic.functional_validators import AfterValidator
+
+from gristmill.api import quantity
+from gristmill.api.rules import Rule, matches, refusal
+from gristmill.api.words import hint, quoted, shown
+
+#: the largest number of items: what every JSON reader can still count exactly
+MAX_ITEMS = 2**53
+
+Number = Annotated[int, Strict(), Field(ge=-MAX_ITEMS, le=MAX_ITEMS)]
+Count = Annotated[int, Strict(), Field(ge=1, le=MAX_ITEMS)]
+Tally = Annotated[int, Strict(), Field(ge=0)]
+Flag = Annotated[bool, Strict()]
+Seconds = Annotated[float, Strict(), Field(ge=0, le=10**9, allow_inf_nan=False)]
+SomeSeconds = Annotated[float, Strict(), Field(gt=0, le=10**9, allow_inf_nan=False)]
+
+_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
+_DOTTED = rf"{_NAME}(\.{_NAME})*"
+REFERENCE = rf"{_DOTTED}:{_DOTTED}"
+
+Reference = Annotated[
+    str,
+    Field(max_length=512),
+    matches(REFERENCE, "must be written as module:name, for example mypackage.text:count_words"),
+]
+ReduceReference = Annotated[
+    str,
+    Field(max_length=512),
+    matches(
+        rf"{REFERENCE}|{_NAME}",
+        "must be written as module:name, or be the name of a function in process.source",
+    ),
+]
+ExceptionName = Annotated[
+    str,
+    Field(max_length=512),
+    matches(_DOTTED, "must be the name of an exception class, for example ValueError or mypackage.BadRecord"),
+]
+
+
+def _to_bytes(value: Any) -> int:
+    try:
+        return quantity.parse_quantity(value)
+    except ValueError as error:
+        raise refusal(("", f"{error}, got {shown(value)}")) from None
+
+
+_QUANTITY_RULE = {
+    "rule": f"type(self) == int || self.matches(r'^(?:{quantity.PATTERN})$')",
+    "message": quantity.SENTENCE,
+}
+Bytes = Annotated[
+    int,
+    BeforeValidator(_to_bytes),
+    WithJsonSchema(
+        {"x-kubernetes-int-or-string": True, "maxLength": 32, "x-kubernetes-validations": [_QUANTITY_RULE]}
+    ),
+]
+
+
+def between(low: str, high: str) -> Rule:
+    """Return the rule that a number of bytes lies between two quantities."""
+    least, most = quantity.parse_quantity(low), quantity.parse_quantity(high)
+    return Rule(
+        f"must be between {low} and {high}",
+        f"type(self) == int ? self >= {least} && self <= {most} : !isQuantity(self) || ("
+        f"quantity(self).compareTo(quantity('{low}')) >= 0 && "
+        f"quantity(self).compareTo(quantity('{high}')) <= 0)",
+        lambda value: least <= value <= most,
+    )
+
+
+def _known_scheme(url: str) -> str:
+    """Refuse a URL that no file system of fsspec answers for; a text without a scheme is a path."""
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/(?!/)", url):
+        raise refusal(("", f"has one slash after the scheme; write {url.partition(':')[0]}://…"))
+    if "://" not in url:
+        return url
+    from fsspec.registry import known_implementations
+
+    for link in url.split("::"):
+        scheme, found, rest = link.partition("://")
+        if scheme not in known_implementations:
+            near = hint(scheme.lower(), known_implementations)
+            raise refusal(("", f"has the unknown scheme {quoted(scheme)}{near}"))
+        if found and not rest.strip("/"):
+            raise refusal(("", f"names nothing after {scheme}://"))
+    return url
+
+
+Url = Annotated[
+    str,
+    Field(min_length=1, max_length=4096),
+    matches(r"[^\x00-\x1f\x7f]*", "must be a URL or a path, without control characters"),
+    AfterValidator(_known_scheme),
+]
+
+
+def _cuts_at_newline(encoding: str) -> str:
+    """Refuse an encoding that is unknown, or whose line ends are not the byte that lines are cut at."""
+    try:
+        known = codecs.lookup(encoding)
+        newline = "\n".encode(encoding)
+    except (LookupError, UnicodeError):
+        raise refusal(("", f"is not a text encoding that Python knows, got {quoted(encoding)}")) from None
+    if newline != b"\n":
+        raise refusal(
+            ("", f"can't be {known.name}: its line ends are not one byte; convert the text to utf-8")
+        )
+    return encoding
+
+
+Encoding = Annotated[
+    str,
+    Field(max_length=64),
+    matches(r"[A-Za-z0-9][A-Za-z0-9_.-]*", "must be the name of a text encoding, for example utf-8"),
+    AfterValidator(_cuts_at_newline),
+]
+
+
+def _is_tolerance(value: Any) -> Any:
+    if isinstance(value, str):
+        match = re.fullmatch(_PERCENTAGE, value)
+        holds = match is not None and float(value[:-1]) <= 100
+    else:
+        holds = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_ITEMS
+    if not holds:
+        raise refusal(("", f"{_TOLERANCE_SENTENCE}, got {shown(value)}"))
+    return value
+
+
+_PERCENTAGE = r"[0-9]{1,3}(\.[0-9]{1,6})?%"
+_TOLERANCE_SENTENCE = "must be a number of items, at least 0, or a percentage such as 5%"
+_TOLERANCE_RULE = {
+    "rule": f"type(self) == int ? self >= 0 && self <= {MAX_ITEMS} : "
+    f"self.matches(r'^{_PERCENTAGE}$') && double(self.replace('%', '')) <= 100.0",
+    "message": _TOLERANCE_SENTENCE,
+}
+Tolerance = Annotated[
+    int | str,
+    BeforeValidator(_is_tolerance),
+    WithJsonSchema(
+        {"x-kubernetes-int-or-string": True, "maxLength": 16, "x-kubernetes-validations": [_TOLERANCE_RULE]}
+    ),
+]

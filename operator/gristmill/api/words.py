@@ -1,0 +1,35 @@
+"""How values and names are shown in sentences: short, on one line, as a manifest spells them."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable
+from typing import Any
+
+_SHOWN = 60
+
+
+def shown(value: Any) -> str:
+    """Return a value as a manifest would spell it, cut to a readable length."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, (list, tuple)):
+        return "a list"
+    if isinstance(value, str):
+        return quoted(value)
+    text = json.dumps(value) if isinstance(value, (bool, int, float)) else type(value).__name__
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
+def quoted(text: str) -> str:
+    """Return a text in quotes, with line ends and other unprintable characters escaped."""
+    return repr(text) if len(text) <= _SHOWN else f"{text[:_SHOWN]!r}…"
+
+
+def hint(word: str, known: Iterable[str]) -> str:
+    """Return '; did you mean …?' for the nearest known word, or nothing where none is near."""
+    near = difflib.get_close_matches(word[:_SHOWN], known, n=1, cutoff=0.6)
+    return f"; did you mean {near[0]}?" if near else ""
