@@ -1,0 +1,8 @@
+"""Inputs: list and cut them (`make_plan`), read the items of a chunk (`open_source`)."""
+
+from gristmill.sources.files import File
+from gristmill.sources.planner import make_plan
+from gristmill.sources.readers import Source, open_source
+from gristmill.sources.text import Lines
+
+__all__ = ["File", "Lines", "Source", "make_plan", "open_source"]

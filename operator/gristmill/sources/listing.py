@@ -1,0 +1,129 @@
+"""Which files a URL means, with size and mark of each: recorded in the plan, so no change goes unnoticed.
+
+A URL is a file, a glob or a folder. A folder means all files in it, recursively, without those whose path
+below it has a name that begins with a dot. Files are sorted by name. Local files are listed and read without
+fsspec's layers.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import unquote
+
+from gristmill.errors import InputError
+
+_MARKS = ("ETag", "etag", "mtime", "LastModified", "last_modified", "Last-Modified", "modified", "created")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file as listed: absolute path or URL, bytes (None: not told), and a text that changes with it."""
+
+    name: str
+    size: int | None
+    etag: str
+    #: whether a byte range of it can be read
+    ranged: bool = True
+
+
+def resolve(url: str, base: str) -> str:
+    """Return a URL unchanged, a path (or `file://`) as an absolute path; relative ones begin at `base`."""
+    if url.startswith("file://"):
+        url = unquote(url.removeprefix("file://"))
+    if "://" in url:
+        return url
+    return os.path.normpath(os.path.join(base, os.path.expanduser(url)))
+
+
+def list_files(url: str, base: str) -> list[Entry]:
+    """List the files that a URL means, sorted by name. InputError when there are none, or no listing."""
+    url = resolve(url, base)
+    if "::" in url:
+        raise InputError(f"{url}: chained URLs are not supported; name the files directly")
+    try:
+        entries = _list_remote(url) if "://" in url else _list_local(url)
+    except InputError:
+        raise
+    except FileNotFoundError:
+        entries = []
+    except ImportError as error:
+        raise InputError(f"{url}: reading it needs a package that is not installed: {error}") from error
+    except Exception as error:  # (file systems raise what their libraries raise)
+        raise InputError(f"{url} can't be listed: {type(error).__name__}: {error}") from error
+    if not entries:
+        raise InputError(
+            f"{url} matches no file; check the path (relative paths start at the manifest's folder)"
+        )
+    return sorted(entries, key=lambda entry: entry.name)
+
+
+def local_etag(status: os.stat_result) -> str:
+    """Return the mark of a local file: its time of change in nanoseconds."""
+    return str(status.st_mtime_ns)
+
+
+def remote_etag(info: dict[str, Any]) -> str:
+    """Return the mark of a remote file, or an empty text when the file system tells none."""
+    return next((str(info[key]) for key in _MARKS if info.get(key)), "")
+
+
+def open_filesystem(url: str) -> tuple[Any, str]:
+    """Return fsspec's file system of a URL and the path in it; cached by fsspec."""
+    from fsspec.core import url_to_fs
+
+    filesystem, path = url_to_fs(url)
+    return filesystem, path
+
+
+def _list_local(path: str) -> list[Entry]:
+    if os.path.isfile(path):
+        names = [path]
+    elif os.path.isdir(path):
+        names = [
+            os.path.join(folder, name)
+            for folder, _, files in _walk_local(path)
+            for name in files
+            if name[0] != "."
+        ]
+    else:
+        filesystem, _ = open_filesystem("file:///")
+        names = [name for name in filesystem.glob(path) if os.path.isfile(name)]
+    entries = []
+    for name in names:
+        status = os.stat(name)
+        entries.append(Entry(name, status.st_size, local_etag(status)))
+    return entries
+
+
+def _walk_local(path: str) -> Any:
+    for folder, folders, files in os.walk(path):
+        folders[:] = [name for name in folders if name[0] != "."]
+        yield folder, folders, files
+
+
+def _list_remote(url: str) -> list[Entry]:
+    filesystem, path = open_filesystem(url)
+    filesystem.invalidate_cache()
+    if filesystem.exists(path) and filesystem.isfile(path):
+        found = {path: filesystem.info(path)}
+    elif filesystem.isdir(path):
+        below = len(path.rstrip("/")) + 1
+        found = {
+            name: info
+            for name, info in filesystem.find(path, detail=True).items()
+            if not any(part.startswith(".") for part in name[below:].split("/"))
+        }
+    else:
+        found = {
+            name: info
+            for name, info in filesystem.glob(path, detail=True).items()
+            if info.get("type") != "directory"
+        }
+    entries = []
+    for name, info in found.items():
+        size = info.get("size")
+        ranged = size is not None and info.get("partial", True)
+        entries.append(Entry(filesystem.unstrip_protocol(name), size, remote_etag(info), ranged))
+    return entries

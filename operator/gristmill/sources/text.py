@@ -1,0 +1,66 @@
+r"""The lines of a chunk, split only when asked for: a function that wants text need not pay for lines.
+
+A line ends with \n or \r\n and with nothing else: `splitlines` would also cut at form feeds and other
+separators that are part of people's data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import overload
+
+
+class Lines(Sequence[str]):
+    """The lines of a chunk, without their line ends. A slice is `Lines` too.
+
+    `data` has the lines' bytes as they are in the file, line ends included.
+    """
+
+    __slots__ = ("_lines", "_text", "data", "encoding")
+
+    def __init__(self, data: bytes, encoding: str = "utf-8") -> None:
+        self.data = data
+        self.encoding = encoding
+        self._text: str | None = None
+        self._lines: list[str] | None = None
+
+    @property
+    def text(self) -> str:
+        """All lines as one text, line ends as they are. UnicodeDecodeError where it is not so encoded."""
+        if self._text is None:
+            self._text = self.data.decode(self.encoding)
+        return self._text
+
+    def __len__(self) -> int:
+        return self.data.count(b"\n") + (not self.data.endswith(b"\n") and bool(self.data))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._split())
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[str]: ...
+
+    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
+        if not isinstance(index, slice):
+            return self._split()[index]
+        start, stop, step = index.indices(len(self))
+        if step != 1:
+            return self._split()[index]
+        lines = self.data.split(b"\n")
+        data = b"\n".join(lines[start:stop])
+        return Lines(data + b"\n" if start < stop < len(lines) else data, self.encoding)
+
+    def __repr__(self) -> str:
+        return f"<Lines: {len(self)} lines, {len(self.data)} bytes>"
+
+    def _split(self) -> list[str]:
+        if self._lines is None:
+            text = self.text
+            lines = (text.replace("\r\n", "\n") if "\r" in text else text).split("\n")
+            if not lines[-1]:
+                lines.pop()
+            self._lines = lines
+        return self._lines
