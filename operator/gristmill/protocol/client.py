@@ -1,0 +1,252 @@
+"""The queue as Python sees it: one typed method for each function of the library, safe to call again.
+
+Every call is repeated on a new connection while the server can't be reached; the functions are made so that a
+repeated call gives the same answer. (redis-py's own retries are off: it also repeats what must not be repeated.)
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import msgpack
+import orjson
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import BusyLoadingError, ConnectionError, ResponseError, TimeoutError
+from redis.retry import Retry
+
+from gristmill import settings
+from gristmill.errors import QueueError
+from gristmill.planning.values import DeadLetter, Lease
+from gristmill.protocol.keys import keys_of
+from gristmill.protocol.library import library
+from gristmill.protocol.steps import Step
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The answer to a report. `error`: None, "epoch" (the queue began anew) or "stale" (a later call was answered)."""
+
+    phase: str
+    suspended: bool
+    accepted: list[bool]
+    lease: Lease | None
+    error: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """The answer to a heartbeat: leases that are gone, and leases whose tail somebody waits for."""
+
+    phase: str
+    suspended: bool
+    epoch: int
+    gone: list[str]
+    asked: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """Results in input order, up to the chunk `cursor`."""
+
+    cursor: int
+    payloads: list[bytes]
+    phase: str
+    chunks: int
+
+
+def connect(url: str, timeout: float = 30.0) -> Redis:
+    """Return a client for a `unix://`, `redis://` or `rediss://` URL; `timeout` in seconds for each answer."""
+    return Redis.from_url(url, socket_timeout=timeout, retry=Retry(NoBackoff(), 0), decode_responses=False)
+
+
+class Queue:
+    """The queue of one job."""
+
+    def __init__(self, client: Redis, job: str, *, durable: bool = False) -> None:
+        self._client = client
+        self._keys = keys_of(job)
+        self._durable = durable
+        self._sequence = 0
+        #: called between two tries while the server can't be reached; may raise to give up
+        self.on_wait: Callable[[], None] = lambda: None
+
+    # -- jobs
+
+    def load_library(self) -> None:
+        """Load this version's functions into the server."""
+        self._again(lambda: self._client.function_load(library(), replace=True))
+
+    def exists(self) -> bool:
+        """Return whether the queue holds the job."""
+        return bool(self._again(lambda: self._client.exists(self._keys[0])))
+
+    def create(self, fields: dict[str, str | int | bytes]) -> bool:
+        """Make the job, to be planned by the first worker; False when it is there already."""
+        return bool(self._call("create", *[x for pair in fields.items() for x in pair]))
+
+    def configure(self, fields: dict[str, str | int]) -> None:
+        """Change parameters of the job."""
+        self._call("configure", *[x for pair in fields.items() for x in pair])
+
+    def suspend(self, on: bool) -> None:
+        """Lease nothing any more, or again."""
+        self._call("suspend", "1" if on else "0")
+
+    def retry(self, names: list[str]) -> int:
+        """Open dead letters ("chunk:item") again, all if none is named, and the ended job with them; return how many.
+
+        Raises QueueError when results behind one of them have been collected.
+        """
+        count = int(self._call("retry", *names))
+        if count < 0:
+            raise QueueError("results behind these dead letters were collected already; run the job anew instead")
+        return count
+
+    def fail_job(self, epoch: int, reason: str, message: str) -> bool:
+        """End the job as failed; False when it was not running."""
+        return bool(self._call("fail_job", epoch, reason, message))
+
+    def remove(self) -> None:
+        """Delete everything of the job."""
+        self._again(lambda: self._client.unlink(*self._keys))
+
+    # -- workers
+
+    def hello(self, worker: str, info: dict[str, Any]) -> dict[str, Any]:
+        """Introduce a worker; return {epoch, phase, spec, digest}."""
+        return self._unpacked("hello", worker, orjson.dumps(info))
+
+    def report(
+        self, worker: str, epoch: int, steps: list[Step], want: int | None
+    ) -> Reply:
+        """Tell what happened to leases, and lease an interval of at most 2^`want` chunks (None: nothing)."""
+        self._sequence += 1
+        payloads: list[bytes] = []
+        request: dict[str, Any] = {"steps": [s.to_wire(payloads) for s in steps]}
+        if want is not None:
+            request["want"] = want
+        data = msgpack.packb(request)
+        reply = self._unpacked("report", worker, self._sequence, epoch, data, random.random(), *payloads)
+        lease = reply.get("lease")
+        return Reply(
+            phase=reply["phase"],
+            suspended=reply["suspended"],
+            accepted=list(reply["accepted"]),
+            lease=_lease(lease, epoch) if lease else None,
+            error=reply.get("error"),
+        )
+
+    def heartbeat(self, worker: str, epoch: int, info: dict[str, Any], current: dict[str, int]) -> Pulse:
+        """Renew the worker and its leases; `current` has the chunk that runs now for each."""
+        return Pulse(**self._unpacked("heartbeat", worker, epoch, orjson.dumps(info), msgpack.packb(current)))
+
+    def bye(self, worker: str, *, lost: bool) -> int:
+        """Give back all leases of a worker that goes, or (`lost`) was found dead; return how many."""
+        return int(self._call("bye", worker, "1" if lost else "0"))
+
+    # -- results and facts
+
+    def collect(self, cursor: int, size: int) -> Collected:
+        """Acknowledge all results below `cursor` and return about `size` bytes of those that follow."""
+        return Collected(**self._unpacked("collect", cursor, size))
+
+    def status(self) -> dict[str, Any]:
+        """Return what `lua/inspect.lua` describes, with text as str."""
+        return self._unpacked("status", read_only=True)
+
+    def plan(self) -> bytes | None:
+        """Return the JSON of the plan, once there is one."""
+        return self._again(lambda: self._client.hget(self._keys[0], "plan"))  # type: ignore[return-value]
+
+    def spec(self) -> bytes | None:
+        """Return what was given as `spec` when the job was made."""
+        return self._again(lambda: self._client.hget(self._keys[0], "spec"))  # type: ignore[return-value]
+
+    def dead_letters(self) -> Iterator[DeadLetter]:
+        """Yield the dead letters by chunk and item; beyond the bound only their positions are known."""
+        found: Any = self._again(lambda: self._client.hgetall(self._keys[6]))
+        for name in sorted(found, key=lambda n: tuple(map(int, n.split(b":")))):
+            chunk, item = map(int, name.split(b":"))
+            if found[name]:
+                yield DeadLetter(**{**orjson.loads(found[name]), "chunk": chunk, "item": item})
+            else:
+                yield DeadLetter(chunk, item, 1, "unknown", 0, "", "details are kept for the first failures only")
+
+    def fragments(self) -> dict[int, int]:
+        """Return the number of items of each chunk that was split."""
+        found: Any = self._again(lambda: self._client.hgetall(self._keys[7]))
+        return {int(name[2:]): int(value) for name, value in found.items() if name.startswith(b"n:")}
+
+    def history(self) -> list[tuple[float, dict[str, str]]]:
+        """Return the kept history as (unix seconds, fields), oldest first."""
+        found: Any = self._again(lambda: self._client.xrange(self._keys[14]))
+        return [
+            (int(stamp.split(b"-")[0]) / 1000, {k.decode(): v.decode() for k, v in fields.items()})
+            for stamp, fields in found
+        ]
+
+    # -- calls
+
+    def _unpacked(self, function: str, *args: Any, read_only: bool = False) -> dict[str, Any]:
+        reply: dict[str, Any] = msgpack.unpackb(self._call(function, *args, read_only=read_only), strict_map_key=False)
+        return reply
+
+    def _call(self, function: str, *args: Any, read_only: bool = False) -> Any:
+        words = (f"gristmill_{function}", len(self._keys), *self._keys, *args)
+        if read_only:
+            return self._again(lambda: self._client.fcall_ro(*words))
+        if not self._durable:
+            return self._again(lambda: self._client.fcall(*words))
+        return self._again(lambda: self._durably(words))
+
+    def _durably(self, words: tuple[Any, ...]) -> Any:
+        pipeline = self._client.pipeline(transaction=False)
+        pipeline.execute_command("FCALL", *words)
+        pipeline.execute_command("WAITAOF", 1, 0, 10_000)
+        reply, (written, _) = pipeline.execute()
+        if written < 1:
+            raise TimeoutError("the server has not written its log within 10 seconds")
+        return reply
+
+    def _again(self, call: Callable[[], T]) -> T:
+        """Call until the server answers, for `settings.RECONNECT_SECONDS` at the most."""
+        until = time.monotonic() + settings.RECONNECT_SECONDS
+        pause = 0.01
+        while True:
+            try:
+                return call()
+            except (ConnectionError, TimeoutError, BusyLoadingError) as error:
+                if time.monotonic() > until:
+                    raise QueueError(f"the queue does not answer: {error}") from error
+                self.on_wait()
+                time.sleep(pause)
+                pause = min(pause * 2, 0.5)
+            except ResponseError as error:
+                if str(error).startswith("NOJOB"):
+                    raise NoSuchJob(str(error)) from error
+                raise QueueError(f"the queue refused the call: {error}") from error
+
+
+class NoSuchJob(QueueError):  # noqa: N818
+    """The queue holds no such job: it was removed, or the queue lost its memory."""
+
+
+def _lease(wire: dict[str, Any], epoch: int) -> Lease:
+    return Lease(
+        nonce=wire["nonce"],
+        epoch=epoch,
+        start=int(wire["start"]),
+        stop=int(wire["stop"]),
+        low=int(wire["low"]),
+        high=int(wire["high"]),
+        attempt=int(wire["attempt"]),
+        careful=wire["losses"] > 0,
+        chore=wire["chore"],
+    )

@@ -1,0 +1,82 @@
+"""How a manifest becomes a job in the queue: the one place that knows which field of the spec is which parameter."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Any
+
+import orjson
+
+from gristmill import settings
+from gristmill.api.chunkjob import ChunkJob
+
+
+@dataclass(frozen=True)
+class JobContext:
+    """All that a worker must know before there is a plan."""
+
+    #: the manifest as JSON, by its own field names
+    manifest: dict[str, Any]
+    #: absolute folder that relative paths of the manifest are resolved against, and where modules are looked for first
+    base: str
+    #: absolute URL of the output, or "" where results are kept in the queue
+    output: str
+    #: digest of the user's code (`worker.user_code.code_version`)
+    code_version: str
+
+    @cached_property
+    def job(self) -> ChunkJob:
+        """The manifest as a model."""
+        return ChunkJob.model_validate(self.manifest)
+
+    @cached_property
+    def spec_digest(self) -> str:
+        """sha256 (hex) of what decides the output: a job with another one can't go on with these parts."""
+        spec = self.manifest["spec"]
+        parts = {name: spec.get(name) for name in ("input", "chunks", "process", "reduce")}
+        parts["format"] = {k: v for k, v in (spec.get("output") or {}).items() if k != "url"}
+        return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+    def to_json(self) -> bytes:
+        """Return the form that is kept in the queue."""
+        return orjson.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, data: bytes) -> JobContext:
+        """Read what `to_json` wrote."""
+        return cls(**orjson.loads(data))
+
+    def parameters(self) -> dict[str, str | int]:
+        """Return the parameters of the queue that may change under a running job."""
+        spec = self.job.spec
+        return {
+            "attempts": spec.retry.attempts,
+            "infrastructure": spec.retry.infrastructure,
+            "backoff_ms": round(spec.retry.backoff_seconds * 1000),
+            "backoff_max_ms": round(spec.retry.backoff_max_seconds * 1000),
+            "isolate": int(spec.failures.isolate),
+            "keep": spec.failures.keep,
+            "lease_ms": round(spec.workers.lease_seconds * 1000),
+            "window": settings.WINDOW_BYTES,
+            "suspended": int(spec.suspend),
+        }
+
+    def fields(self, epoch: int) -> dict[str, str | int | bytes]:
+        """Return all fields that a new job begins with."""
+        return {
+            **self.parameters(),
+            "epoch": epoch,
+            "name": self.job.metadata.name,
+            "sink": "url" if self.output else "queue",
+            "spec": self.to_json(),
+        }
+
+
+def tolerated_letters(tolerated: int | str, plan_items: int | None, chunks: int) -> int:
+    """Return how many dead letters the job may have: a number as it is, a percentage of items (or of chunks, where items are unknown)."""
+    if isinstance(tolerated, int):
+        return tolerated
+    of = plan_items if plan_items is not None else chunks
+    return int(of * float(tolerated.rstrip("%")) / 100)

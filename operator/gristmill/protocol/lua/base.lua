@@ -1,0 +1,77 @@
+-- base.lua: the keys of a job, numbers, and dyadic intervals.
+--
+-- KEYS of every function, in this order (all with the job's hash tag):
+--   1 job       hash    the job's parameters, phase and counters
+--   2 pending   zset    units that may be leased now; score: first chunk; member: start:stop:low:high:losses
+--   3 delayed   zset    units that wait for a retry; score: ready at (ms); member as in pending
+--   4 leases    hash    nonce -> msgpack lease
+--   5 deadlines zset    nonce, or "w:" and a worker -> the time (ms) at which it is given up
+--   6 units     hash    unit -> attempts charged so far; only units that have failed and are not settled
+--   7 dead      hash    "chunk:item" (item -1: the whole chunk) -> the dead letter as JSON, "" beyond the bound
+--   8 splits    hash    chunk -> items not yet settled; "n:" and a chunk -> its number of items; "d:" and a chunk -> dead letters
+--   9 blocks    hash    final block -> chunks settled; only blocks that are open
+--  10 chores    zset    plan, assemble:BLOCK, finish; score: ready at (ms)
+--  11 workers   hash    worker -> what it said of itself last, JSON
+--  12 replies   hash    worker -> msgpack [sequence, reply] of its last call
+--  13 ready     zset    results kept for collection; score: first chunk; member: start:stop:low:high
+--  14 results   hash    member of ready -> payload
+--  15 history   stream  leases, refusals, failures; about the last 20,000
+-- Memory grows with leases in flight, failures and uncollected results; never with the number of chunks.
+--
+-- A unit is [start, stop) of chunks (low = high = 0), or items [low, high) of the one chunk `start`.
+
+local NAMES = {'job', 'pending', 'delayed', 'leases', 'deadlines', 'units', 'dead', 'splits', 'blocks', 'chores',
+               'workers', 'replies', 'ready', 'results', 'history'}
+local HISTORY = 20000
+
+local function bind(keys)
+  local k = {}
+  for i, name in ipairs(NAMES) do k[name] = keys[i] end
+  return k
+end
+
+local function int(x) return string.format('%.0f', x) end
+
+local function get(k, field) return redis.call('HGET', k.job, field) end
+local function number(k, field) return tonumber(get(k, field) or 0) end
+local function add(k, field, n) return tonumber(redis.call('HINCRBY', k.job, field, int(n))) end
+
+local function record(k, what, start, stop, ...)
+  redis.call('XADD', k.history, 'MAXLEN', '~', HISTORY, '*', 'what', what, 'start', int(start), 'stop', int(stop), ...)
+end
+
+-- calls f(a, b) for the fewest aligned intervals that tile [start, stop), in order
+local function decompose(start, stop, f)
+  while start < stop do
+    local size = 1
+    while start % (size * 2) == 0 and start + size * 2 <= stop do size = size * 2 end
+    f(start, start + size)
+    start = start + size
+  end
+end
+
+-- where an interval of two or more is halved: at the middle of the aligned interval that it begins
+local function middle(start, stop)
+  local size = 1
+  while size < stop - start do size = size * 2 end
+  return start + size / 2
+end
+
+local function member_of(start, stop, low, high, losses)
+  return table.concat({int(start), int(stop), int(low), int(high), int(losses)}, ':')
+end
+
+local function unit_of(member)
+  local start, stop, low, high, losses = member:match('^(%d+):(%d+):(%d+):(%d+):(%d+)$')
+  return {start = tonumber(start), stop = tonumber(stop), low = tonumber(low), high = tonumber(high), losses = tonumber(losses)}
+end
+
+local function put(k, start, stop, low, high, losses, at)
+  local member = member_of(start, stop, low, high, losses)
+  if at then redis.call('ZADD', k.delayed, int(at), member) else redis.call('ZADD', k.pending, int(start), member) end
+end
+
+local function unit_name(u)
+  if u.high > u.low then return table.concat({int(u.start), int(u.low), int(u.high)}, ':') end
+  return int(u.start)
+end

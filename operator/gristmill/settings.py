@@ -1,0 +1,29 @@
+"""Numbers that people may tune, in one place, each with its unit. An environment variable GRISTMILL_<NAME> overrides one."""
+
+from __future__ import annotations
+
+import os
+
+
+def _number(name: str, default: float) -> float:
+    return float(os.environ.get(f"GRISTMILL_{name}", default))
+
+
+#: seconds of work that a lease aims at
+LEASE_WORK_SECONDS = _number("LEASE_WORK_SECONDS", 1.0)
+#: no interval is higher than 2^this (chunks)
+MAX_HEIGHT = int(_number("MAX_HEIGHT", 24))
+#: seconds of work between two looks at the clock in a child: its progress is announced that often
+SLICE_SECONDS = _number("SLICE_SECONDS", 0.02)
+#: seconds after which a child hands over what it has, even in the middle of an interval
+PIECE_SECONDS = _number("PIECE_SECONDS", 5.0)
+#: bytes of results after which a child hands them over, where they go through the queue
+PIECE_BYTES = int(_number("PIECE_BYTES", 4 << 20))
+#: bytes of uncollected results above which nothing but the lowest open chunk is leased
+WINDOW_BYTES = int(_number("WINDOW_BYTES", 64 << 20))
+#: seconds that a call to the queue is repeated while the server can't be reached
+RECONNECT_SECONDS = _number("RECONNECT_SECONDS", 120)
+#: seconds that a stopping worker waits for the chunk that runs
+DRAIN_SECONDS = _number("DRAIN_SECONDS", 10)
+#: bytes of captured output kept for each worker
+LOG_BYTES = int(_number("LOG_BYTES", 16 << 20))
