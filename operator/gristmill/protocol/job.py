@@ -73,10 +73,3 @@ class JobContext:
             "spec": self.to_json(),
         }
 
-
-def tolerated_letters(tolerated: int | str, plan_items: int | None, chunks: int) -> int:
-    """Return how many dead letters the job may have: a number as it is, a percentage of items (or of chunks, where items are unknown)."""
-    if isinstance(tolerated, int):
-        return tolerated
-    of = plan_items if plan_items is not None else chunks
-    return int(of * float(tolerated.rstrip("%")) / 100)
