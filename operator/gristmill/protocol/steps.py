@@ -45,9 +45,13 @@ class Done(Step):
 
 @dataclass(frozen=True, slots=True)
 class Fail(Step):
-    """The lease's lowest chunk (or the fragment) failed. `item` is -1 where the culprit among its `items` is unknown."""
+    """A chunk of the lease (or the fragment) failed; chunks below it that are not committed are given back.
+
+    `item` is -1 where the culprit among its `items` is unknown.
+    """
 
     what: ClassVar[str] = "fail"
+    chunk: int
     kind: str
     item: int
     items: int

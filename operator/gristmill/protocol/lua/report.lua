@@ -6,7 +6,8 @@
 --   returns msgpack {phase, suspended, accepted = [bool...], lease = nil or lease, error = nil or "epoch" or "stale"}
 -- Steps, each for the lease `nonce`, refused (false, nothing changes) unless the lease is held:
 --   {what = "done", nonce, upto, items, direct, payload = index or 0}   chunks [lease.start, upto) or the fragment are done
---   {what = "fail", nonce, kind, item, items, final, letter}            chunk lease.start (or the fragment) failed
+--   {what = "fail", nonce, chunk, kind, item, items, final, letter}     `chunk` (or the fragment) failed; chunks of the lease below it,
+--                                                                       whose results died with the process, are given back
 --   {what = "trim", nonce, stop}                                        the lease keeps [start, stop) only
 --   {what = "release", nonce, lost}                                     what is left of the lease is given back
 --   {what = "chore", nonce, data}                                       the chore is done (chores.lua)
@@ -16,7 +17,7 @@
 
 local FORM = {
   done = {nonce = 'string', upto = 'number', items = 'number', direct = 'boolean', payload = 'number'},
-  fail = {nonce = 'string', kind = 'string', item = 'number', items = 'number', final = 'boolean', letter = 'string'},
+  fail = {nonce = 'string', chunk = 'number', kind = 'string', item = 'number', items = 'number', final = 'boolean', letter = 'string'},
   trim = {nonce = 'string', stop = 'number'},
   release = {nonce = 'string', lost = 'boolean'},
   chore = {nonce = 'string', data = 'table'},
@@ -78,6 +79,11 @@ end
 function APPLY.fail(k, step, lease, now, _, random)
   if lease.chore ~= '' then return false end
   local fragment = lease.high > lease.low
+  if step.chunk < lease.start or step.chunk >= lease.stop then return false end
+  if step.chunk > lease.start then
+    give_back(k, {start = lease.start, stop = step.chunk, low = 0, high = 0, losses = lease.losses}, false, now)
+    lease.start = step.chunk
+  end
   local u = {start = lease.start, stop = lease.start + 1, low = lease.low, high = lease.high, losses = lease.losses, worker = lease.worker}
   if fragment then drop(k, step.nonce) else lease.start = lease.start + 1 keep_lease(k, step.nonce, lease) end
   local attempts = tonumber(redis.call('HINCRBY', k.units, unit_name(u), 1))
