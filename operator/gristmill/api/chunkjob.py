@@ -123,7 +123,7 @@ class RetrySpec(Model):
     rules = (
         Rule(
             "must be at least backoffSeconds",
-            "self.backoffMaxSeconds >= self.backoffSeconds",
+            "!has(self.backoffMaxSeconds) || self.backoffMaxSeconds >= self.backoffSeconds",
             lambda spec: spec.backoff_max_seconds >= spec.backoff_seconds,
             at="backoffMaxSeconds",
         ),

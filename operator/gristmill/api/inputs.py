@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from gristmill.api.rules import Model, Rule, at_most_one, exactly_one
 from gristmill.api.scalars import MAX_ITEMS, Bytes, Count, Encoding, Number, Url, between
@@ -58,7 +59,11 @@ class InputSpec(Model):
     lines: LinesInput | None = Field(None, description="Lines of text.")
     files: FilesInput | None = Field(None, description="Whole files.")
 
-    rules = (exactly_one("items", "range", "lines", "files"),)
+    rules = (
+        # CEL does not see a list of any values, so the API server counts the fields in other words
+        replace(exactly_one("items", "range", "lines", "files"), cel=""),
+    )
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1, "maxProperties": 1})
 
 
 class ChunksSpec(Model):

@@ -30,7 +30,10 @@ def refusal(*problems: tuple[str, str]) -> PydanticCustomError:
 
 @dataclass(frozen=True)
 class Rule:
-    """A sentence that says how it must be; `holds` and `cel` tell if it is so; `at` is the field to blame."""
+    """A sentence that says how it must be; `holds` and `cel` tell if it is so; `at` is the field to blame.
+
+    Without `cel` the schema says the same in another way.
+    """
 
     sentence: str
     cel: str
@@ -58,7 +61,7 @@ class Rule:
 
 def with_rules(schema: JsonSchemaValue, rules: tuple[Rule, ...]) -> JsonSchemaValue:
     """Add rules to a JSON schema."""
-    entries = [*schema.get("x-kubernetes-validations", ()), *(rule.to_crd() for rule in rules)]
+    entries = [*schema.get("x-kubernetes-validations", ()), *(rule.to_crd() for rule in rules if rule.cel)]
     return schema | {"x-kubernetes-validations": entries} if entries else schema
 
 

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field
 
 from gristmill.api.rules import refusal
 
-MAX_SOURCE = 262_144
+MAX_SOURCE = 131_072
 PROCESS = "process"
 
 
@@ -37,7 +37,7 @@ def defined(text: str) -> Names:
             warnings.simplefilter("ignore")
             statements = list(_top_level(ast.parse(text).body))
     except SyntaxError as error:
-        raise ValueError(f"has a syntax error in line {error.lineno or 1}: {error.msg}") from None
+        raise ValueError(f"has a syntax error in line {error.lineno or 1}: {error.msg[:100]}") from None
     except (RecursionError, MemoryError):
         raise ValueError("is nested too deeply") from None
     except ValueError:

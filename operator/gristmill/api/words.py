@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -33,3 +34,16 @@ def hint(word: str, known: Iterable[str]) -> str:
     """Return '; did you mean …?' for the nearest known word, or nothing where none is near."""
     near = difflib.get_close_matches(word[:_SHOWN], known, n=1, cutoff=0.6)
     return f"; did you mean {near[0]}?" if near else ""
+
+
+def path_of(steps: Iterable[str | int]) -> str:
+    """Return the path of a field: `spec.retry.finalExceptions[0]`; an odd key stands in brackets."""
+    path = ""
+    for step in steps:
+        if isinstance(step, int):
+            path += f"[{step}]"
+        elif re.fullmatch(r"[A-Za-z_][A-Za-z0-9_-]{0,62}", step):
+            path += f".{step}" if path else step
+        else:
+            path += f"[{quoted(step)}]"
+    return path
