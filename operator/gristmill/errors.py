@@ -52,3 +52,11 @@ class LoadError(GristmillError):
 
 class QueueError(GristmillError):
     """The queue refused a call, or holds no such job."""
+
+
+class ResultError(GristmillError):
+    """A result can't be written as JSON; `index` is its place among the results that were encoded together."""
+
+    def __init__(self, index: int, reason: str) -> None:
+        self.index = index
+        super().__init__(f"the result is not JSON: {reason}")

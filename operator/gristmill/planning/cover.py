@@ -86,3 +86,20 @@ def _walk(tiles: list[_Tile], start: int, stop: int) -> Tiling:
 def _any_within(sorted_positions: list[int], start: int, stop: int) -> bool:
     at = bisect_left(sorted_positions, start)
     return at < len(sorted_positions) and sorted_positions[at] < stop
+
+
+def fits(start: int, stop: int, end: int) -> bool:
+    """Whether [start, stop) is a dyadic interval, or one clipped at `end`."""
+    length = stop - start
+    if length <= 0:
+        return False
+    room = start & -start
+    return (not start or length <= room) and (stop == end or not length & (length - 1))
+
+
+def halves(start: int, middle: int, stop: int, end: int) -> bool:
+    """Whether [start, middle) and [middle, stop) are halves of a dyadic interval, or of one clipped at `end`."""
+    left, right = middle - start, stop - middle
+    return (
+        not left & (left - 1) and not start % (2 * left) and (right == left or (stop == end and right < left))
+    )

@@ -1,0 +1,41 @@
+"""Outputs: results as JSON lines, staged parts, final blocks, the manifest; and reading them back."""
+
+from gristmill.sinks.encoding import (
+    NO_VALUE,
+    decode,
+    decode_value,
+    encode,
+    encode_value,
+    iter_batches,
+    json_combine,
+    through_json,
+)
+from gristmill.sinks.folder import load_plan, remove_output, save_plan
+from gristmill.sinks.manifest import Manifest, read_manifest, read_results
+from gristmill.sinks.recovery import Fragment, Recovered
+from gristmill.sinks.sink import Finished, Sink, open_sink
+from gristmill.sinks.writer import PartWriter, Written
+
+__all__ = [
+    "NO_VALUE",
+    "Finished",
+    "Fragment",
+    "Manifest",
+    "PartWriter",
+    "Recovered",
+    "Sink",
+    "Written",
+    "decode",
+    "decode_value",
+    "encode",
+    "encode_value",
+    "iter_batches",
+    "json_combine",
+    "load_plan",
+    "open_sink",
+    "read_manifest",
+    "read_results",
+    "remove_output",
+    "save_plan",
+    "through_json",
+]

@@ -1,0 +1,103 @@
+"""What an output folder knows of its job: a queue may lose its memory, the work is not lost."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from gristmill.planning.cover import tile
+from gristmill.planning.intervals import complement
+from gristmill.planning.plan import Plan
+from gristmill.planning.values import DeadLetter, Segment
+from gristmill.sinks import layout
+from gristmill.sinks.parts import read_parts
+from gristmill.sinks.sidecars import Sidecar
+from gristmill.sinks.store import Store
+
+
+@dataclass(frozen=True)
+class Fragment:
+    """Staged items [low, high) of a split chunk of `total` items, and their number of results."""
+
+    chunk: int
+    total: int
+    low: int
+    high: int
+    items: int
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """What is finished. Nothing is told twice.
+
+    `done`: chunk ranges without dead items, sorted, apart; `dead`: the dead letters of complete blocks (the
+    chunks that they are in need no more work either); `fragments`: of chunks that are neither; `items`:
+    results in `done` and in complete blocks.
+    """
+
+    done: list[tuple[int, int]]
+    fragments: list[Fragment]
+    dead: list[DeadLetter]
+    complete_blocks: list[int]
+    items: int
+
+
+def recover(store: Store, plan: Plan, sizes: Mapping[str, int]) -> Recovered:
+    """Read sidecars, and footers of other blocks' parts; `sizes` of the files that sidecars speak of."""
+    done: list[tuple[int, int]] = []
+    fragments: list[Fragment] = []
+    dead: list[DeadLetter] = []
+    complete: list[int] = []
+    items = 0
+    for data in store.read_many(sorted(store.list(layout.BLOCKS))):
+        sidecar = Sidecar.from_json(data, plan.digest)
+        if sidecar is None or not sidecar.is_whole(sizes.get):
+            continue
+        complete.append(sidecar.block)
+        dead += sidecar.dead
+        items += sidecar.items
+        holes = [(letter.chunk, letter.chunk + 1) for letter in sidecar.dead]
+        done += complement(holes, *plan.block_range(sidecar.block))
+    known = set(complete)
+    files = [f for f in store.list(layout.PARTS, deep=True).items() if layout.block_of(f[0]) not in known]
+    segments: dict[int, list[Segment]] = defaultdict(list)
+    totals: dict[int, dict[int, int]] = defaultdict(dict)
+    for part in read_parts(store, files, plan.digest):
+        for segment in part.segments:
+            block = segment.start >> plan.block_height
+            segments[block].append(segment)
+            if segment.high:
+                totals[block][segment.start] = part.total
+    for block, pieces in segments.items():
+        bounds = plan.block_range(block)
+        tiling = tile(pieces, *bounds, items=totals[block])
+        done += complement(tiling.missing, *bounds)
+        items += sum(pieces[index].items for index in tiling.chosen)
+        for chunk, total in totals[block].items():
+            if any(start <= chunk < stop for start, stop in tiling.missing):
+                fragments += _fragments([s for s in pieces if s.start == chunk and s.high], total)
+    return Recovered(_joined(sorted(done)), sorted(fragments, key=_place), dead, sorted(complete), items)
+
+
+def _fragments(pieces: list[Segment], total: int) -> list[Fragment]:
+    """Return the largest of fragments of a chunk, without those inside them."""
+    largest: list[Fragment] = []
+    for s in sorted(pieces, key=lambda s: (s.low, -s.high)):
+        if not largest or s.low >= largest[-1].high:
+            largest.append(Fragment(s.start, total, s.low, s.high, s.items))
+    return largest
+
+
+def _place(fragment: Fragment) -> tuple[int, int]:
+    return fragment.chunk, fragment.low
+
+
+def _joined(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    joined: list[tuple[int, int]] = []
+    for start, stop in ranges:
+        if joined and joined[-1][1] == start:
+            joined[-1] = (joined[-1][0], stop)
+        else:
+            joined.append((start, stop))
+    return joined
