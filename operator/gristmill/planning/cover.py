@@ -98,7 +98,7 @@ def fits(start: int, stop: int, end: int) -> bool:
 
 
 def halves(start: int, middle: int, stop: int, end: int) -> bool:
-    """Whether [start, middle) and [middle, stop) are halves of a dyadic interval, or of one clipped at `end`."""
+    """Whether [start, middle) and [middle, stop) are halves of an interval that `fits`."""
     left, right = middle - start, stop - middle
     return (
         not left & (left - 1) and not start % (2 * left) and (right == left or (stop == end and right < left))

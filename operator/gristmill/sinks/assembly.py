@@ -11,8 +11,9 @@ from typing import Any, BinaryIO
 from gristmill.errors import OutputError
 from gristmill.planning.reduction import TreeFold
 from gristmill.planning.values import Segment
+from gristmill.sinks.drafts import Draft, told
 from gristmill.sinks.encoding import NO_VALUE, decode_value, encode_value, json_combine
-from gristmill.sinks.store import Draft, Store, told
+from gristmill.sinks.store import Store
 from gristmill.sinks.writer import Payload
 
 _PIECE = 1 << 20

@@ -12,9 +12,10 @@ import orjson
 
 from gristmill.errors import OutputError
 from gristmill.sinks import layout
+from gristmill.sinks.drafts import told
 from gristmill.sinks.encoding import iter_batches
 from gristmill.sinks.sidecars import Sidecar
-from gristmill.sinks.store import Store, open_store, told
+from gristmill.sinks.store import Store, open_store
 
 _FORMAT = 1
 

@@ -20,12 +20,13 @@ from gristmill.planning.reduction import TreeFold
 from gristmill.planning.values import DeadLetter
 from gristmill.sinks import layout
 from gristmill.sinks.assembly import assemble_files, assemble_lines, assemble_value
+from gristmill.sinks.drafts import Draft
 from gristmill.sinks.encoding import NO_VALUE, decode_value, encode_value, json_combine, through_json
 from gristmill.sinks.manifest import Entry, Manifest, manifest_in, output_digest
 from gristmill.sinks.parts import footer, read_parts
 from gristmill.sinks.recovery import Recovered, recover
 from gristmill.sinks.sidecars import Sidecar, of_files, positions
-from gristmill.sinks.store import Draft, Store, open_store
+from gristmill.sinks.store import Store, open_store
 from gristmill.sinks.writer import PartWriter, Payload, Written
 
 Combine = Callable[[Any, Any], Any]
@@ -83,7 +84,7 @@ class Sink:
     def assemble(
         self, block: int, dead: Sequence[DeadLetter] = (), fragments: Mapping[int, int] | None = None
     ) -> Written:
-        """Make the final block of staged parts, without dead items; `fragments`: number of split chunks' items.
+        """Make the final block of staged parts, without dead items; `fragments`: sizes of split chunks.
 
         PartsMissing names the chunks that are not there. A block that is complete already is left as it is.
         """

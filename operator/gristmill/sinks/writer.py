@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from gristmill.planning.cover import fits, halves
+from gristmill.sinks.drafts import Draft
 from gristmill.sinks.encoding import NO_VALUE, encode_value, json_combine, through_json
-from gristmill.sinks.store import Draft, Store
+from gristmill.sinks.store import Store
 
 
 @dataclass(frozen=True)
