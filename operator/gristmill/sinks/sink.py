@@ -57,16 +57,15 @@ class Sink:
         """Begin a part of a block at the chunk `start`; `nonce` is the lease's."""
         return PartWriter(self, block, self.plan.block_range(block), start, nonce)
 
-    def write_fragment(
+    def write_fragment(  # noqa: PLR0917 (a fragment is these facts)
         self,
         chunk: int,
         low: int,
         high: int,
         total: int,
-        *,
+        payload: bytes,
         items: int,
         nonce: str,
-        payload: bytes = b"",
         value: Any = NO_VALUE,
     ) -> Written:
         """Stage the results of items [low, high) of a split chunk of `total` items: payload, or a value."""
