@@ -39,3 +39,11 @@ class TreeFold:
         right = self._values.pop()
         self._positions.pop()
         self._values[-1] = self._combine(self._values[-1], right)
+
+
+def fold_levels(values: list[Any], combine: Callable[[Any, Any], Any]) -> Any:
+    """Return what TreeFold makes of values without gaps whose first position is aligned; one pass of `map` a level."""
+    while len(values) > 1:
+        odd = values[-1:] if len(values) & 1 else []
+        values = list(map(combine, values[0::2], values[1::2])) + odd
+    return values[0]

@@ -25,6 +25,8 @@ class JobContext:
     output: str
     #: digest of the user's code (`worker.user_code.code_version`)
     code_version: str
+    #: go on although the code is not that of the plan
+    accept_code: bool = False
 
     @cached_property
     def job(self) -> ChunkJob:

@@ -1,0 +1,131 @@
+"""What user code prints, kept with the chunk that printed it.
+
+A child's descriptors 1 and 2 go to a pipe that the supervisor reads. Python's own streams say which chunk each line is
+of; what a library in C writes is put down to the chunk that the marker shows.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from gristmill import settings
+
+_TAG, _END = b"\x1e", b"\x1f"
+#: bytes of untagged output that are kept to explain a crash
+_TAIL = 4096
+
+
+class TaggedStream(io.TextIOBase):
+    """Replaces sys.stdout or sys.stderr in a child: whole lines, each with its stream and chunk."""
+
+    def __init__(self, name: str, descriptor: int, current: Callable[[], int]) -> None:
+        self._name = name
+        self._descriptor = descriptor
+        self._current = current
+        self._rest = ""
+
+    def writable(self) -> bool:
+        """Return True."""
+        return True
+
+    def fileno(self) -> int:
+        """Return the descriptor, for programs that write to it themselves."""
+        return self._descriptor
+
+    def write(self, text: str) -> int:
+        """Write the lines that are complete; keep the rest."""
+        self._rest += text
+        if "\n" in text:
+            *lines, self._rest = self._rest.split("\n")
+            self._send(lines)
+        return len(text)
+
+    def flush_rest(self) -> None:
+        """Write what has no line end yet."""
+        if self._rest:
+            rest, self._rest = self._rest, ""
+            self._send([rest])
+
+    def _send(self, lines: list[str]) -> None:
+        head = _TAG + f"{self._name},{self._current()}".encode() + _END
+        data = b"".join(head + line.encode("utf-8", "replace") + b"\n" for line in lines)
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._descriptor, view) :]
+
+
+class Captured:
+    """The supervisor's end of the pipe: bytes in, records out."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.descriptor = descriptor
+        os.set_blocking(descriptor, False)
+        self._rest = b""
+        self._tail = b""
+
+    def fileno(self) -> int:
+        """Return the descriptor, so that a selector can wait for it."""
+        return self.descriptor
+
+    def read(self, chunk: int) -> Iterator[dict[str, Any]]:
+        """Yield a record for each line that has arrived; `chunk` is what untagged lines are put down to."""
+        while True:
+            try:
+                data = os.read(self.descriptor, 1 << 16)
+            except BlockingIOError:
+                return
+            if not data:
+                return
+            *lines, self._rest = (self._rest + data).split(b"\n")
+            for line in lines:
+                yield self._record(line, chunk)
+            if len(self._rest) > 1 << 16:
+                yield self._record(self._rest, chunk)
+                self._rest = b""
+
+    def tail(self) -> str:
+        """Return the end of the untagged output: what a crash printed."""
+        return (self._tail + self._rest).decode("utf-8", "replace")[-_TAIL:]
+
+    def close(self) -> None:
+        """Close the pipe."""
+        os.close(self.descriptor)
+
+    def _record(self, line: bytes, chunk: int) -> dict[str, Any]:
+        stream = "raw"
+        if line.startswith(_TAG) and _END in line:
+            head, _, line = line[1:].partition(_END)
+            name, _, number = head.decode().partition(",")
+            stream, chunk = name, int(number)
+        else:
+            self._tail = (self._tail + line + b"\n")[-_TAIL:]
+        return {"time": time.time(), "chunk": chunk, "stream": stream, "text": line.decode("utf-8", "replace")}
+
+
+class Log:
+    """JSON lines in a file of bounded size; beyond it a last line says that the rest was dropped."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._file = path.open("ab") if path else None
+        self._left = settings.LOG_BYTES
+
+    def write(self, record: dict[str, Any]) -> None:
+        """Add a record, while there is room."""
+        if self._file is None or self._left <= 0:
+            return
+        line = orjson.dumps(record) + b"\n"
+        self._left -= len(line)
+        if self._left <= 0:
+            line = orjson.dumps({**record, "stream": "log", "text": f"more than {settings.LOG_BYTES} bytes: dropped"}) + b"\n"
+        try:
+            self._file.write(line)
+            self._file.flush()
+        except OSError:
+            self._left = 0

@@ -1,0 +1,176 @@
+"""A child process: loads the user's code once, then runs the leases that its supervisor sends.
+
+Two threads: one reads messages, and the input of what comes next; the other runs the user's function and nothing else.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+from typing import Any
+
+from gristmill.errors import GristmillError, InputChanged, LoadError, OutputError
+from gristmill.planning.plan import Plan
+from gristmill.planning.values import DeadLetter, Lease
+from gristmill.protocol.job import JobContext
+from gristmill.sinks import Sink
+from gristmill.sources import open_source
+from gristmill.worker import chores, user_code
+from gristmill.worker.capture import TaggedStream
+from gristmill.worker.channel import Channel
+from gristmill.worker.compute import Computer, Work
+from gristmill.worker.failpoints import reach
+from gristmill.worker.limits import die_with_parent, limit_memory
+from gristmill.worker.marker import Marker
+from gristmill.worker.outputs import FilesForm, LinesForm, Output, PartsOutput, QueueOutput, ValueForm
+from gristmill.worker.read_ahead import ReadAhead
+
+
+def child_main(channel: Channel, printed: int, marker: Marker, context: JobContext, worker: str) -> None:
+    """Run until the channel ends. `printed` is the descriptor that takes what user code prints. Never returns."""
+    code = 1
+    try:
+        _settle_in(printed)
+        Child(channel, marker, context, worker).serve()
+        code = 0
+    except OSError:
+        pass  # the supervisor is gone
+    finally:
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+        os._exit(code)
+
+
+def _settle_in(printed: int) -> None:
+    die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    os.dup2(printed, 1)
+    os.dup2(printed, 2)
+    os.close(printed)
+    with open(os.devnull, "rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
+    faulthandler.enable(file=2, all_threads=False)
+
+
+class Child:
+    """The state of a child; see the module."""
+
+    def __init__(self, channel: Channel, marker: Marker, context: JobContext, worker: str) -> None:
+        self._channel = channel
+        self._marker = marker
+        self._context = context
+        self._worker = worker
+        self._plan: Plan | None = None
+        self._computer: Computer | None = None
+        self._sink: Sink | None = None
+        self._ahead: ReadAhead | None = None
+        self._messages: SimpleQueue[list[Any] | None] = SimpleQueue()
+        self._function: Callable[[Any], Any]
+        self._combine: Callable[[Any, Any], Any] | None = None
+
+    def serve(self) -> None:
+        """Load the code, then handle messages one after the other."""
+        sys.stdout = TaggedStream("stdout", 1, self._current_chunk)
+        sys.stderr = TaggedStream("stderr", 2, self._current_chunk)
+        spec = self._context.job.spec
+        if spec.process.memory_bytes:
+            limit_memory(spec.process.memory_bytes)
+        try:
+            self._function, self._combine = user_code.load(spec, self._context.base)
+        except LoadError as error:
+            self._channel.send("load_failed", str(error))
+            return
+        self._channel.send("ready")
+        reach("child.started")
+        threading.Thread(target=self._receive, name="messages", daemon=True).start()
+        while (message := self._messages.get()) is not None:
+            self._handle(message)
+
+    def _receive(self) -> None:
+        while (message := self._channel.receive()) is not None:
+            if self._ahead and message[0] == "lease":
+                self._ahead.hint(message[1]["start"])
+            self._messages.put(message)
+        self._messages.put(None)
+
+    def _handle(self, message: list[Any]) -> None:
+        match message:
+            case ["plan", data]:
+                self._take_plan(Plan.from_json(data))
+            case ["lease", fields]:
+                self._run(Lease(**fields))
+            case ["chore", nonce, name, dead, fragments]:
+                self._chore(nonce, name, [DeadLetter(**letter) for letter in dead], fragments)
+
+    def _take_plan(self, plan: Plan) -> None:
+        spec = self._context.job.spec
+        source = open_source(plan)
+        read = source.read
+        if source.does_io:
+            self._ahead = ReadAhead(source.read)
+            read = self._ahead.take
+        output: Output
+        if self._context.output:
+            self._sink = chores.sink_of(self._context, plan, self._combine)
+            lines = spec.output is None or spec.output.format == "jsonl"
+            form = ValueForm(self._combine) if self._combine else LinesForm() if lines else FilesForm()
+            output = PartsOutput(self._sink, plan, form)
+        else:
+            output = QueueOutput()
+        work = Work(
+            function=self._function,
+            each_item=spec.process.each == "item",
+            final=frozenset(spec.retry.final_exceptions),
+            source=source,
+            read=read,
+        )
+        self._plan = plan
+        self._computer = Computer(work, output, self._marker, self._worker, self._channel.send)
+
+    def _run(self, lease: Lease) -> None:
+        assert self._computer is not None
+        if self._ahead:
+            self._ahead.until = lease.stop
+        try:
+            self._computer.run(lease)
+        except InputChanged as error:
+            self._channel.send("job_failed", "InputChanged", str(error))
+        except OutputError as error:
+            self._channel.send("storage_failed", lease.nonce, str(error))
+        except GristmillError as error:
+            self._channel.send("job_failed", type(error).__name__, str(error))
+        finally:
+            for stream in (sys.stdout, sys.stderr):
+                if isinstance(stream, TaggedStream):
+                    stream.flush_rest()
+
+    def _chore(self, nonce: str, name: str, dead: list[DeadLetter], fragments: dict[int, int]) -> None:
+        reach("child.chore")
+        try:
+            if name == "plan":
+                data = chores.plan_job(self._context, self._combine)
+            elif name == "finish":
+                data = chores.finish(self._need_sink(), len(dead))
+            else:
+                data = chores.assemble(self._need_sink(), int(name.partition(":")[2]), dead, fragments)
+        except Exception as error:
+            failure = chores.failure_of(error, name)
+            self._channel.send("chore_failed", nonce, failure.reason, failure.message, failure.final, failure.missing)
+            return
+        reach("child.chore_done")
+        self._channel.send("chore_done", nonce, data)
+
+    def _need_sink(self) -> Sink:
+        if self._sink is None:
+            raise OutputError("the job has no output to assemble")
+        return self._sink
+
+    def _current_chunk(self) -> int:
+        return self._computer.current_chunk() if self._computer else -1

@@ -1,0 +1,91 @@
+"""The chores: work for the job itself, done in a child, with the job's own credentials, under a lease like any other."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from gristmill.errors import GristmillError, InputError, OutputError, PartsMissing
+from gristmill.planning.plan import Plan
+from gristmill.planning.recovery import what_is_left
+from gristmill.planning.values import DeadLetter
+from gristmill.protocol.job import JobContext
+from gristmill.sinks import Sink, load_plan, open_sink, read_manifest, save_plan
+from gristmill.sources import make_plan
+
+
+@dataclass(frozen=True, slots=True)
+class ChoreFailure:
+    """Why a chore failed, in the words of a condition; `missing` chunks have to run again."""
+
+    reason: str
+    message: str
+    final: bool
+    missing: list[tuple[int, int]]
+
+
+def plan_job(context: JobContext, combine: Callable[[Any, Any], Any] | None) -> dict[str, Any]:
+    """Make the plan, or take up the one in the output with all that is finished there; see `lua/chores.lua`."""
+    spec = context.job.spec
+    found = load_plan(context.output) if context.output else None
+    plan = found or make_plan(spec, context.base, context.spec_digest, context.code_version)
+    if context.output:
+        plan = save_plan(context.output, plan, accept_code=context.accept_code)
+    data: dict[str, Any] = {
+        "digest": plan.digest,
+        "chunks": plan.chunks,
+        "items": -1 if plan.items is None else plan.items,
+        "blocks": plan.blocks,
+        "block_height": plan.block_height,
+        "tolerated": spec.failures.allowed(plan.chunks if plan.items is None else plan.items),
+        "plan": plan.to_json(),
+    }
+    if found:
+        data["recovered"] = _recovered(sink_of(context, plan, combine), plan)
+        manifest = read_manifest(context.output)
+        if manifest and manifest.plan == plan.digest and not data["recovered"]["pieces"]:
+            data["finished"] = {"digest": manifest.digest, "items": manifest.items, "bytes": manifest.bytes}
+    return data
+
+
+def assemble(sink: Sink, block: int, dead: list[DeadLetter], fragments: dict[int, int]) -> dict[str, Any]:
+    """Make a final block of its parts."""
+    sink.assemble(block, dead, fragments)
+    return {}
+
+
+def finish(sink: Sink, dead_total: int) -> dict[str, Any]:
+    """Write the manifest."""
+    finished = sink.finish(dead_total)
+    return {"digest": finished.digest, "items": finished.items, "bytes": finished.bytes}
+
+
+def sink_of(context: JobContext, plan: Plan, combine: Callable[[Any, Any], Any] | None) -> Sink:
+    """Open the job's output."""
+    output = context.job.spec.output
+    form, extension = (output.format, output.extension) if output else ("jsonl", "txt")
+    return open_sink(context.output, form, extension, plan, combine, durable=context.job.spec.durability == "always")
+
+
+def failure_of(error: BaseException, chore: str) -> ChoreFailure:
+    """Return what to tell the queue of an exception: which are final, which may pass."""
+    if isinstance(error, PartsMissing):
+        return ChoreFailure("PartsMissing", str(error), False, error.missing)
+    if isinstance(error, InputError):
+        return ChoreFailure(type(error).__name__, str(error), True, [])
+    if isinstance(error, OutputError):
+        return ChoreFailure("OutputFailed", str(error), chore == "plan", [])
+    if isinstance(error, GristmillError):
+        return ChoreFailure(type(error).__name__, str(error), True, [])
+    text = "".join(traceback.format_exception(error))[-2000:]
+    return ChoreFailure("ChoreFailed", f"{chore}: {type(error).__name__}: {error}\n{text}", False, [])
+
+
+def _recovered(sink: Sink, plan: Plan) -> dict[str, Any]:
+    found = sink.recover()
+    dead = [(letter, orjson.dumps(letter).decode()) for letter in found.dead]
+    return what_is_left(plan, found.complete_blocks, found.done, found.items, dead, found.fragments)

@@ -1,0 +1,301 @@
+"""Running the user's function over a lease, and what it means when it fails in the middle.
+
+Chunks are taken in aligned slices of a few milliseconds: between two of them the child looks at its supervisor's wishes
+and tells where it is. Inside a slice nothing stands between `map` and the user's function, unless the lease is
+careful: then each item is announced before it runs, so that whoever finds the process dead knows the culprit.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from bisect import bisect_right
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from types import GeneratorType
+from typing import Any
+
+import orjson
+
+from gristmill import settings
+from gristmill.errors import InputChanged, ResultError
+from gristmill.planning.intervals import decompose
+from gristmill.planning.pace import Pace, slice_stop
+from gristmill.planning.values import DeadLetter, Lease
+from gristmill.sources import Source
+from gristmill.worker.failpoints import reach
+from gristmill.worker.marker import GIVE_TAIL, GO_ON, STOP, Marker
+from gristmill.worker.outputs import Handed, Output
+
+#: characters of an item that a dead letter keeps
+_INPUT = 1000
+#: seconds for which hand-overs of whole blocks are held, to be committed together
+_HOLD = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A chunk whose function failed: which item (-1: unknown) of how many, and the error."""
+
+    chunk: int
+    item: int
+    items: int
+    error: BaseException
+    input: str
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a child needs to know of its job."""
+
+    function: Callable[[Any], Any]
+    each_item: bool
+    final: frozenset[str]
+    source: Source
+    #: items of the chunks [start, stop), read by whoever reads ahead
+    read: Callable[[int], Sequence[Any]]
+
+
+class Computer:
+    """Runs leases one after the other; `tell` sends what happened to the supervisor."""
+
+    def __init__(self, work: Work, output: Output, marker: Marker, worker: str, tell: Callable[..., None]) -> None:
+        self._work = work
+        self._output = output
+        self._marker = marker
+        self._worker = worker
+        self._tell = tell
+        self._pace = Pace()
+        self._held: Handed | None = None
+        self._held_since = 0.0
+        self._running: tuple[int, int, list[Any]] | None = None
+
+    def current_chunk(self) -> int:
+        """Return the chunk that runs now, for what it prints."""
+        if self._running is None:
+            return self._marker.chunk
+        start, size, results = self._running
+        return start + len(results) // size
+
+    def run(self, lease: Lease) -> None:
+        """Run a lease to its end, or to where the supervisor wants it to stop; OutputError when storage fails."""
+        try:
+            if lease.is_fragment:
+                self._run_fragment(lease)
+            else:
+                self._run_chunks(lease)
+        except BaseException:
+            self._output.abort()
+            self._held = None
+            raise
+        finally:
+            self._marker.idle()
+        self._tell("end", lease.nonce)
+
+    def _run_chunks(self, lease: Lease) -> None:
+        position, stop = lease.start, lease.stop
+        self._output.begin(position, lease.nonce)
+        flushed = time.monotonic()
+        while position < stop:
+            wish = self._marker.wish
+            if wish == STOP:
+                break
+            if wish == GIVE_TAIL:
+                self._marker.wish = GO_ON
+                keep = position + (stop - position + 1) // 2
+                if keep < stop:
+                    stop = keep
+                    self._tell("trim", lease.nonce, stop)
+            height = min(self._pace.height(settings.SLICE_SECONDS, settings.MAX_HEIGHT), self._output.height)
+            end = slice_stop(position, stop, height)
+            begun = time.perf_counter()
+            results, ends, failure = self._slice(position, end, lease.careful)
+            seconds = time.perf_counter() - begun
+            self._pace = self._pace.after(end - position, seconds)
+            reach("child.computed")
+            failure = self._add(lease, position, failure.chunk if failure else end, results, ends) or failure
+            if failure:
+                self._fail(lease, failure)
+                position = failure.chunk + 1
+                self._output.begin(position, lease.nonce)
+            else:
+                position = end
+            if time.monotonic() - flushed > settings.PIECE_SECONDS:
+                self._hand(lease, self._output.flush())
+                flushed = time.monotonic()
+        self._hand(lease, self._output.flush())
+        self._let_go(lease)
+
+    def _slice(self, start: int, stop: int, careful: bool) -> tuple[list[Any], Sequence[int], Failure | None]:
+        """Return the results of the chunks [start, stop), where each chunk's end, and the first failure, if any."""
+        work = self._work
+        if work.each_item and not careful:
+            items = work.source.span(start, stop)
+            if items is not None:
+                return self._span(start, stop, items)
+        results: list[Any] = []
+        ends: list[int] = []
+        for chunk in range(start, stop):
+            self._marker.at(chunk, exact=True)
+            before = len(results)
+            items = ()
+            try:
+                items = work.read(chunk)
+                self._call(items, 0, results, careful)
+            except InputChanged:
+                raise
+            except BaseException as error:
+                item = len(results) - before if work.each_item and len(items) else -1
+                del results[before:]
+                return results, ends, _failure(chunk, item, items, error)
+            ends.append(len(results))
+        return results, ends, None
+
+    def _span(self, start: int, stop: int, items: Sequence[Any]) -> tuple[list[Any], Sequence[int], Failure | None]:
+        size = self._work.source.chunk_size
+        results: list[Any] = []
+        self._marker.at(start, exact=stop - start == 1)
+        self._running = (start, size, results)
+        failure = None
+        try:
+            results.extend(map(self._work.function, items))
+        except BaseException as error:
+            chunk, item = divmod(len(results), size)
+            failure = _failure(start + chunk, item, items[chunk * size : (chunk + 1) * size], error)
+            del results[chunk * size :]
+        finally:
+            self._running = None
+        return results, range(size, (stop - start) * size + 1, size), failure
+
+    def _call(self, items: Sequence[Any], first: int, results: list[Any], careful: bool) -> None:
+        function = self._work.function
+        if not self._work.each_item:
+            value = function(items)
+            if isinstance(value, (list, GeneratorType)):
+                results.extend(value)
+            else:
+                results.append(value)
+        elif careful:
+            for number, item in enumerate(items, first):
+                self._marker.at_item(number)
+                results.append(function(item))
+        else:
+            results.extend(map(function, items))
+
+    def _add(
+        self, lease: Lease, start: int, stop: int, results: list[Any], ends: Sequence[int]
+    ) -> Failure | None:
+        """Put the results of [start, stop) out; return a failure when one of them can't be written."""
+        for a, b in decompose(start, stop):
+            begin = ends[a - start - 1] if a > start else 0
+            whole = a == start and b == stop
+            part = results if whole else results[begin : ends[b - start - 1]]
+            own_ends = ends if begin == 0 else [end - begin for end in ends[a - start : b - start]]
+            try:
+                handed = self._output.append(a, b, part, own_ends)
+            except ResultError as error:
+                chunk = a + bisect_right(own_ends, error.index)
+                into = error.index - (own_ends[chunk - a - 1] if chunk > a else 0)
+                items = self._work.read(chunk)
+                self._add(lease, a, chunk, part, own_ends)
+                return _failure(chunk, into if self._work.each_item else -1, items, error)
+            self._hand(lease, handed)
+        return None
+
+    def _hand(self, lease: Lease, handed: Handed | None) -> None:
+        """Tell what may be committed; whole blocks are held for a moment, to be told together."""
+        if handed is None:
+            return
+        held, self._held = self._held, None
+        if held is not None:
+            if handed.direct:
+                handed = Handed(handed.upto, held.items + handed.items, True)
+            else:
+                self._done(lease, held)
+        elif handed.direct:
+            self._held_since = time.monotonic()
+        if handed.direct and time.monotonic() - self._held_since < _HOLD:
+            self._held = handed
+        else:
+            self._done(lease, handed)
+
+    def _let_go(self, lease: Lease) -> None:
+        held, self._held = self._held, None
+        if held is not None:
+            self._done(lease, held)
+
+    def _done(self, lease: Lease, handed: Handed) -> None:
+        self._tell("done", lease.nonce, handed.upto, handed.items, handed.direct, handed.payload)
+
+    def _fail(self, lease: Lease, failure: Failure) -> None:
+        self._hand(lease, self._output.flush())
+        self._let_go(lease)
+        error = failure.error
+        letter = DeadLetter(
+            chunk=failure.chunk,
+            item=failure.item,
+            items=max(1, failure.items),
+            kind="memory" if isinstance(error, MemoryError) else "error",
+            attempts=lease.attempt,
+            worker=self._worker,
+            error=f"{type(error).__name__}: {error}"[:_INPUT],
+            traceback=own_traceback(error),
+            input=failure.input,
+            at=time.time(),
+        )
+        final = any(kind.__name__ in self._work.final or _full_name(kind) in self._work.final for kind in type(error).__mro__)
+        self._tell(
+            "fail", lease.nonce, failure.chunk, letter.kind, failure.item, failure.items, final, orjson.dumps(letter).decode()
+        )
+
+    def _run_fragment(self, lease: Lease) -> None:
+        chunk = lease.start
+        self._marker.at(chunk, exact=True)
+        results: list[Any] = []
+        items: Sequence[Any] = ()
+        total = 0
+        try:
+            everything = self._work.read(chunk)
+            total = len(everything)
+            items = everything[lease.low : lease.high]
+            self._call(items, lease.low, results, careful=True)
+        except InputChanged:
+            raise
+        except BaseException as error:
+            known = self._work.each_item and len(items)
+            self._fail(lease, _failure(chunk, len(results) if known else -1, items, error, lease.low))
+            return
+        try:
+            handed = self._output.fragment(chunk, lease.low, lease.high, total, results, lease.nonce)
+        except ResultError as error:
+            self._fail(lease, _failure(chunk, error.index if self._work.each_item else -1, items, error, lease.low))
+            return
+        self._done(lease, handed)
+
+
+def _failure(chunk: int, index: int, items: Sequence[Any], error: BaseException, low: int = 0) -> Failure:
+    """Return the failure at items[index] (-1: unknown); the chunk's own number of items[0] is `low`."""
+    text = _shown(items[index] if index >= 0 else list(_first(items, 20)))
+    return Failure(chunk, index + low if index >= 0 else -1, len(items), error, text)
+
+
+def _first(items: Sequence[Any], count: int) -> Iterator[Any]:
+    return (item for _, item in zip(range(count), items, strict=False))
+
+
+def _shown(value: Any) -> str:
+    try:
+        return orjson.dumps(value).decode()[:_INPUT]
+    except TypeError:
+        return repr(value)[:_INPUT]
+
+
+def _full_name(kind: type) -> str:
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def own_traceback(error: BaseException) -> str:
+    """Return the traceback without the frames of this module: what the user wrote, and what that called."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename != __file__]
+    head = "Traceback (most recent call last):\n" if frames else ""
+    return (head + "".join(traceback.format_list(frames)) + "".join(traceback.format_exception_only(error)))[-8000:]

@@ -1,0 +1,238 @@
+"""Where a child puts results until they are handed over: the queue's memory, or parts in the job's output.
+
+One class for each form of output, all with the same two steps: `append` the results of an aligned piece of chunks,
+and `flush`, which makes visible what was appended and says what the supervisor may commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from gristmill import settings
+from gristmill.errors import ResultError
+from gristmill.planning.plan import Plan
+from gristmill.planning.reduction import fold_levels
+from gristmill.sinks import NO_VALUE, Sink, encode
+from gristmill.sinks.encoding import json_combine, through_json
+from gristmill.sinks.writer import PartWriter
+from gristmill.worker.failpoints import reach
+
+
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """Chunks up to `upto` are visible (or in `payload`) and may be committed."""
+
+    upto: int
+    items: int
+    direct: bool
+    payload: bytes | None = None
+
+
+class Output(Protocol):
+    """See the module."""
+
+    #: no aligned piece may be higher than this
+    height: int
+
+    def begin(self, start: int, nonce: str) -> None:
+        """Begin at the chunk `start` of the lease `nonce`; nothing may be pending."""
+
+    def append(self, start: int, stop: int, results: list[Any], ends: Sequence[int]) -> Handed | None:
+        """Add an aligned piece; `ends[i]` is where the results of chunk start + i end. ResultError changes nothing."""
+
+    def flush(self) -> Handed | None:
+        """Hand over what is pending."""
+
+    def abort(self) -> None:
+        """Forget what is pending."""
+
+    def fragment(self, chunk: int, low: int, high: int, total: int, results: list[Any], nonce: str) -> Handed:
+        """Hand over the results of the items [low, high) of a split chunk of `total` items."""
+
+
+class QueueOutput:
+    """Results travel with the commit and are kept in the queue until they are collected."""
+
+    height = 62
+
+    def __init__(self) -> None:
+        self._payloads: list[bytes] = []
+        self._size = self._items = self._upto = 0
+
+    def begin(self, start: int, nonce: str) -> None:
+        """See `Output`."""
+        self._upto = start
+
+    def append(self, start: int, stop: int, results: list[Any], ends: Sequence[int]) -> Handed | None:
+        """See `Output`."""
+        payload = encode(results)
+        self._payloads.append(payload)
+        self._size += len(payload)
+        self._items += len(results)
+        self._upto = stop
+        return self.flush() if self._size >= settings.PIECE_BYTES else None
+
+    def flush(self) -> Handed | None:
+        """See `Output`."""
+        if not self._payloads:
+            return None
+        handed = Handed(self._upto, self._items, False, b"".join(self._payloads))
+        self.abort()
+        return handed
+
+    def abort(self) -> None:
+        """See `Output`."""
+        self._payloads = []
+        self._size = self._items = 0
+
+    def fragment(self, chunk: int, low: int, high: int, total: int, results: list[Any], nonce: str) -> Handed:
+        """See `Output`."""
+        return Handed(chunk + 1, len(results), False, encode(results))
+
+
+class PartsOutput:
+    """Results are written to parts; `add` puts an aligned piece into the open part in the output's own form."""
+
+    def __init__(self, sink: Sink, plan: Plan, form: Form) -> None:
+        self.height = plan.block_height
+        self._sink = sink
+        self._plan = plan
+        self._form = form
+        self._writer: PartWriter | None = None
+        self._position = 0
+        self._nonce = ""
+
+    def begin(self, start: int, nonce: str) -> None:
+        """See `Output`."""
+        self._position = start
+        self._nonce = nonce
+
+    def append(self, start: int, stop: int, results: list[Any], ends: Sequence[int]) -> Handed | None:
+        """See `Output`."""
+        add = self._form.prepare(start, stop, results, ends)
+        if self._writer is None:
+            block = start >> self._plan.block_height
+            self._writer = self._sink.begin(block, start, self._nonce)
+        add(self._writer)
+        self._position = stop
+        at_end = stop == self._plan.block_range((stop - 1) >> self._plan.block_height)[1]
+        return self.flush() if at_end else None
+
+    def flush(self) -> Handed | None:
+        """See `Output`."""
+        if self._writer is None:
+            return None
+        writer, self._writer = self._writer, None
+        reach("child.written")
+        written = writer.close()
+        reach("child.published")
+        return Handed(self._position, written.items, written.direct)
+
+    def abort(self) -> None:
+        """See `Output`."""
+        if self._writer is not None:
+            self._writer.abort()
+            self._writer = None
+
+    def fragment(self, chunk: int, low: int, high: int, total: int, results: list[Any], nonce: str) -> Handed:
+        """See `Output`."""
+        payload, value = self._form.fragment(results)
+        self._sink.write_fragment(chunk, low, high, total, payload, len(results), nonce, value)
+        return Handed(chunk + 1, len(results), False)
+
+
+Adder = Callable[[PartWriter], None]
+
+
+class Form(Protocol):
+    """How results become bytes of a part."""
+
+    def prepare(self, start: int, stop: int, results: list[Any], ends: Sequence[int]) -> Adder:
+        """Encode an aligned piece (ResultError has the index of a wrong result); return what adds it to a part."""
+
+    def fragment(self, results: list[Any]) -> tuple[bytes, Any]:
+        """Return payload and value of some items of a chunk."""
+
+
+class LinesForm:
+    """JSON lines."""
+
+    def prepare(self, start: int, stop: int, results: list[Any], ends: Sequence[int]) -> Adder:
+        """See `Form`."""
+        payload = encode(results)
+        return lambda writer: writer.append(stop, payload, len(results))
+
+    def fragment(self, results: list[Any]) -> tuple[bytes, Any]:
+        """See `Form`."""
+        return encode(results), NO_VALUE
+
+
+class FilesForm:
+    """A file a chunk: bytes and text as they are, anything else as JSON lines."""
+
+    def prepare(self, start: int, stop: int, results: list[Any], ends: Sequence[int]) -> Adder:
+        """See `Form`."""
+        begins = [0, *ends]
+        files = [_raw(results[begins[i] : begins[i + 1]], begins[i]) for i in range(stop - start)]
+        counts = [len(results[begins[i] : begins[i + 1]]) for i in range(stop - start)]
+
+        def add(writer: PartWriter) -> None:
+            for i, data in enumerate(files):
+                writer.append_file(start + i + 1, data, counts[i])
+
+        return add
+
+    def fragment(self, results: list[Any]) -> tuple[bytes, Any]:
+        """See `Form`."""
+        return _raw(results, 0), NO_VALUE
+
+
+class ValueForm:
+    """A reduction: an aligned piece becomes the value of its node of the fixed tree."""
+
+    def __init__(self, combine: Callable[[Any, Any], Any]) -> None:
+        self._combine = json_combine(combine)
+
+    def prepare(self, start: int, stop: int, results: list[Any], ends: Sequence[int]) -> Adder:
+        """See `Form`."""
+        results = _leaves(results)
+        values = results
+        if ends != range(1, stop - start + 1):
+            begins = [0, *ends]
+            parts = [results[begins[i] : begins[i + 1]] for i in range(stop - start)]
+            values = [fold_levels(part, self._combine) if part else NO_VALUE for part in parts]
+        value = fold_levels(values, self._either)
+        return lambda writer: writer.append_value(stop, value, len(results))
+
+    def fragment(self, results: list[Any]) -> tuple[bytes, Any]:
+        """See `Form`."""
+        leaves = _leaves(results)
+        return b"", fold_levels(leaves, self._combine) if leaves else NO_VALUE
+
+    def _either(self, left: Any, right: Any) -> Any:
+        if left is NO_VALUE:
+            return right
+        return left if right is NO_VALUE else self._combine(left, right)
+
+
+def _leaves(results: list[Any]) -> list[Any]:
+    if set(map(type, results)) <= {bool, str, type(None)}:
+        return results
+    leaves = []
+    for index, result in enumerate(results):
+        try:
+            leaves.append(through_json(result))
+        except ResultError as error:
+            raise ResultError(index, error.reason) from None
+    return leaves
+
+
+def _raw(results: list[Any], first: int) -> bytes:
+    if all(isinstance(r, (bytes, str)) for r in results):
+        return b"".join(r.encode() if isinstance(r, str) else r for r in results)
+    try:
+        return encode(results)
+    except ResultError as error:
+        raise ResultError(first + error.index, error.reason) from None

@@ -1,0 +1,96 @@
+"""The user's function or class: found, loaded, named by a digest. The only place that imports what a user wrote."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import sys
+import types
+from collections.abc import Callable
+from importlib.machinery import PathFinder
+from pathlib import Path
+from typing import Any
+
+from gristmill.api.chunkjob import ChunkJobSpec
+from gristmill.api.source import entry_point
+from gristmill.errors import LoadError
+
+#: the name of the module that `process.source` becomes
+SOURCE_MODULE = "gristmill_job_source"
+#: more files than this in a package are not looked at for the code version
+_MOST_FILES = 2000
+
+
+def load(spec: ChunkJobSpec, base: str) -> tuple[Callable[[Any], Any], Callable[[Any, Any], Any] | None]:
+    """Return (what is called with an item or a chunk, the reducing function or None). LoadError has the original cause."""
+    if base not in sys.path:
+        sys.path.insert(0, base)
+    process = spec.process
+    combine = None
+    if process.source is not None:
+        module = _source_module(process.source)
+        function = getattr(module, entry_point(process.source, spec.reduce_name))
+        if spec.reduce_name:
+            combine = getattr(module, spec.reduce_name)
+    elif process.class_ is not None:
+        kind = _look_up(process.class_, base)
+        function = _guarded(kind, f"{process.class_} can't be built")
+    else:
+        function = _look_up(process.function or "", base)
+    if spec.reduce and not spec.reduce_name:
+        combine = _look_up(spec.reduce.function, base)
+    for what, thing in (("process", function), ("reduce", combine)):
+        if thing is not None and not callable(thing):
+            raise LoadError(f"{what}: {thing!r} can't be called; name a function, or a class with __call__")
+    return function, combine
+
+
+def code_version(spec: ChunkJobSpec, base: str) -> str:
+    """Return a digest (hex) of the code that the manifest names, without running it: the module's file or its package."""
+    digest = hashlib.sha256((spec.process.source or "").encode())
+    names = [spec.process.function, spec.process.class_, spec.reduce.function if spec.reduce else None]
+    for name in names:
+        if name and ":" in name:
+            digest.update(name.encode())
+            for file in _files_of(name.partition(":")[0], base):
+                digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def _files_of(module: str, base: str) -> list[Path]:
+    top = module.partition(".")[0]
+    found = PathFinder.find_spec(top, [base, *sys.path])
+    if found is None or not found.origin or not found.origin.endswith(".py"):
+        return []
+    origin = Path(found.origin)
+    if found.submodule_search_locations and Path(base) in origin.parents:
+        return sorted(origin.parent.rglob("*.py"))[:_MOST_FILES]
+    return [origin]
+
+
+def _source_module(text: str) -> types.ModuleType:
+    module = types.ModuleType(SOURCE_MODULE)
+    sys.modules[SOURCE_MODULE] = module
+    code = _guarded(lambda: compile(text, "<process.source>", "exec"), "process.source")
+    _guarded(lambda: exec(code, module.__dict__), "process.source can't be run")
+    return module
+
+
+def _look_up(reference: str, base: str) -> Any:
+    name, _, path = reference.partition(":")
+    thing = _guarded(
+        lambda: importlib.import_module(name), f"module {name} can't be imported (looked in {base} and in Python's own path)"
+    )
+    for part in path.split("."):
+        try:
+            thing = getattr(thing, part)
+        except AttributeError:
+            raise LoadError(f"module {name} has no {path}") from None
+    return thing
+
+
+def _guarded(call: Callable[[], Any], what: str) -> Any:
+    try:
+        return call()
+    except BaseException as error:
+        raise LoadError(f"{what}: {type(error).__name__}: {error}") from error
