@@ -45,7 +45,7 @@ def problems(error: ValidationError, model: type[BaseModel]) -> list[str]:
 
 
 def _lines(detail: ErrorDetails, model: type[BaseModel]) -> list[str]:
-    steps = [step for step in detail["loc"] if step != "[key]"]
+    steps: list[str | int] = [step for step in detail["loc"] if step != "[key]"]
     if detail["type"] == "refused":
         refused: Sequence[tuple[str, str]] = detail["ctx"]["problems"]
         return [f"{path_of([*steps, *filter(None, at.split('.'))])}: {sentence}" for at, sentence in refused]
@@ -55,7 +55,11 @@ def _lines(detail: ErrorDetails, model: type[BaseModel]) -> list[str]:
 
 
 def _sentence(detail: ErrorDetails) -> str:
-    kind, value, context = detail["type"], detail["input"], detail.get("ctx", {})
+    kind, value = detail["type"], detail["input"]
+    context: dict[str, Any] = {
+        name: int(bound) if isinstance(bound, float) and bound.is_integer() else bound
+        for name, bound in detail.get("ctx", {}).items()
+    }
     if kind in _LENGTHS:
         return _LENGTHS[kind].format(**context)
     sentence = _TYPES.get(kind, "is not valid").format(**context) + f", got {shown(value)}"

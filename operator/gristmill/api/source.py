@@ -32,6 +32,8 @@ class Names:
 @lru_cache(maxsize=8)
 def defined(text: str) -> Names:
     """Return the names that Python text defines. ValueError has the line of a syntax error."""
+    if "\0" in text:
+        raise ValueError("must not hold NUL characters")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -40,8 +42,6 @@ def defined(text: str) -> Names:
         raise ValueError(f"has a syntax error in line {error.lineno or 1}: {error.msg[:100]}") from None
     except (RecursionError, MemoryError):
         raise ValueError("is nested too deeply") from None
-    except ValueError:
-        raise ValueError("must not hold NUL characters") from None
     functions = dict.fromkeys(node.name for node in statements if isinstance(node, ast.FunctionDef))
     coroutines = frozenset(node.name for node in statements if isinstance(node, ast.AsyncFunctionDef))
     bound = frozenset(name for node in statements for name in _binds(node))

@@ -25,17 +25,11 @@ MAX_VALUES = 150_000
 _NULLS = {"", "~", "null", "Null", "NULL"}
 _BOOLS = {
     spelling: value
-    for word, value in {
-        "true": True,
-        "yes": True,
-        "on": True,
-        "false": False,
-        "no": False,
-        "off": False,
-    }.items()
+    for value, words in ((True, ("true", "yes", "on", "y")), (False, ("false", "no", "off", "n")))
+    for word in words
     for spelling in (word, word.capitalize(), word.upper())
 }
-_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9_]*|0o?[0-7]+|0x[0-9a-fA-F]+)")
+_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9_]*|0o?[0-7]+|0x[0-9a-fA-F]+|0b[01]+)")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _PLAIN_TAGS = {None, "!", "tag:yaml.org,2002:str", "tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"}
@@ -53,7 +47,7 @@ def parse(text: str | bytes) -> Any:
         _refuse("is not UTF-8 text; save it as UTF-8")
     if decoded.lstrip().startswith("{"):
         try:
-            return json.loads(decoded, object_pairs_hook=_without_duplicates)
+            return json.loads(decoded, object_pairs_hook=_without_duplicates, parse_float=_float)
         except (ValueError, RecursionError):
             pass  # it may be YAML, and if it is neither, the YAML reader knows the place
     documents = (document for document in _documents(decoded) if document is not None)
@@ -63,6 +57,12 @@ def parse(text: str | bytes) -> Any:
     if next(documents, None) is not None:
         _refuse("has more than one document; put one ChunkJob into a file")
     return first
+
+
+def _float(text: str) -> int | float:
+    """Return a number as it comes out of a cluster, where 1.0 and 1e3 have become 1 and 1000."""
+    value = float(text)
+    return int(value) if value.is_integer() and abs(value) < 2**53 else value
 
 
 def _refuse(sentence: str, mark: Any = None, path: str = "manifest") -> NoReturn:
@@ -165,7 +165,9 @@ class _Builder:
 
     def _check_key(self, key: Any, mapping: dict[str, Any], event: yaml.Event) -> None:
         if not isinstance(key, str):
-            _refuse(f"the key {json.dumps(key)} must be text; put it in quotes", event.start_mark)
+            _refuse(
+                f"a key must be text, but is read as {json.dumps(key)}; put it in quotes", event.start_mark
+            )
         if key == "<<":
             _refuse("merge keys (<<) are not supported; write the fields out", event.start_mark)
         if key in mapping:
@@ -197,5 +199,5 @@ def _scalar(event: yaml.ScalarEvent) -> Any:
         old_octal = re.fullmatch(r"[-+]?0[0-7]+", digits)
         return int(digits, 8 if old_octal else 0)
     if _FLOAT.fullmatch(text):
-        return float(text)
+        return _float(text)
     return float(text.replace(".", "")) if _NOT_FINITE.fullmatch(text) else text
