@@ -78,13 +78,11 @@ def first_commit(chunks: int, durability: str) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder:
         job = manifest({"range": {"stop": chunks}}, {"size": 1}, durability=durability)
         started = time.perf_counter()
-        run = gristmill.run(job, workers=2, state=folder)
-        while not run.status["chunks"]["succeeded"]:
-            time.sleep(0.001)
-        seconds = time.perf_counter() - started
-        memory = _queue_memory()
-        run.cancel()
-    return {"seconds": seconds, "memory": memory / 2**20}
+        with gristmill.run(job, workers=2, state=folder) as run:
+            while not run.status["chunks"]["succeeded"]:
+                time.sleep(0.001)
+            seconds = time.perf_counter() - started
+            return {"seconds": seconds, "memory": _queue_bytes(Path(folder)) / 2**20}
 
 
 def _kill_a_supervisor() -> None:
@@ -92,5 +90,10 @@ def _kill_a_supervisor() -> None:
     os.kill(found["supervisor"][0].pid, signal.SIGKILL)
 
 
-def _queue_memory(run: Any) -> int:
-    raise NotImplementedError
+def _queue_bytes(state: Path) -> int:
+    """Ask the server of a state folder what it has allocated."""
+    from gristmill.local.server import server_url
+    from gristmill.protocol.client import connect
+
+    with connect(server_url(state / "queue")) as queue:
+        return int(queue.info("memory")["used_memory"])
