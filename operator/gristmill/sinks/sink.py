@@ -22,12 +22,15 @@ from gristmill.sinks import layout
 from gristmill.sinks.assembly import assemble_files, assemble_lines, assemble_value
 from gristmill.sinks.drafts import Draft
 from gristmill.sinks.encoding import NO_VALUE, decode_value, encode_value, json_combine, through_json
-from gristmill.sinks.manifest import Entry, Manifest, manifest_in, output_digest
+from gristmill.sinks.manifest import Entry, Manifest, output_digest
 from gristmill.sinks.parts import footer, read_parts
 from gristmill.sinks.recovery import Recovered, recover
 from gristmill.sinks.sidecars import Sidecar, of_files, positions
 from gristmill.sinks.store import Store, open_store
 from gristmill.sinks.writer import PartWriter, Payload, Written
+
+#: values of blocks that are read together, so that not all need be in memory
+_VALUES_AT_ONCE = 16
 
 Combine = Callable[[Any, Any], Any]
 
@@ -122,8 +125,9 @@ class Sink:
             entries=entries,
             digest=output_digest(entries),
         )
-        if manifest_in(self.store) != manifest:
-            self._write(layout.MANIFEST, manifest.to_json())
+        data = manifest.to_json()
+        if self.store.read(layout.MANIFEST) != data:
+            self._write(layout.MANIFEST, data)
         self._remove_losers(sidecars, manifest)
         return Finished(manifest.digest, manifest.items, manifest.size, manifest.files)
 
@@ -219,10 +223,11 @@ class Sink:
     def _write_result(self, sidecars: Sequence[Sidecar]) -> Entry:
         assert self.combine, "only a reduction has a result"
         fold = TreeFold(json_combine(self.combine))
-        for sidecar, data in zip(sidecars, self.store.read_many([s.name for s in sidecars]), strict=True):
-            value = decode_value(data or b"")
-            if value is not NO_VALUE:
-                fold.push(sidecar.block, value)
+        for first in range(0, len(sidecars), _VALUES_AT_ONCE):
+            some = sidecars[first : first + _VALUES_AT_ONCE]
+            for sidecar, value in zip(some, self.store.read_many([s.name for s in some]), strict=True):
+                if value:
+                    fold.push(sidecar.block, decode_value(value))
         found, value = fold.result()
         data = encode_value(value if found else None) + b"\n"
         self._write(layout.RESULT, data)

@@ -14,7 +14,8 @@ from urllib.parse import unquote
 
 from gristmill.errors import InputError
 
-_MARKS = ("ETag", "etag", "mtime", "LastModified", "last_modified", "Last-Modified", "modified", "created")
+_ETAGS = ("ETag", "etag")
+_MARKS = (*_ETAGS, "mtime", "LastModified", "last_modified", "Last-Modified", "modified", "created")
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def local_etag(status: os.stat_result) -> str:
 
 def remote_etag(info: dict[str, Any]) -> str:
     """Return the mark of a remote file, or an empty text when the file system tells none."""
-    return next((str(info[key]) for key in _MARKS if info.get(key)), "")
+    return next((str(info[key]).strip('"') for key in _MARKS if info.get(key)), "")
 
 
 def open_filesystem(url: str) -> tuple[Any, str]:
@@ -122,7 +123,9 @@ def _list_remote(url: str) -> list[Entry]:
             if info.get("type") != "directory"
         }
     entries = []
-    for name, info in found.items():
+    for name, listed in found.items():
+        # a listing may tell less than `info` does, which later checks compare with; an ETag is the same
+        info = listed if any(key in listed for key in _ETAGS) else filesystem.info(name)
         size = info.get("size")
         ranged = size is not None and info.get("partial", True)
         entries.append(Entry(filesystem.unstrip_protocol(name), size, remote_etag(info), ranged))

@@ -1,7 +1,7 @@
 r"""The lines of a chunk, split only when asked for: a function that wants text need not pay for lines.
 
-A line ends with \n or \r\n and with nothing else: `splitlines` would also cut at form feeds and other
-separators that are part of people's data.
+A line ends with \n or \r\n (a file's last one also with \r or nothing) and with nothing else: `splitlines`
+would also cut at form feeds and other separators that are part of people's data.
 """
 
 from __future__ import annotations
@@ -60,7 +60,8 @@ class Lines(Sequence[str]):
         if self._lines is None:
             text = self.text
             lines = (text.replace("\r\n", "\n") if "\r" in text else text).split("\n")
-            if not lines[-1]:
-                lines.pop()
+            last = lines.pop().removesuffix("\r")
+            if last or text.endswith("\r"):
+                lines.append(last)
             self._lines = lines
         return self._lines

@@ -1,0 +1,133 @@
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tests.unit.source_builders import plan_of
+
+from gristmill.errors import InputChanged, InputError
+from gristmill.sources import Lines, open_source
+
+WORDS = st.sampled_from(
+    [b"\n", b"\r\n", b"a", b"\r", b"\x0c", "é\u2028".encode(), "漢".encode(), b"y" * 9000]
+)
+CONTENT = st.lists(WORDS, max_size=40).map(b"".join)
+
+
+def expected(content: bytes) -> list[str]:
+    if not content:
+        return []
+    lines = content.decode().removesuffix("\n").split("\n")
+    return [line.removesuffix("\r") for line in lines]
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(CONTENT, min_size=1, max_size=3), st.integers(1, 40), st.booleans(), st.booleans())
+def test_lines_are_read_exactly_once(
+    tmp_path_factory: pytest.TempPathFactory, contents: list[bytes], number: int, by_count: bool, remote: bool
+) -> None:
+    folder = tmp_path_factory.mktemp("input")
+    for index, content in enumerate(contents):
+        (folder / f"{index}.txt").write_bytes(content)
+    url = f"local://{folder}/*.txt" if remote else f"{folder}/*.txt"
+    chunks = {"count": number} if by_count else {"bytes": max(number, sum(map(len, contents)) // 50)}
+    plan = plan_of(lines={"url": url}, chunks=chunks)
+    source = open_source(plan)
+    parts = [source.read(chunk) for chunk in range(plan.chunks)]
+    assert all(isinstance(part, Lines) for part in parts)
+    assert [line for part in parts for line in part] == [line for c in contents for line in expected(c)]
+    assert sum(map(len, parts)) == sum(len(expected(content)) for content in contents)
+    if len(contents) == 1:
+        assert b"".join(part.data for part in parts) == contents[0]  # type: ignore[attr-defined]
+    if by_count:
+        assert plan.chunks == min(number, sum(map(len, contents)))
+
+
+@given(CONTENT, st.integers(-3, 45), st.integers(-3, 45))
+def test_lines_slice_like_a_list(content: bytes, start: int, stop: int) -> None:
+    lines = Lines(content)
+    wanted = expected(content)
+    assert len(lines) == len(wanted)
+    piece = lines[start:stop]
+    assert isinstance(piece, Lines)
+    assert list(piece) == wanted[start:stop]
+    assert len(piece) == len(wanted[start:stop])
+    assert lines[::-1] == wanted[::-1]
+    assert Lines(content).text.encode() == content
+
+
+def test_a_bad_byte_is_in_the_slice_that_has_it() -> None:
+    lines = Lines(b"good\nb\xffd\nfine\n")
+    with pytest.raises(UnicodeDecodeError):
+        list(lines)
+    assert list(lines[:1]) == ["good"]
+    assert list(lines[2:]) == ["fine"]
+    with pytest.raises(UnicodeDecodeError):
+        list(lines[1:2])
+
+
+def test_encoding(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes("año\nüber\n".encode("latin-1"))
+    plan = plan_of(lines={"url": str(tmp_path), "encoding": "latin-1"})
+    assert list(open_source(plan).read(0)) == ["año", "über"]
+
+
+@pytest.mark.parametrize(
+    ("ending", "compress"), [("gz", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress)]
+)
+def test_compressed_files_are_chunks_of_their_own(tmp_path: Path, ending: str, compress: object) -> None:
+    text = b"one\ntwo\r\nthree"
+    (tmp_path / f"b.txt.{ending}").write_bytes(compress(text))  # type: ignore[operator]
+    (tmp_path / "a.txt").write_bytes(b"plain\n" * 10)
+    (tmp_path / "c.txt").write_bytes(b"after\n")
+    plan = plan_of(lines={"url": str(tmp_path)}, chunks={"count": 5})
+    source = open_source(plan)
+    read = [list(source.read(chunk)) for chunk in range(plan.chunks)]
+    assert plan.chunks == 5
+    assert ["one", "two", "three"] in read
+    assert [line for lines in read for line in lines] == ["plain"] * 10 + ["one", "two", "three", "after"]
+    assert f"b.txt.{ending}" in source.describe(read.index(["one", "two", "three"]))
+
+
+@pytest.mark.parametrize("ending", ["gz", "bz2", "xz"])
+def test_a_broken_archive_is_named(tmp_path: Path, ending: str) -> None:
+    (tmp_path / f"a.{ending}").write_bytes(b"not compressed")
+    with pytest.raises(InputError, match=f"a.{ending} can't be decompressed"):
+        open_source(plan_of(lines={"url": str(tmp_path)})).read(0)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda path: path.write_text("longer than before\n"), "bytes when planned, now 19"),
+        (lambda path: path.write_text("bb\n"), "written to"),
+        (lambda path: path.write_text(""), "now 0"),
+        (lambda path: path.unlink(), "gone"),
+    ],
+)
+def test_changed_input_is_refused(tmp_path: Path, change: object, why: str) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("aa\n")
+    source = open_source(plan_of(lines={"url": str(path)}))
+    assert list(source.read(0)) == ["aa"]
+    change(path)  # type: ignore[operator]
+    with pytest.raises(InputChanged, match=f"a.txt changed: .*{why}"):
+        source.read(0)
+
+
+def test_empty_files_have_no_chunks(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").touch()
+    assert plan_of(lines={"url": str(tmp_path)}).chunks == 0
+
+
+def test_describe_names_file_and_bytes(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("x\n" * 1000)
+    (tmp_path / "b.txt").write_text("x\n" * 1000)
+    source = open_source(plan_of(lines={"url": str(tmp_path)}, chunks={"bytes": 1500}))
+    assert source.describe(0) == f"{tmp_path}/a.txt bytes 0 to 1,333"
+    assert source.describe(1) == f"{tmp_path}/a.txt byte 1,333 to {tmp_path}/b.txt byte 666 (2 files)"
