@@ -6,13 +6,23 @@ import random
 import re
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from gristmill.api.manifest import load_manifest
 from gristmill.errors import ManifestError
 
 WRONG = Path(__file__).parent.parent / "manifests" / "wrong"
+RIGHT = WRONG.parent / "right"
+ANY_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
 HEAD = "apiVersion: gristmill.dev/v1alpha1\nkind: ChunkJob\nmetadata: {name: wrong}\nspec:\n"
 LIBRARY_WORDING = re.compile(
     r"pydantic|__root__|Value error|Input should|Field required|Extra inputs|Traceback|is not valid, got",
@@ -94,6 +104,39 @@ HOSTILE = {
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_hostile_text_is_refused_at_once(text: str) -> None:
     assert refuse(text)
+
+
+def faults(source: str | dict[str, Any]) -> list[str]:
+    """Return what is wrong with a manifest, or nothing."""
+    try:
+        load_manifest(source)
+    except ManifestError as error:
+        return error.problems
+    return []
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_any_value_anywhere_is_accepted_or_refused_in_sentences(data: st.DataObject) -> None:
+    manifest = yaml.safe_load((RIGHT / "everything.yaml").read_text())
+    owner = manifest
+    while isinstance(inner := owner[key := data.draw(st.sampled_from(sorted(owner)))], dict) and inner:
+        if data.draw(st.booleans()):
+            break
+        owner = inner
+    owner[key] = data.draw(ANY_JSON)
+    assert not any(LIBRARY_WORDING.search(problem) for problem in faults(manifest))
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_damaged_text_is_accepted_or_refused_in_sentences(data: st.DataObject) -> None:
+    text = (RIGHT / "everything.yaml").read_text()
+    at = data.draw(st.integers(0, len(text)))
+    length = data.draw(st.integers(0, 5))
+    structure = st.sampled_from("\t\r\x85\u2028{}[]:,-?&*!|>'\"%@`#\n")
+    damaged = text[:at] + data.draw(st.text(st.characters() | structure, max_size=4)) + text[at + length :]
+    assert not any(LIBRARY_WORDING.search(problem) for problem in faults(damaged))
 
 
 def test_only_the_first_faults_are_listed() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,14 @@ from gristmill.api.yamltext import MAX_BYTES, MAX_DEPTH, MAX_VALUES, parse
 from gristmill.errors import ManifestError
 
 
-def load_manifest(source: str | Path | Mapping[str, Any]) -> ChunkJob:
+def load_manifest(source: str | Path | dict[str, Any]) -> ChunkJob:
     """Return the ChunkJob of a manifest: a path, a text of YAML or JSON, or a mapping.
 
     A str is a text if it has a line end or looks like a mapping (`{…` or `key: value`), else a path.
     ManifestError has a line for each fault: the field's path, a colon, a sentence.
     """
-    data = source if isinstance(source, Mapping) else parse(_read(source))
-    if not isinstance(data, Mapping):
+    data = source if isinstance(source, dict) else parse(_read(source))
+    if not isinstance(data, dict):
         raise ManifestError(
             [f"manifest: must be a mapping with apiVersion, kind, metadata and spec, got {shown(data)}"]
         )
@@ -40,7 +41,7 @@ def _read(source: str | Path) -> str | bytes:
     if isinstance(source, str) and (not source or "\n" in source or ": " in source or source.startswith("{")):
         return source
     try:
-        with open(source, "rb") as file:
+        with open(os.fspath(source), "rb") as file:
             return file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise ManifestError([f"manifest: there is no file {shown(str(source))}"]) from None
@@ -49,7 +50,7 @@ def _read(source: str | Path) -> str | bytes:
         raise ManifestError([f"manifest: can't read {shown(str(source))}: {reason}"]) from None
 
 
-def _check_kind(data: Mapping[str, Any]) -> None:
+def _check_kind(data: dict[str, Any]) -> None:
     """Refuse another kind of resource alone: what else would be said about it helps nobody."""
     wrong = [
         f"{name}: must be {expected}, got {shown(data.get(name))}"
@@ -60,7 +61,7 @@ def _check_kind(data: Mapping[str, Any]) -> None:
         raise ManifestError(wrong)
 
 
-def _check_values(data: Mapping[str, Any]) -> None:
+def _check_values(data: dict[str, Any]) -> None:
     """Refuse what JSON can't say, and what is too deep or too large once aliases are followed."""
     left = MAX_VALUES
     pending: list[tuple[tuple[str | int, ...], Any]] = [((), data)]
@@ -74,14 +75,14 @@ def _check_values(data: Mapping[str, Any]) -> None:
         if len(path) >= MAX_DEPTH:
             raise ManifestError([f"{path_of(path[:3])}: is nested deeper than {MAX_DEPTH} levels"])
         entries: Iterable[tuple[Any, Any]] = (
-            container.items() if isinstance(container, Mapping) else enumerate(container)
+            container.items() if isinstance(container, dict) else enumerate(container)
         )
         for key, value in entries:
-            if isinstance(container, Mapping) and (not isinstance(key, str) or _fault(key)):
+            if isinstance(container, dict) and (not isinstance(key, str) or _fault(key)):
                 raise ManifestError(
                     [f"{path_of(path) or 'manifest'}: has the key {shown(key)}; keys must be text"]
                 )
-            if isinstance(value, (Mapping, list, tuple)):
+            if isinstance(value, (dict, list, tuple)):
                 pending.append(((*path, key), value))
             elif fault := _fault(value):
                 raise ManifestError([f"{path_of((*path, key))}: {fault}"])

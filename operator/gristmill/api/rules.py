@@ -1,8 +1,7 @@
 """What a type alone can't say, said once: a rule is a sentence with its check in Python and in CEL.
 
 The API server evaluates the CEL (it is in the CRD), everybody else the Python; both answer with the same
-sentence.
-A rule is put on a field as `Annotated[..., rule]`, or on a model in its `rules`.
+sentence. A rule is put on a field as `Annotated[..., rule]`, or on a model in its `rules`.
 """
 
 from __future__ import annotations
@@ -98,7 +97,7 @@ def _count(names: tuple[str, ...]) -> str:
 
 def _set_fields(model: Model, names: tuple[str, ...]) -> int:
     return sum(
-        (field.alias or name) in names and getattr(model, name) is not None
+        field.alias in names and getattr(model, name) is not None
         for name, field in type(model).model_fields.items()
     )
 

@@ -127,6 +127,10 @@ Encoding = Annotated[
 ]
 
 
+_PERCENTAGE = r"[0-9]{1,3}(\.[0-9]{1,6})?%"
+_TOLERANCE_SENTENCE = "must be a number of items, at least 0, or a percentage such as 5%"
+
+
 def _is_tolerance(value: Any) -> Any:
     if isinstance(value, str):
         match = re.fullmatch(_PERCENTAGE, value)
@@ -138,8 +142,6 @@ def _is_tolerance(value: Any) -> Any:
     return value
 
 
-_PERCENTAGE = r"[0-9]{1,3}(\.[0-9]{1,6})?%"
-_TOLERANCE_SENTENCE = "must be a number of items, at least 0, or a percentage such as 5%"
 _TOLERANCE_RULE = {
     "rule": f"type(self) == int ? self >= 0 && self <= {MAX_ITEMS} : "
     f"self.matches(r'^{_PERCENTAGE}$') && double(self.replace('%', '')) <= 100.0",

@@ -103,11 +103,11 @@ def _documents(text: str) -> Iterator[Any]:
                 builder.close(event)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        if mark and "\t" in text.split("\n")[mark.line][: mark.column + 1]:
+        if mark and text[mark.index : mark.index + 1] == "\t":
             _refuse("has a tab; indent with spaces", mark)
         _refuse(f"is not valid YAML: {error.problem}", mark)
     except yaml.reader.ReaderError as error:
-        line = text.count("\n", 0, error.position) + 1
+        line = text.encode()[: error.position].count(b"\n") + 1
         _refuse(f"line {line}: holds a control character; manifests are text")
 
 
