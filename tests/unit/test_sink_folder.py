@@ -122,7 +122,7 @@ def test_a_full_disk_is_told_and_leaves_nothing_visible(tmp_path: Path) -> None:
         sink = open_sink(str(tmp_path), "jsonl", "txt", plan_of(4, blocks=1))
         writer = sink.begin(0, 0, "a")
         with pytest.raises(OutputError, match="No space left on device"):
-            writer.append(4, b"1\n" * 600_000, 600_000)
+            writer.append(4, b"1\n" * 2_000_000, 2_000_000)
         writer.abort()
         # what still fits the buffer is only missed at the end
         writer = sink.begin(0, 0, "b")

@@ -115,12 +115,14 @@ class LinesSource:
 
     def read(self, chunk: int) -> Lines:
         """See `Source`. A file without a final line end gets one where another file follows in the chunk."""
-        texts = [
+        pieces = [
             self._read_whole(piece.file) if piece.whole else self._read_lines(piece)
             for piece in self._cuts.pieces(chunk)
         ]
-        if len(texts) > 1:
-            texts[:-1] = [text if text.endswith(b"\n") or not text else text + b"\n" for text in texts[:-1]]
+        if len(pieces) == 1:
+            return pieces[0]
+        texts = [piece.data for piece in pieces]
+        texts[:-1] = [text if text.endswith(b"\n") or not text else text + b"\n" for text in texts[:-1]]
         return Lines(b"".join(texts), self._encoding)
 
     def span(self, start: int, stop: int) -> Sequence[Any] | None:
@@ -139,7 +141,7 @@ class LinesSource:
         until = f"{self._table.names[last.file]} byte {last.stop:,}"
         return f"{name} byte {first.start:,} to {until} ({len(pieces)} files)"
 
-    def _read_lines(self, piece: Piece) -> bytes:
+    def _read_lines(self, piece: Piece) -> Lines:
         file, start, stop, _ = piece
         table = self._table
         size = table.sizes[file] or 0
@@ -152,18 +154,17 @@ class LinesSource:
                 past *= 4
                 data += table.read_range(read, file, end, min(end + past, size))
                 end = min(end + past, size)
-        begin, finish = own
-        return data[begin:finish]
+        return Lines(data, self._encoding, *own)
 
-    def _read_whole(self, file: int) -> bytes:
+    def _read_whole(self, file: int) -> Lines:
         with self._table.open(file) as read:
             data = read(0, None)
         name = self._table.names[file]
         decompress = next((DECOMPRESS[ending] for ending in DECOMPRESS if name.endswith(ending)), None)
         if decompress is None:
-            return data
+            return Lines(data, self._encoding)
         try:
-            return decompress(data)
+            return Lines(decompress(data), self._encoding)
         except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
             raise InputError(f"{name} can't be decompressed: {error}") from error
 

@@ -13,26 +13,37 @@ from typing import overload
 class Lines(Sequence[str]):
     """The lines of a chunk, without their line ends. A slice is `Lines` too.
 
-    `data` has the lines' bytes as they are in the file, line ends included.
+    They are the bytes [start, stop) of `buffer`, which is not copied before somebody wants `data`.
     """
 
-    __slots__ = ("_lines", "_text", "data", "encoding")
+    __slots__ = ("_buffer", "_lines", "_start", "_stop", "_text", "encoding")
 
-    def __init__(self, data: bytes, encoding: str = "utf-8") -> None:
-        self.data = data
+    def __init__(
+        self, buffer: bytes, encoding: str = "utf-8", start: int = 0, stop: int | None = None
+    ) -> None:
         self.encoding = encoding
+        self._buffer = buffer
+        self._start = start
+        self._stop = len(buffer) if stop is None else stop
         self._text: str | None = None
         self._lines: list[str] | None = None
+
+    @property
+    def data(self) -> bytes:
+        """The lines' bytes as they are in the file, line ends included."""
+        return self._buffer[self._start : self._stop]
 
     @property
     def text(self) -> str:
         """All lines as one text, line ends as they are. UnicodeDecodeError where it is not so encoded."""
         if self._text is None:
-            self._text = self.data.decode(self.encoding)
+            self._text = str(memoryview(self._buffer)[self._start : self._stop], self.encoding)
         return self._text
 
     def __len__(self) -> int:
-        return self.data.count(b"\n") + (not self.data.endswith(b"\n") and bool(self.data))
+        start, stop = self._start, self._stop
+        open_end = start < stop and not self._buffer.endswith(b"\n", start, stop)
+        return self._buffer.count(b"\n", start, stop) + open_end
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._split())
@@ -54,7 +65,7 @@ class Lines(Sequence[str]):
         return Lines(data + b"\n" if start < stop < len(lines) else data, self.encoding)
 
     def __repr__(self) -> str:
-        return f"<Lines: {len(self)} lines, {len(self.data)} bytes>"
+        return f"<Lines: {len(self)} lines, {self._stop - self._start} bytes>"
 
     def _split(self) -> list[str]:
         if self._lines is None:
