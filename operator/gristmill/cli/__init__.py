@@ -1,0 +1,1 @@
+"""The command line: it parses arguments and prints; it decides nothing."""

@@ -1,0 +1,1 @@
+"""What people import: the handle of a run."""

@@ -1,0 +1,1 @@
+"""A run without a cluster: state folder, embedded server, keeper, runner."""

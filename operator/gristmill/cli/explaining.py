@@ -1,0 +1,94 @@
+"""`gristmill why` and `gristmill failures`: what happened to a chunk, and what was given up."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from gristmill.cli.text import count, print_json
+from gristmill.errors import UsageError
+from gristmill.local.hosts import open_queue
+from gristmill.local.state import find
+from gristmill.planning.plan import Plan
+from gristmill.planning.values import DeadLetter
+from gristmill.sources import open_source
+
+_KINDS = {
+    "leased": "leased",
+    "refused": "a report was refused",
+    "failed": "failed",
+    "dead": "given up",
+    "expired": "the lease ran out",
+    "lost": "the worker was lost",
+    "released": "given back",
+}
+
+
+def print_history(chunk: int, folder: Path | None, *, as_json: bool) -> None:
+    """Print each lease, refused report and failure of a chunk that is remembered, and its dead letters."""
+    with open_queue(find(None, folder)) as queue:
+        history, letters, data = queue.history(), list(queue.dead_letters()), queue.plan()
+    plan = Plan.from_json(data) if data else None
+    if plan is not None and chunk >= plan.chunks:
+        raise UsageError(f"there is no chunk {chunk}; the job has {count(plan.chunks, 'chunk')}")
+    events: list[dict[str, Any]] = [
+        {"time": at, **fields}
+        for at, fields in history
+        if int(fields.get("start", 0)) <= chunk < int(fields.get("stop", 0)) and not fields.get("chore")
+    ]
+    dead = [letter for letter in letters if letter.chunk == chunk]
+    what = open_source(plan).describe(chunk) if plan else ""
+    if as_json:
+        print_json(
+            {"chunk": chunk, "input": what, "events": events, "deadLetters": [asdict(d) for d in dead]}
+        )
+        return
+    print(f"chunk {chunk}: {what}")
+    for event in events:
+        print(f"  {_clock(event['time'])}  {_sentence(event)}")
+    if not events:
+        print("  nothing is remembered (about the last 20,000 events are)")
+    for letter in dead:
+        print_letter(letter)
+
+
+def print_failures(name: str | None, folder: Path | None, *, as_json: bool) -> None:
+    """Print all dead letters."""
+    with open_queue(find(name, folder)) as queue:
+        letters = list(queue.dead_letters())
+    for letter in letters:
+        if as_json:
+            print_json(asdict(letter))
+        else:
+            print_letter(letter)
+    if not letters and not as_json:
+        print("nothing failed")
+
+
+def print_letter(letter: DeadLetter) -> None:
+    """Print a dead letter for people."""
+    where = f"chunk {letter.chunk}" + (f" item {letter.item}" if letter.item >= 0 else "")
+    print(f"{where}: {letter.error} ({letter.kind}, {count(letter.attempts, 'attempt')}, {letter.worker})")
+    if letter.input:
+        print(f"    input: {letter.input}")
+    for line in letter.traceback.splitlines():
+        print(f"    {line}")
+
+
+def _sentence(event: dict[str, Any]) -> str:
+    words = [_KINDS.get(event["what"], event["what"])]
+    start, stop = int(event["start"]), int(event["stop"])
+    if stop - start > 1:
+        words.append(f"with chunks {start} to {stop - 1}")
+    if int(event.get("high") or 0) > int(event.get("low") or 0):
+        words.append(f"items {event['low']} to {int(event['high']) - 1}")
+    words += [f"{field} {event[field]}" for field in ("kind", "item", "attempt", "step") if field in event]
+    if "worker" in event:
+        words.append(f"by {event['worker']}")
+    return ", ".join(words)
+
+
+def _clock(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds).isoformat(sep=" ", timespec="milliseconds")

@@ -1,0 +1,101 @@
+"""`gristmill get` and `gristmill top`: how far a run is, once or live, whether it goes on or has stopped."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from gristmill.cli.text import paragraph, print_json
+from gristmill.client.status import ended, status_of
+from gristmill.local.hosts import open_queue
+from gristmill.local.state import State, StoredJob, find
+from gristmill.planning.progress import Sample, recent
+from gristmill.planning.progress import State as JobState
+from gristmill.protocol.client import Queue
+
+#: seconds between two drawings
+_PAUSE = 0.5
+
+
+def get_status(name: str | None, folder: Path | None, *, as_json: bool) -> None:
+    """Print the status of a run."""
+    state = find(name, folder)
+    status = _final(state)
+    if status is None:
+        live = state.runner_lock.holder() != 0
+        with open_queue(state) as queue:
+            status = _status(queue.status(), [], state.job(), live)
+    if as_json:
+        print_json(status)
+    else:
+        print("\n".join(paragraph(status)))
+
+
+def watch(name: str | None, folder: Path | None, *, once: bool, as_json: bool) -> None:
+    """Show a run and its workers until it has ended."""
+    state = find(name, folder)
+    once = once or as_json or not sys.stdout.isatty() or os.environ.get("TERM") == "dumb"
+    if _final(state) is not None or (once and not as_json) or not state.runner_lock.holder():
+        get_status(name, folder, as_json=as_json)
+        return
+    job = state.job()
+    with open_queue(state) as queue:
+        told = queue.status()
+        if as_json:
+            print_json({**_status(told, [], job, True), "workerList": _workers(told)})
+            return
+        _draw_live(queue, job)
+
+
+def _draw_live(queue: Queue, job: StoredJob) -> None:
+    from rich.console import Console, Group
+    from rich.live import Live
+    from rich.table import Table
+    from rich.text import Text
+
+    from gristmill.cli.display import bar_line
+
+    samples: list[Sample] = []
+    with Live(console=Console(), auto_refresh=False, screen=False) as live:
+        while True:
+            told = queue.status()
+            now = told["now"] / 1000
+            samples = recent([*samples, Sample(now, int(told["job"].get("settled") or 0))], now)
+            status = _status(told, samples, job, True)
+            table = Table(box=None, pad_edge=False)
+            for title in ("WORKER", "PID", "SLOTS", "RUNS"):
+                table.add_column(title, no_wrap=True)
+            for worker in _workers(told):
+                table.add_row(
+                    worker["worker"], str(worker.get("pid", "")), str(worker.get("slots", "")), _runs(worker)
+                )
+            live.update(Group(bar_line(status), Text("\n".join(paragraph(status)[1:])), table), refresh=True)
+            if ended(status):
+                return
+            time.sleep(_PAUSE)
+
+
+def _status(told: dict[str, Any], samples: list[Sample], job: StoredJob, live: bool) -> dict[str, Any]:
+    """Return the status; a job that could go on but is not run is stopped."""
+    status = status_of(told, samples, job.output)
+    if not live and not ended(status):
+        status.update(state=str(JobState.STOPPED), workers=0, etaSeconds=None)
+    return status
+
+
+def _final(state: State) -> dict[str, Any] | None:
+    return None if state.runner_lock.holder() else state.final_status()
+
+
+def _workers(told: dict[str, Any]) -> list[dict[str, Any]]:
+    return [{"worker": name, **orjson.loads(info)} for name, info in sorted(told["workers"].items())]
+
+
+def _runs(worker: dict[str, Any]) -> str:
+    running = worker.get("running") or []
+    return ", ".join(str(entry) for entry in running) or "idle"

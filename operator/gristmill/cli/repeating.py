@@ -1,0 +1,69 @@
+"""`gristmill repro`: the same chunk, or the item of it that failed, in this process, and under a debugger."""
+
+from __future__ import annotations
+
+import pdb
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from gristmill.cli.text import count
+from gristmill.errors import UsageError
+from gristmill.local.hosts import open_queue
+from gristmill.local.state import State, find
+from gristmill.planning.plan import Plan
+from gristmill.sinks import encode
+from gristmill.sources import open_source
+from gristmill.worker.user_code import load
+
+
+def repeat_chunk(chunk: int, item: int | None, folder: Path | None, *, debug: bool) -> int:
+    """Run a chunk of a job here and print its results; return the exit code: 1 when it fails."""
+    state = find(None, folder)
+    context = state.job().job_context()
+    plan, failed = _plan_of(state, chunk)
+    if chunk >= plan.chunks:
+        raise UsageError(f"there is no chunk {chunk}; the job has {count(plan.chunks, 'chunk')}")
+    items = open_source(plan).read(chunk)
+    wanted = [item] if item is not None else failed or range(len(items))
+    if not all(place < len(items) for place in wanted):
+        raise UsageError(f"chunk {chunk} has {count(len(items), 'item')}, from 0 to {len(items) - 1}")
+    function, _ = load(context.job.spec, context.base)
+    if context.job.spec.process.each == "chunk":
+        part = items if len(wanted) == len(items) else items[wanted[0] : wanted[-1] + 1]
+        return _call(function, part, f"chunk {chunk}", debug)
+    return max(
+        (_call(function, items[place], f"chunk {chunk} item {place}", debug) for place in wanted), default=0
+    )
+
+
+def _plan_of(state: State, chunk: int) -> tuple[Plan, list[int]]:
+    """Return the plan, and the items of the chunk that are dead letters."""
+    with open_queue(state) as queue:
+        data = queue.plan()
+        if data is None:
+            raise UsageError("the job has not been planned yet")
+        letters = [letter for letter in queue.dead_letters() if letter.chunk == chunk]
+    return Plan.from_json(data), sorted(letter.item for letter in letters if letter.item >= 0)
+
+
+def _call(function: Callable[[Any], Any], argument: Any, what: str, debug: bool) -> int:
+    print(f"{what}: {_shortened(argument)}", file=sys.stderr)
+    try:
+        sys.stdout.write(encode([function(argument)]).decode())
+        sys.stdout.flush()
+    except Exception as error:
+        _, *frames = traceback.extract_tb(error.__traceback__)
+        sys.stderr.write("Traceback (most recent call last):\n")
+        sys.stderr.write("".join([*traceback.format_list(frames), *traceback.format_exception_only(error)]))
+        if debug:
+            pdb.post_mortem(error.__traceback__)
+        return 1
+    return 0
+
+
+def _shortened(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}…"

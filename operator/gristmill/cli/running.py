@@ -1,0 +1,94 @@
+"""`gristmill run`: show a run while it goes on, stop it in order when asked, say where the results are."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from gristmill.api.chunkjob import ChunkJob
+from gristmill.cli.display import choose_display
+from gristmill.cli.text import count, duration, print_json, rate
+from gristmill.client.run import Run
+from gristmill.client.status import ended, failure_of
+from gristmill.local.runner import load, start
+from gristmill.local.state import HOME, State, shown
+
+_INTERRUPTED = 130
+
+
+def run_job(
+    file: Path, workers: int | None, folder: Path | None, *, fresh: bool, accept_code: bool, as_json: bool
+) -> int:
+    """Run a manifest to its end and return the exit code."""
+    manifest, base = load(file)
+    state = State(folder or HOME / manifest.metadata.name)
+    signal.signal(signal.SIGTERM, _interrupt)
+    run: Run | None = None
+    status: dict[str, Any] | None = None
+    try:
+        run = start(manifest, base, state, workers, fresh=fresh, accept_code=accept_code)
+        with choose_display() as display:
+            while not ended(status := run.status):
+                display.show(status)
+                run.poll(display.pause)
+    except KeyboardInterrupt:
+        if run is not None:
+            status = _stop(run)
+        _say(f"\nstopped; `gristmill run {file}` goes on from here")
+    if as_json and status is not None:
+        print_json(status)
+    if status is None or not ended(status):
+        return _INTERRUPTED
+    _summarize(status, manifest, state)
+    return 1 if status["state"] == "Failed" else 0
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _stop(run: Run) -> dict[str, Any]:
+    """Let what runs finish; a second interruption ends it at once."""
+    _say("\nstopping: chunks that run are being finished; Ctrl-C again to kill them")
+    try:
+        run.cancel()
+    except KeyboardInterrupt:
+        run.cancel(now=True)
+    return run.status
+
+
+def _summarize(status: dict[str, Any], manifest: ChunkJob, state: State) -> None:
+    folder = (
+        ""
+        if state.folder == (HOME / manifest.metadata.name).absolute()
+        else f" --state {shown(state.folder)}"
+    )
+    where = folder or f" {status['name']}"
+    lost = status["items"]["failed"]
+    if status["state"] == "Failed":
+        reason, message = failure_of(status)
+        _say(f"{status['name']}: failed, {reason}: {message}")
+    else:
+        chunks, items = status["chunks"], status["items"]
+        speed = f", {rate(status['ratePerSecond'])}" if status["ratePerSecond"] else ""
+        _say(
+            f"{status['name']}: complete, {count(items['succeeded'], 'result')} "
+            f"of {count(chunks['total'], 'chunk')}{_elapsed(status)}{speed}"
+        )
+        _say(f"results: {shown(Path(status['output']))} (or `gristmill results{where}`)")
+    if lost:
+        _say(f"{count(lost, 'item')} failed: `gristmill failures{where}` shows why,")
+        _say(f"`gristmill retry{where}` opens them again")
+
+
+def _elapsed(status: dict[str, Any]) -> str:
+    from datetime import datetime
+
+    begin, end = (datetime.fromisoformat(status[name]) for name in ("startTime", "completionTime"))
+    return f" in {duration((end - begin).total_seconds())}"
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,91 @@
+"""Numbers and statuses in words, short enough for a narrow terminal."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import orjson
+
+
+def print_json(value: Any) -> None:
+    """Print a value as one line of JSON."""
+    sys.stdout.write(orjson.dumps(value).decode() + "\n")
+    sys.stdout.flush()
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people say it: 8 s, 2 min 5 s, 3 h 20 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    if whole < 48 * 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60} min"
+    return f"{whole // 86400} days"
+
+
+def rate(per_second: float) -> str:
+    """Return a rate with as many digits as mean something."""
+    if per_second >= 100 or per_second == 0:
+        return f"{per_second:,.0f}/s"
+    return f"{per_second:.1f}/s" if per_second >= 1 else f"{per_second * 60:.1f}/min"
+
+
+def count(number: int, noun: str) -> str:
+    """Return a number with its noun: 1 worker, 2 workers."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def progress(status: dict[str, Any]) -> str:
+    """Return how far a run is: done and total, or that it is being planned."""
+    chunks = status["chunks"]
+    if chunks["total"] is None:
+        return "planning"
+    return f"{chunks['succeeded'] + chunks['failed']:,}/{chunks['total']:,} chunks"
+
+
+def details(status: dict[str, Any]) -> list[str]:
+    """Return what else is worth a word about a run that goes on."""
+    words = []
+    if status["ratePerSecond"] is not None:
+        words.append(rate(status["ratePerSecond"]))
+    if status["etaSeconds"]:
+        words.append(f"{duration(status['etaSeconds'])} left")
+    words.append(count(status["workers"], "worker"))
+    if status["items"]["failed"]:
+        words.append(f"{status['items']['failed']:,} failed")
+    if status["chunks"]["retried"]:
+        words.append(f"{status['chunks']['retried']:,} retried")
+    if status["state"] != "Running":
+        words.append(status["state"].lower())
+    return words
+
+
+def paragraph(status: dict[str, Any]) -> list[str]:
+    """Return a status as lines for people."""
+    chunks, items = status["chunks"], status["items"]
+    lines = [f"{status['name']}: {status['state']}"]
+    lines += [
+        f"  {c['type']}: {c['reason']}{': ' if c['message'] else ''}{c['message']}"
+        for c in status["conditions"]
+        if c["type"] in ("Complete", "Failed", "Suspended") and c["status"] == "True"
+    ]
+    lines.append(f"  chunks    {progress(status).removesuffix(' chunks')}, {_counts(chunks)}")
+    total = "" if items["total"] is None else f"/{items['total']:,}"
+    lines.append(f"  items     {items['succeeded']:,}{total}, {items['failed']:,} failed")
+    if status["ratePerSecond"] is not None:
+        left = f", {duration(status['etaSeconds'])} left" if status["etaSeconds"] else ""
+        lines.append(f"  rate      {rate(status['ratePerSecond'])}{left}")
+    lines.append(f"  workers   {status['workers']}")
+    times = f"{status['startTime']}" + (f" to {status['completionTime']}" if status["completionTime"] else "")
+    lines.append(f"  time      {times}")
+    for label, field in (("output", "output"), ("digest", "outputDigest")):
+        if status[field]:
+            lines.append(f"  {label:<9} {status[field]}")
+    return lines
+
+
+def _counts(chunks: dict[str, Any]) -> str:
+    return f"{chunks['running']:,} running, {chunks['failed']:,} failed, {chunks['retried']:,} retried"

@@ -1,0 +1,139 @@
+"""The workers of a local run: forked, watched, and forked again when one crashes.
+
+A worker that ends with code 0 has nothing left to do and is not replaced. One that crashes is: what it held
+is given back at once, without waiting for the lease to run out. When workers only crash, the job fails.
+"""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import os
+import secrets
+import signal
+import time
+from multiprocessing.context import ForkProcess
+from typing import TYPE_CHECKING
+
+from gristmill import settings
+from gristmill.local.server import server_url
+from gristmill.local.state import State, StoredJob
+from gristmill.worker import supervise
+
+if TYPE_CHECKING:
+    from gristmill.protocol.client import Queue
+
+#: a worker that crashes within this time of its start (seconds) has not even begun
+_EARLY_SECONDS = 5.0
+#: so many early crashes in a row end the job
+_EARLY_CRASHES = 6
+#: seconds that workers may take to end beyond the time they give the chunk that runs
+_GRACE_SECONDS = 5.0
+
+
+class Crew:
+    """The workers, each in its own place."""
+
+    def __init__(self, state: State, job: StoredJob, queue: Queue, size: int) -> None:
+        self._state = state
+        self._job = job
+        self._queue = queue
+        self._places: list[_Place] = [_Place() for _ in range(size)]
+        self._early = 0
+        self._deadline = _deadline(job)
+        state.logs.mkdir(exist_ok=True)
+
+    def forget_former(self) -> None:
+        """Take back what workers of an earlier run held: they are gone, and could not say so."""
+        for worker in self._queue.status()["workers"]:
+            self._queue.bye(worker, lost=True)
+
+    def renew(self, job: StoredJob) -> None:
+        """Work for the job anew: the queue has forgotten it, or was away."""
+        self._job = job
+        for place in self._places:
+            place.finished = False
+
+    def look(self) -> bool:
+        """Start workers where one is due; return whether one has ended since the last look."""
+        now = time.monotonic()
+        self._check_deadline(now)
+        ended = False
+        for place in self._places:
+            if place.process is not None and place.process.exitcode is not None:
+                ended = True
+                self._bury(place, now)
+            if place.process is None and not place.finished and now >= place.due:
+                self._start(place, now)
+        return ended
+
+    def stop(self) -> None:
+        """Let each finish the chunk that runs; kill those that don't end."""
+        living = [place.process for place in self._places if place.process is not None]
+        for process in living:
+            process.terminate()
+        until = time.monotonic() + settings.DRAIN_SECONDS + _GRACE_SECONDS
+        for process in living:
+            process.join(max(0.0, until - time.monotonic()))
+            if process.exitcode is None:
+                process.kill()
+                process.join()
+
+    def _start(self, place: _Place, now: float) -> None:
+        place.worker = f"local-{secrets.token_hex(4)}"
+        place.started = now
+        place.process = multiprocessing.get_context("fork").Process(
+            target=_work, args=(self._state, self._job, place.worker), name=place.worker
+        )
+        place.process.start()
+
+    def _bury(self, place: _Place, now: float) -> None:
+        assert place.process is not None
+        code = place.process.exitcode
+        place.process.close()
+        place.process = None
+        if code == 0:
+            place.finished = True
+            return
+        print(f"worker {place.worker} ended with code {code}", flush=True)
+        self._queue.bye(place.worker, lost=True)
+        self._early = self._early + 1 if now - place.started < _EARLY_SECONDS else 0
+        place.due = now + min(0.1 * 2**self._early, 2.0) if self._early else now
+        if self._early >= _EARLY_CRASHES:
+            message = (
+                f"workers crash as soon as they start, last with code {code}; see {self._state.keeper_log}"
+            )
+            self._queue.fail_job(self._job.epoch, "WorkersCrash", message)
+            self._early = 0
+
+    def _check_deadline(self, now: float) -> None:
+        if now > self._deadline:
+            seconds = self._job.spec["activeDeadlineSeconds"]
+            self._queue.fail_job(self._job.epoch, "DeadlineExceeded", f"it ran longer than {seconds} seconds")
+            self._deadline = math.inf
+
+
+class _Place:
+    """A place for one worker."""
+
+    def __init__(self) -> None:
+        self.worker = ""
+        self.process: ForkProcess | None = None
+        self.started = 0.0
+        self.due = 0.0
+        self.finished = False
+
+
+def _deadline(job: StoredJob) -> float:
+    """Return when a run that starts now has run for too long."""
+    return time.monotonic() + float(job.spec.get("activeDeadlineSeconds", math.inf))
+
+
+def _work(state: State, job: StoredJob, worker: str) -> None:
+    """Be a worker, in a forked process."""
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    state.keeper_lock.release()
+    url = server_url(state.queue)
+    os._exit(supervise(url, job.uid, worker, durable=job.durable, log_folder=state.logs))

@@ -1,0 +1,127 @@
+"""The runner's side of the keeper: start it, hear what it tells, start it again if it was killed, stop it."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import orjson
+
+from gristmill import settings
+from gristmill.errors import GristmillError
+from gristmill.local.server import server_url
+from gristmill.local.state import State
+
+if TYPE_CHECKING:
+    from gristmill.protocol.client import Queue
+
+#: seconds that a keeper may take until the queue answers: an earlier one must end, a long log be read
+_READY_SECONDS = 300.0
+#: seconds that a keeper may take to end: its workers drain, its server writes
+_STOP_SECONDS = settings.DRAIN_SECONDS + 20
+#: a keeper that was killed this often is not started again
+_MOST_STARTS = 5
+
+
+class KeeperHost:
+    """A keeper process of a state folder, `workers` strong; 0: the server alone."""
+
+    def __init__(self, state: State, workers: int) -> None:
+        self.state = state
+        self._workers = workers
+        self._starts = 0
+        self._ready = False
+        self._heard = b""
+        self._queue: Queue | None = None
+        self._process = self._start()
+
+    def queue(self) -> Queue:
+        """Return the job's queue, as soon as it answers."""
+        from gristmill.protocol.client import Queue, connect
+
+        if self._queue is None:
+            job = self.state.job()
+            self._await_ready()
+            self._queue = Queue(connect(server_url(self.state.queue)), job.uid, durable=job.durable)
+            self._queue.on_wait = lambda: self.wait(0)
+        return self._queue
+
+    def wait(self, seconds: float) -> None:
+        """Wait until the keeper tells something, or so long. GristmillError when it can't go on."""
+        assert self._process.stdout is not None
+        handle = self._process.stdout.fileno()
+        if not select.select([handle], [], [], seconds)[0]:
+            return
+        data = os.read(handle, 1 << 16)
+        if not data:
+            self._start_again()
+            return
+        *lines, self._heard = (self._heard + data).split(b"\n")
+        for line in lines:
+            told = orjson.loads(line)
+            if told["event"] == "failed":
+                self.stop()
+                raise GristmillError(told["message"])
+            self._ready = self._ready or told["event"] == "ready"
+
+    def stop(self) -> None:
+        """Tell the keeper to stop, and wait until it and all below it have ended."""
+        assert self._process.stdin is not None
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        self._close()
+
+    def kill(self) -> None:
+        """End the keeper and all below it at once."""
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        self._close()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        self._starts += 1
+        words = ["-P", "-m", "gristmill.local.keeper", str(self.state.folder), str(self._workers)]
+        with open(self.state.keeper_log, "ab") as log:
+            return subprocess.Popen(
+                [sys.executable, *words],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def _start_again(self) -> None:
+        code = self._process.wait()
+        self._close()
+        if code == os.EX_SOFTWARE or self._starts >= _MOST_STARTS:
+            lines = self.state.keeper_log.read_text(encoding="utf-8", errors="replace").splitlines()
+            raise GristmillError(
+                f"the keeper of the run ended with code {code}: {lines[-1] if lines else 'without a word'} "
+                f"(more in {self.state.keeper_log})"
+            )
+        self._ready = False
+        self._heard = b""
+        self._process = self._start()
+
+    def _await_ready(self) -> None:
+        until = time.monotonic() + _READY_SECONDS
+        while not self._ready:
+            if time.monotonic() > until:
+                raise GristmillError(f"the queue did not answer within {_READY_SECONDS:g} seconds")
+            self.wait(1.0)
+
+    def _close(self) -> None:
+        for pipe in (self._process.stdin, self._process.stdout):
+            if pipe is not None:
+                with suppress(BrokenPipeError):
+                    pipe.close()

@@ -1,0 +1,29 @@
+"""What an earlier keeper left behind is ended before anything new begins in its folder."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from contextlib import suppress
+
+from gristmill import settings
+from gristmill.local.server import end_orphan
+from gristmill.local.state import State
+
+#: seconds that a keeper of an earlier run may take to end
+_HANDOVER_SECONDS = settings.DRAIN_SECONDS + 15
+
+
+def take_over(state: State) -> None:
+    """Take the keeper's lock, from a keeper of an earlier run if need be, and end the server that it left."""
+    until = time.monotonic() + _HANDOVER_SECONDS
+    asked = False
+    while holder := state.keeper_lock.take():
+        late = time.monotonic() > until
+        if late or not asked:
+            with suppress(ProcessLookupError):
+                os.kill(holder, signal.SIGKILL if late else signal.SIGTERM)
+            asked = True
+        time.sleep(0.02)
+    end_orphan(state.queue)

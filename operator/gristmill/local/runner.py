@@ -1,0 +1,154 @@
+"""Running a job here: check it, find out what an earlier run left, start a keeper, hand out the handle.
+
+A run with a state folder is tied to it: another input or function never continues it silently. A run without
+one (from Python) leaves nothing behind but its output, and goes on from the parts that it finds there.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from gristmill.api.chunkjob import ChunkJob
+from gristmill.api.manifest import load_manifest
+from gristmill.client.run import Run
+from gristmill.errors import UsageError
+from gristmill.local.hosts import EndedHost, LiveHost
+from gristmill.local.leftovers import take_over
+from gristmill.local.state import State, StoredJob, shown
+from gristmill.planning.progress import State as JobState
+from gristmill.protocol.job import JobContext
+from gristmill.sinks import read_manifest, remove_output
+from gristmill.worker.user_code import code_version
+
+Job = str | Path | Mapping[str, Any] | ChunkJob
+
+#: parts of the spec that decide the output
+_DECISIVE = ("input", "chunks", "process", "reduce", "output")
+_WAYS_OUT = "--fresh starts anew, --state DIR keeps both"
+
+
+def run(
+    job: Job,
+    workers: int | None = None,
+    state: str | Path | None = None,
+    *,
+    fresh: bool = False,
+    accept_code: bool = False,
+) -> Run:
+    """Run a job here and return its handle at once; `Run.results()` and `Run.wait()` wait.
+
+    `job` is a path, a text, a dict or a model of a manifest. `state` is the folder that lets a later call go
+    on where this one stopped; without it the run is kept in a temporary folder, and results that have no
+    output URL can be fetched once. `fresh` begins anew; `accept_code` goes on although the function's code
+    has changed.
+    """
+    manifest, base = load(job)
+    if state is None:
+        return _start_temporary(manifest, base, workers, fresh)
+    return start(manifest, base, State(Path(state)), workers, fresh=fresh, accept_code=accept_code)
+
+
+def load(job: Job) -> tuple[ChunkJob, Path]:
+    """Return the manifest as a model, and the folder that its relative paths start from."""
+    manifest = job if isinstance(job, ChunkJob) else load_manifest(job)
+    is_file = isinstance(job, str | Path) and os.path.isfile(job)
+    return manifest, Path(str(job)).absolute().parent if is_file else Path.cwd()
+
+
+def start(
+    manifest: ChunkJob,
+    base: Path,
+    state: State,
+    workers: int | None,
+    *,
+    fresh: bool = False,
+    accept_code: bool = False,
+) -> Run:
+    """Start a run in a state folder, or go on with the one that is there."""
+    context = _context(manifest, base, str(state.output))
+    state.folder.mkdir(parents=True, exist_ok=True)
+    if holder := state.runner_lock.take():
+        raise UsageError(
+            f"{shown(state.folder)} is run by process {holder} already; stop it, or choose another --state"
+        )
+    try:
+        if fresh:
+            _clear(state, context)
+        stored = state.load()
+        job = StoredJob.of(context) if stored is None else _renewed(stored, context, accept_code)
+        final = state.final_status()
+        if final is not None and final["state"] == JobState.COMPLETE:
+            _check_output(context.output)
+            state.runner_lock.release()
+            return Run(EndedHost(state, context.output), final)
+        state.save(job)
+        state.save_status(None)
+        return Run(LiveHost(state, context.output, _crew_size(manifest, workers)))
+    except BaseException:
+        state.runner_lock.release()
+        raise
+
+
+def _start_temporary(manifest: ChunkJob, base: Path, workers: int | None, fresh: bool) -> Run:
+    state = State(Path(tempfile.mkdtemp(prefix="gristmill-")))
+    context = _context(manifest, base, str(state.output) if manifest.spec.reduce else "")
+    if fresh and context.output:
+        remove_output(context.output)
+    state.runner_lock.take()
+    state.save(StoredJob.of(context))
+    return Run(LiveHost(state, context.output, _crew_size(manifest, workers), temporary=True))
+
+
+def _context(manifest: ChunkJob, base: Path, default_output: str) -> JobContext:
+    output = manifest.spec.output
+    url = output.url if output else default_output
+    return JobContext(
+        manifest=manifest.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"status"}),
+        base=str(base),
+        output=os.path.normpath(base / url) if url and "://" not in url else url,
+        code_version=code_version(manifest.spec, str(base)),
+    )
+
+
+def _renewed(stored: StoredJob, context: JobContext, accept_code: bool) -> StoredJob:
+    """Return the job with what may change changed; UsageError when it is not the same job any more."""
+    former = stored.job_context()
+    if former.spec_digest != context.spec_digest or former.output != context.output:
+        old, new = former.manifest["spec"], context.manifest["spec"]
+        changed = [name for name in _DECISIVE if old.get(name) != new.get(name)] or ["output"]
+        raise UsageError(f"spec.{changed[0]} changed since this run began: {_WAYS_OUT}")
+    if former.code_version != context.code_version and not accept_code:
+        raise UsageError(
+            f"the code of the function changed since this run began: {_WAYS_OUT}, "
+            "--accept-code goes on and mixes results of both"
+        )
+    kept = replace(context, code_version=former.code_version)
+    return replace(stored, context=StoredJob.of(kept).context, renewed=True)
+
+
+def _clear(state: State, context: JobContext) -> None:
+    take_over(state)
+    state.keeper_lock.release()
+    stored = state.load()
+    for url in {context.output, stored.output if stored else context.output}:
+        remove_output(url)
+    state.clear()
+
+
+def _check_output(url: str) -> None:
+    if read_manifest(url) is None:
+        raise UsageError(f"this run was complete, but its output is gone from {url}: {_WAYS_OUT}")
+
+
+def _crew_size(manifest: ChunkJob, workers: int | None) -> int:
+    """Return how many workers to start: as many as asked for, else as the machine has processors for."""
+    if workers is not None:
+        return workers
+    spec = manifest.spec.workers
+    room = max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    return max(1, min(room // spec.processes, spec.max or room))

