@@ -103,3 +103,19 @@ def test_recovery_of_a_reduction(tmp_path: Path) -> None:
     write_values(sink, 10, [(11, 1)], "a")
     recovered = sink.recover()
     assert (recovered.done, recovered.complete_blocks, recovered.items) == ([(0, 8), (10, 11)], [0], 2)
+
+
+def test_two_that_assemble_a_block_do_not_disturb_each_other(tmp_path: Path) -> None:
+    plan = plan_of(4, blocks=1)
+    other = open_sink(str(tmp_path), "jsonl", "txt", plan, add)
+
+    def slow(left: int, right: int) -> int:
+        other.assemble(0)  # which removes the parts that are being read
+        return left + right
+
+    sink = open_sink(str(tmp_path), "jsonl", "txt", plan, slow)
+    for chunk in range(4):
+        write_values(other, chunk, [(chunk + 1, chunk)], "a")
+    assert sink.assemble(0) == other.assemble(0)
+    other.finish(0)
+    assert list(read_results(str(tmp_path))) == [6]

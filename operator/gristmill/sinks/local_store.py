@@ -5,6 +5,7 @@ Without fsspec's layers: a small part costs some 50 µs here, and jobs write man
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import shutil
@@ -113,10 +114,14 @@ class LocalStore:
         """See `Store`."""
         path = self._path(name)
         with told(path, "removed"), suppress(FileNotFoundError):
-            if os.path.isdir(path):
-                shutil.rmtree(path)
-            else:
+            if not os.path.isdir(path):
                 os.unlink(path)
+                return
+            try:
+                shutil.rmtree(path)
+            except OSError as error:
+                if error.errno != errno.ENOTEMPTY:  # a late writer was faster; it can be removed again
+                    raise
 
     def _path(self, name: str) -> str:
         return f"{self.url}/{name}"

@@ -20,6 +20,8 @@ _FORMAT = 1
 _MAGIC = b"GRISTP\r\n"
 _END = struct.Struct("<Q8s")
 _TAIL = 16 << 10
+#: parts whose ends are read together
+_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -42,15 +44,17 @@ def footer(plan_digest: str, segments: Sequence[Sequence[Any]], payload: int, to
 def read_parts(store: Store, files: Sequence[tuple[str, int]], plan_digest: str) -> list[Part]:
     """Read the footers of files (name, size); broken and foreign ones are left out."""
     parts = []
-    for (name, size), tail in zip(files, store.read_ends(files, _TAIL), strict=True):
-        length = _footer_length(tail, size)
-        if tail is None or not length:
-            continue
-        if length > len(tail):
-            tail = store.read_ends([(name, size)], length)[0] or b""  # noqa: PLW2901
-        part = _parse(name, tail[-length : -_END.size], size - length, plan_digest)
-        if part:
-            parts.append(part)
+    for first in range(0, len(files), _AT_ONCE):
+        some = files[first : first + _AT_ONCE]
+        for (name, size), tail in zip(some, store.read_ends(some, _TAIL), strict=True):
+            length = _footer_length(tail, size)
+            if tail is None or not length:
+                continue
+            if length > len(tail):
+                tail = store.read_ends([(name, size)], length)[0] or b""  # noqa: PLW2901
+            part = _parse(name, tail[-length : -_END.size], size - length, plan_digest)
+            if part:
+                parts.append(part)
     return parts
 
 

@@ -59,22 +59,18 @@ def recover(store: Store, plan: Plan, sizes: Mapping[str, int]) -> Recovered:
         items += sidecar.items
         holes = [(letter.chunk, letter.chunk + 1) for letter in sidecar.dead]
         done += complement(holes, *plan.block_range(sidecar.block))
-    known = set(complete)
-    files = [f for f in store.list(layout.PARTS, deep=True).items() if layout.block_of(f[0]) not in known]
-    segments: dict[int, list[Segment]] = defaultdict(list)
-    totals: dict[int, dict[int, int]] = defaultdict(dict)
-    for part in read_parts(store, files, plan.digest):
-        for segment in part.segments:
-            block = segment.start >> plan.block_height
-            segments[block].append(segment)
-            if segment.high:
-                totals[block][segment.start] = part.total
-    for block, pieces in segments.items():
+    staged: dict[int, list[tuple[str, int]]] = defaultdict(list)
+    for name, size in store.list(layout.PARTS, deep=True).items():
+        staged[layout.block_of(name)].append((name, size))
+    for block in sorted(staged.keys() - set(complete)):
+        parts = read_parts(store, staged[block], plan.digest)
+        pieces = [segment for part in parts for segment in part.segments]
+        totals = {segment.start: part.total for part in parts for segment in part.segments if segment.high}
         bounds = plan.block_range(block)
-        tiling = tile(pieces, *bounds, items=totals[block])
+        tiling = tile(pieces, *bounds, items=totals)
         done += complement(tiling.missing, *bounds)
         items += sum(pieces[index].items for index in tiling.chosen)
-        for chunk, total in totals[block].items():
+        for chunk, total in totals.items():
             if any(start <= chunk < stop for start, stop in tiling.missing):
                 fragments += _fragments([s for s in pieces if s.start == chunk and s.high], total)
     return Recovered(_joined(sorted(done)), sorted(fragments, key=_place), dead, sorted(complete), items)

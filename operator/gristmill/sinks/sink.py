@@ -94,8 +94,14 @@ class Sink:
         dead = sorted((d for d in dead if start <= d.chunk < stop), key=lambda d: (d.chunk, d.item))
         found = self._sidecar(block)
         if found is None or found.positions != positions(dead):
-            with self._draft() as draft:
-                found = self._publish(block, self._assembled(draft, block, dead, fragments), dead)
+            try:
+                with self._draft() as draft:
+                    found = self._publish(block, self._assembled(draft, block, dead, fragments), dead)
+            except OutputError:
+                # another may have assembled it meanwhile, and removed the parts
+                found = self._sidecar(block)
+                if found is None or found.positions != positions(dead):
+                    raise
         if not dead:
             self.store.remove(layout.parts_folder(block))
         return Written(True, found.items, found.size)
