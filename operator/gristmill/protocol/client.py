@@ -16,7 +16,14 @@ import msgpack
 import orjson
 from redis import Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import BusyLoadingError, ConnectionError, ResponseError, TimeoutError
+from redis.exceptions import (
+    AuthenticationError,
+    ConnectionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    ResponseError,
+    TimeoutError,
+)
 from redis.retry import Retry
 
 from gristmill import settings
@@ -27,6 +34,11 @@ from gristmill.protocol.library import library
 from gristmill.protocol.steps import Step
 
 T = TypeVar("T")
+
+#: dead letters that one call opens again, so that no call holds up the server
+_RETRY_BATCH = 500
+#: refusals of the server that a little later are none
+_PASSING = ("OOM", "MISCONF", "BUSY", "LOADING", "MASTERDOWN", "NOREPLICAS", "TRYAGAIN", "CLUSTERDOWN")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +116,18 @@ class Queue:
 
         Raises QueueError when results behind one of them have been collected.
         """
-        count = int(self._call("retry", *names))
-        if count < 0:
-            raise QueueError("results behind these dead letters were collected already; run the job anew instead")
-        return count
+        if not names:
+            found: Any = self._again(lambda: self._client.hkeys(self._keys[6]))
+            names = sorted((name.decode() for name in found), key=_position)
+        total = 0
+        for batch in range(0, max(1, len(names)), _RETRY_BATCH):
+            count = int(self._call("retry", *names[batch : batch + _RETRY_BATCH]))
+            if count < 0:
+                raise QueueError(
+                    "results behind these dead letters were collected already; run the job anew instead"
+                )
+            total += count
+        return total
 
     def fail_job(self, epoch: int, reason: str, message: str) -> bool:
         """End the job as failed; False when it was not running."""
@@ -123,9 +143,7 @@ class Queue:
         """Introduce a worker; return {epoch, phase, spec, digest}."""
         return self._unpacked("hello", worker, orjson.dumps(info))
 
-    def report(
-        self, worker: str, epoch: int, steps: list[Step], want: int | None
-    ) -> Reply:
+    def report(self, worker: str, epoch: int, steps: list[Step], want: int | None) -> Reply:
         """Tell what happened to leases, and lease an interval of at most 2^`want` chunks (None: nothing)."""
         self._sequence += 1
         payloads: list[bytes] = []
@@ -155,7 +173,10 @@ class Queue:
 
     def collect(self, cursor: int, size: int) -> Collected:
         """Acknowledge all results below `cursor` and return about `size` bytes of those that follow."""
-        return Collected(**self._unpacked("collect", cursor, size))
+        found = msgpack.unpackb(self._call("collect", cursor, size), raw=True)
+        return Collected(
+            int(found[b"cursor"]), list(found[b"payloads"]), found[b"phase"].decode(), int(found[b"chunks"])
+        )
 
     def status(self) -> dict[str, Any]:
         """Return what `lua/inspect.lua` describes, with text as str."""
@@ -172,12 +193,16 @@ class Queue:
     def dead_letters(self) -> Iterator[DeadLetter]:
         """Yield the dead letters by chunk and item; beyond the bound only their positions are known."""
         found: Any = self._again(lambda: self._client.hgetall(self._keys[6]))
-        for name in sorted(found, key=lambda n: tuple(map(int, n.split(b":")))):
-            chunk, item = map(int, name.split(b":"))
-            if found[name]:
-                yield DeadLetter(**{**orjson.loads(found[name]), "chunk": chunk, "item": item})
+        for name in sorted((name.decode() for name in found), key=_position):
+            chunk, item = _position(name)
+            items, _, letter = found[name.encode()].partition(b" ")
+            place = {"chunk": chunk, "item": item, "items": int(items)}
+            if letter:
+                yield DeadLetter(**{**orjson.loads(letter), **place})
             else:
-                yield DeadLetter(chunk, item, 1, "unknown", 0, "", "details are kept for the first failures only")
+                yield DeadLetter(
+                    **place, kind="unknown", attempts=0, worker="", error="details are kept for the first failures only"
+                )
 
     def fragments(self) -> dict[int, int]:
         """Return the number of items of each chunk that was split."""
@@ -195,8 +220,10 @@ class Queue:
     # -- calls
 
     def _unpacked(self, function: str, *args: Any, read_only: bool = False) -> dict[str, Any]:
-        reply: dict[str, Any] = msgpack.unpackb(self._call(function, *args, read_only=read_only), strict_map_key=False)
-        return reply
+        reply = self._call(function, *args, read_only=read_only)
+        # a message that was cut may end in the middle of a character
+        found: dict[str, Any] = msgpack.unpackb(reply, strict_map_key=False, unicode_errors="replace")
+        return found
 
     def _call(self, function: str, *args: Any, read_only: bool = False) -> Any:
         words = (f"gristmill_{function}", len(self._keys), *self._keys, *args)
@@ -222,20 +249,36 @@ class Queue:
         while True:
             try:
                 return call()
-            except (ConnectionError, TimeoutError, BusyLoadingError) as error:
+            except AuthenticationError as error:
+                raise QueueError(f"the queue refused the call: {error}") from error
+            except (ConnectionError, TimeoutError, ResponseError) as error:
+                if isinstance(error, ResponseError) and not _will_pass(error):
+                    raise _refusal(error) from error
                 if time.monotonic() > until:
                     raise QueueError(f"the queue does not answer: {error}") from error
                 self.on_wait()
                 time.sleep(pause)
                 pause = min(pause * 2, 0.5)
-            except ResponseError as error:
-                if str(error).startswith("NOJOB"):
-                    raise NoSuchJob(str(error)) from error
-                raise QueueError(f"the queue refused the call: {error}") from error
 
 
 class NoSuchJob(QueueError):  # noqa: N818
     """The queue holds no such job: it was removed, or the queue lost its memory."""
+
+
+def _position(name: str) -> tuple[int, int]:
+    chunk, _, item = name.partition(":")
+    return int(chunk), int(item)
+
+
+def _will_pass(error: ResponseError) -> bool:
+    """Whether the server is there, but can't answer now: memory or disk is short, a failover is going on."""
+    return isinstance(error, OutOfMemoryError | ReadOnlyError) or str(error).startswith(_PASSING)
+
+
+def _refusal(error: ResponseError) -> QueueError:
+    if str(error).startswith(("NOJOB", "Function not found")):
+        return NoSuchJob(f"the queue holds no such job: {error}")
+    return QueueError(f"the queue refused the call: {error}")
 
 
 def _lease(wire: dict[str, Any], epoch: int) -> Lease:

@@ -74,4 +74,3 @@ class JobContext:
             "sink": "url" if self.output else "queue",
             "spec": self.to_json(),
         }
-

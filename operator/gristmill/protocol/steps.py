@@ -20,13 +20,17 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Done(Step):
-    """The chunks up to `upto` (or the fragment) are done; `direct`: their final blocks are already published."""
+    """The chunks up to `upto` (or the fragment) are done; `direct`: their final blocks are already published.
+
+    `start` is the first of them (-1: not said). A queue that stands elsewhere was rolled back by a crash, and refuses.
+    """
 
     what: ClassVar[str] = "done"
     upto: int
     items: int
     direct: bool = False
     payload: bytes | None = None
+    start: int = -1
 
     def to_wire(self, payloads: list[bytes]) -> dict[str, Any]:
         """Return the msgpack form."""
@@ -36,6 +40,7 @@ class Done(Step):
         return {
             "what": self.what,
             "nonce": self.nonce,
+            "start": self.start,
             "upto": self.upto,
             "items": self.items,
             "direct": self.direct,

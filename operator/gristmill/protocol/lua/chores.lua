@@ -6,38 +6,124 @@
 --    recovered = nil or {pieces = [[start, stop, low, high]...]   what is still to do,
 --                        settled, items, blocks_done, blocks = [[block, chunks settled]...], assemble = [block...],
 --                        splits = [[chunk, items left, items]...], dead = [[chunk, item, items, letter]...]}}
--- data of `assemble:BLOCK`: {}; data of `finish`: {digest, items, bytes, url}
--- chore_failed: `missing` = [[start, stop]...] are chunks counted as done whose parts are not in the output: they are
--- opened again. Otherwise the chore is tried again, 5 times in all, then the job fails with `reason`.
+-- data of `assemble:BLOCK`: {}; data of `finish`: {digest, items, bytes}
+-- chore_failed: `missing` = [[start, stop]...], in order, are chunks of the block counted as done whose parts are not in
+-- the output: they are opened again. Otherwise the chore is tried again, 5 times in all, then the job fails with `reason`.
+-- A chore may be held twice, where a failed job was tried again: the first that is done counts, the other is refused.
 
 local CHORE_ATTEMPTS = 5
 
+local text = is('string')
+local PLAN = {digest = text, chunks = is_count, items = is_item, blocks = is_count, block_height = is_count, tolerated = is_count, plan = text}
+local FINISHED = {digest = text, items = is_count, bytes = is_count}
+local PIECE, BLOCK, SPLIT = {is_count, is_count, is_count, is_count}, {is_count, is_count}, {is_count, is_count, is_count}
+local DEAD, RANGE = {is_count, is_item, is_count, text}, {is_count, is_count}
+
+local function rows(form)
+  return function(list)
+    if type(list) ~= 'table' then return false end
+    for _, row in ipairs(list) do
+      if not has_form(row, form) then return false end
+    end
+    return true
+  end
+end
+
+local RECOVERED = {pieces = rows(PIECE), settled = is_count, items = is_count, blocks_done = is_count, blocks = rows(BLOCK),
+                   assemble = function(list) return type(list) == 'table' end, splits = rows(SPLIT), dead = rows(DEAD)}
+
+local function plan_fault(k, data)
+  if not has_form(data, PLAN) or data.block_height > 53 then return 'the plan is not of its form' end
+  if get(k, 'sink') ~= 'queue' and data.blocks ~= math.ceil(data.chunks / 2 ^ data.block_height) then return 'the blocks are not those of the chunks' end
+  if data.finished and not has_form(data.finished, FINISHED) then return 'what is finished is not of its form' end
+  local r = data.recovered
+  if not r then return nil end
+  if not has_form(r, RECOVERED) then return 'what was recovered is not of its form' end
+  for _, block in ipairs(r.assemble) do
+    if not is_count(block) then return 'a block to assemble is no number' end
+  end
+  local whole, items, left, split = 0, 0, 0, 0
+  for _, p in ipairs(r.pieces) do
+    if p[4] > p[3] then items = items + p[4] - p[3] else whole = whole + p[2] - p[1] end
+  end
+  for _, s in ipairs(r.splits) do
+    left = left + s[2]
+    if s[2] > 0 then split = split + 1 end
+  end
+  if whole + split + r.settled ~= data.chunks or items ~= left then return 'what was recovered does not add up' end
+end
+
+-- called before anything is written: nil, or what is wrong with the step
+function chore_fault(k, step, chore)
+  if step.what == 'chore' then
+    if chore == 'plan' then return plan_fault(k, step.data) end
+    if chore == 'finish' and not has_form(step.data, FINISHED) then return 'what is finished is not of its form' end
+    return nil
+  end
+  if not rows(RANGE)(step.missing) then return 'missing is not of its form' end
+  local block = tonumber(chore:match('^assemble:(%d+)$'))
+  if #step.missing == 0 or not block then return nil end
+  local position = block * block_size(k)
+  local stop = position + block_chunks(k, block)
+  for _, m in ipairs(step.missing) do
+    if m[1] < position or m[2] <= m[1] or m[2] > stop then return 'missing chunks are of another block, or not in order' end
+    position = m[2]
+  end
+end
+
 local function recover(k, r)
-  redis.call('HSET', k.job, 'next', get(k, 'chunks'), 'settled', int(r.settled), 'items_done', int(r.items), 'blocks_done', int(r.blocks_done))
+  set(k, 'next', number(k, 'chunks'))
+  set(k, 'settled', r.settled)
+  set(k, 'items_done', r.items)
+  set(k, 'blocks_done', r.blocks_done)
   add(k, 'open', -r.settled)
   for _, b in ipairs(r.blocks) do redis.call('HSET', k.blocks, int(b[1]), int(b[2])) end
   for _, b in ipairs(r.assemble) do redis.call('ZADD', k.chores, 0, 'assemble:' .. int(b)) end
   for _, s in ipairs(r.splits) do
-    if s[2] > 0 then redis.call('HSET', k.splits, int(s[1]), int(s[2])) add(k, 'open', -1) end
+    if s[2] > 0 then
+      redis.call('HSET', k.splits, int(s[1]), int(s[2]))
+      add(k, 'open', -1)
+    end
     redis.call('HSET', k.splits, 'n:' .. int(s[1]), int(s[3]))
   end
   for _, d in ipairs(r.dead) do
-    redis.call('HSET', k.dead, int(d[1]) .. ':' .. int(d[2]), d[4])
+    redis.call('HSET', k.dead, int(d[1]) .. ':' .. int(d[2]), int(d[3]) .. ' ' .. (number(k, 'dead') < number(k, 'keep') and d[4] or ''))
     add(k, 'dead', 1)
     add(k, 'items_dead', d[3])
     if redis.call('HINCRBY', k.splits, 'd:' .. int(d[1]), 1) == 1 then add(k, 'chunks_failed', 1) end
   end
-  for _, p in ipairs(r.pieces) do put(k, p[1], p[2], p[3], p[4], 0) end
+  for _, p in ipairs(r.pieces) do
+    if p[4] > p[3] then
+      decompose(p[3], p[4], function(a, b) put(k, p[1], p[2], a, b, 0) end)
+    else
+      decompose(p[1], p[2], function(a, b) put(k, a, b, 0, 0, 0) end)
+    end
+  end
+end
+
+local function complete(k, output, now)
+  set(k, 'items_done', output.items)
+  redis.call('HSET', k.job, 'output_digest', output.digest, 'bytes', int(output.bytes))
+  end_job(k, 'complete', 'Complete', '', now)
 end
 
 local function planned(k, data, now)
-  redis.call('HSET', k.job, 'phase', 'running', 'digest', data.digest, 'chunks', int(data.chunks), 'items', int(data.items),
-    'blocks', int(data.blocks), 'block_height', int(data.block_height), 'tolerated', int(data.tolerated), 'plan', data.plan,
-    'open', int(data.chunks), 'next', 0, 'planned', int(now))
+  for _, field in ipairs({'digest', 'chunks', 'blocks', 'block_height', 'tolerated'}) do set(k, field, data[field]) end
+  redis.call('HSET', k.job, 'items', int(data.items), 'plan', data.plan, 'planned', int(now))
+  set(k, 'phase', 'running')
+  set(k, 'open', data.chunks)
+  set(k, 'next', 0)
+  redis.call('ZREM', k.chores, 'plan')
   if data.recovered then recover(k, data.recovered) end
   if data.finished then
-    redis.call('HSET', k.job, 'output_digest', data.finished.digest, 'bytes', int(data.finished.bytes))
-    end_job(k, 'complete', 'Complete', '', now)
+    set(k, 'next', data.chunks)
+    set(k, 'open', 0)
+    set(k, 'settled', data.chunks)
+    set(k, 'blocks_done', data.blocks)
+    complete(k, data.finished, now)
+  elseif number(k, 'dead') > data.tolerated then
+    end_job(k, 'failed', 'TooManyFailures',
+      int(number(k, 'dead')) .. ' dead letters, and failures.tolerated allows ' .. int(data.tolerated), now)
   else
     check_end(k, now)
   end
@@ -46,33 +132,18 @@ end
 function APPLY.chore(k, step, lease, now)
   if lease.chore == '' then return false end
   drop(k, step.nonce)
-  redis.call('HDEL', k.units, 'chore:' .. lease.chore)
+  redis.call('HDEL', k.units, 'chore:' .. lease.chore, 'lost:' .. lease.chore)
   if lease.chore == 'plan' then
+    if get(k, 'phase') ~= 'planning' then return false end
     planned(k, step.data, now)
   elseif lease.chore == 'finish' then
-    redis.call('HSET', k.job, 'output_digest', step.data.digest, 'bytes', int(step.data.bytes))
-    end_job(k, 'complete', 'Complete', '', now)
+    if get(k, 'phase') ~= 'running' then return false end
+    complete(k, step.data, now)
   else
     add(k, 'blocks_done', 1)
     check_end(k, now)
   end
   return true
-end
-
--- chunks [a, b) that were settled are open again
-local function reopen(k, a, b)
-  add(k, 'settled', a - b)
-  if get(k, 'sink') == 'queue' then return end
-  local size = 2 ^ number(k, 'block_height')
-  for block = math.floor(a / size), math.floor((b - 1) / size) do
-    local low, high = math.max(a, block * size), math.min(b, (block + 1) * size)
-    if redis.call('HEXISTS', k.blocks, int(block)) == 0 then
-      if redis.call('ZREM', k.chores, 'assemble:' .. int(block)) == 0 then add(k, 'blocks_done', -1) end
-      redis.call('HSET', k.blocks, int(block), int(block_chunks(k, block)))
-    end
-    redis.call('HINCRBY', k.blocks, int(block), int(low - high))
-  end
-  redis.call('ZREM', k.chores, 'finish')
 end
 
 function APPLY.chore_failed(k, step, lease, now)
@@ -81,17 +152,18 @@ function APPLY.chore_failed(k, step, lease, now)
   if #step.missing > 0 and lease.chore:sub(1, 9) == 'assemble:' then
     redis.call('ZADD', k.chores, 0, lease.chore) -- reopen() takes it away again
     for _, m in ipairs(step.missing) do
-      reopen(k, m[1], m[2])
+      record(k, 'missing', m[1], m[2])
+      reopen(k, m[1], m[2], {})
       give_back(k, {start = m[1], stop = m[2], low = 0, high = 0, losses = 0}, false, now)
     end
     return true
   end
-  local attempts = tonumber(redis.call('HINCRBY', k.units, 'chore:' .. lease.chore, 1))
-  record(k, 'chore_failed', 0, 0, 'chore', lease.chore, 'message', step.message)
-  redis.call('ZADD', k.chores, int(now + 500 * 2 ^ attempts), lease.chore)
-  if step.final or attempts >= CHORE_ATTEMPTS then
+  local attempts = redis.call('HINCRBY', k.units, 'chore:' .. lease.chore, 1)
+  local ended = (step.final or attempts >= CHORE_ATTEMPTS) and is_active(k)
+  record(k, 'chore_failed', 0, 0, 'chore', lease.chore, 'message', step.message:sub(1, 4000))
+  redis.call('ZADD', k.chores, ended and 0 or int(now + 500 * 2 ^ math.min(attempts, 10)), lease.chore)
+  if ended then
     redis.call('HDEL', k.units, 'chore:' .. lease.chore)
-    redis.call('ZADD', k.chores, 0, lease.chore)
     end_job(k, 'failed', step.reason, step.message, now)
   end
   return true

@@ -5,20 +5,33 @@
 --   bytes: about how much to return at the most (at least one piece, where there is one)
 --   returns msgpack {cursor = next cursor, payloads = [bytes...], phase, chunks}
 -- Repeated with the same cursor it returns the same pieces, or more. A chunk that was split is returned when whole.
+-- A cursor below one that was told before is refused: those results are gone.
+-- After a crash that rolled the queue back, the reader knows more than the queue. Pieces below its cursor are made again
+-- and dropped; a piece that lies across the cursor is opened again, to be made in two.
 
-redis.register_function('gristmill_collect', function(keys, args)
-  local k = bind(keys)
-  if redis.call('EXISTS', k.job) == 0 then return redis.error_reply('NOJOB the queue holds no such job') end
+local MOST = 10000 -- pieces in one answer
+
+define('collect', function(k, args)
   local cursor, limit = tonumber(args[1]), tonumber(args[2])
-  for _, member in ipairs(redis.call('ZRANGEBYSCORE', k.ready, '-inf', '(' .. int(cursor))) do
-    local size = redis.call('HSTRLEN', k.results, member)
-    redis.call('HDEL', k.results, member)
-    redis.call('ZREM', k.ready, member)
-    if size > 0 then add(k, 'stored', -size) end
+  if not is_count(cursor) or not is_count(limit) then return bad('cursor and bytes are whole numbers') end
+  if cursor < number(k, 'cursor') then
+    return {err = 'COLLECTED results below chunk ' .. int(number(k, 'cursor')) .. ' were collected already'}
   end
-  if number(k, 'cursor') < cursor then redis.call('HSET', k.job, 'cursor', int(cursor)) end
-  local payloads, total, position, going = {}, 0, cursor, true
-  while going and total < limit do
+  if cursor > number(k, 'cursor') then set(k, 'cursor', cursor) end
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', k.ready, '-inf', '(' .. int(cursor))) do
+    local start, stop, items = member:match('^(%d+):(%d+):%d+:%d+:(%d+)$')
+    start, stop = tonumber(start), tonumber(stop)
+    unkeep(k, member)
+    if stop > cursor then
+      reopen(k, start, stop, {})
+      add(k, 'items_done', -tonumber(items))
+      give_back(k, {start = start, stop = cursor, low = 0, high = 0, losses = 0}, false, 0)
+      give_back(k, {start = cursor, stop = stop, low = 0, high = 0, losses = 0}, false, 0)
+      if get(k, 'phase') == 'complete' then set(k, 'phase', 'running') end
+    end
+  end
+  local payloads, total, position, pieces = {}, 0, cursor, 0
+  while total < math.max(limit, 1) and pieces < MOST do
     local members = redis.call('ZRANGEBYSCORE', k.ready, int(position), int(position))
     if #members == 0 or redis.call('HEXISTS', k.splits, int(position)) == 1 then break end
     table.sort(members, function(a, b) return tonumber(a:match('^%d+:%d+:(%d+)')) < tonumber(b:match('^%d+:%d+:(%d+)')) end)
@@ -28,8 +41,10 @@ redis.register_function('gristmill_collect', function(keys, args)
         payloads[#payloads + 1] = payload
         total = total + #payload
       end
+      pieces = pieces + 1
       position = tonumber(member:match('^%d+:(%d+)'))
     end
   end
+  if position > number(k, 'offered') then set(k, 'offered', position) end
   return cmsgpack.pack({cursor = position, payloads = payloads, phase = get(k, 'phase'), chunks = number(k, 'chunks')})
-end)
+end, 'allow-oom')

@@ -6,46 +6,44 @@
 --   sets parameters that may change under a running job
 -- FCALL gristmill_suspend 15 KEYS  "1" or "0"
 --   leases nothing any more, or again; what is leased goes on
--- FCALL gristmill_retry 15 KEYS  "chunk:item" ...  (none: every dead letter)
---   opens dead letters again with fresh attempts, and a failed or complete job with them;
---   returns how many, or -1 when results that come later were collected already
+-- FCALL gristmill_retry 15 KEYS  "chunk:item" ...
+--   opens these dead letters again with fresh attempts, and a failed or complete job with them;
+--   returns how many, or -1 when results that come later were handed to the reader already
 
 redis.register_function('gristmill_create', function(keys, args)
-  local k = bind(keys)
-  if redis.call('EXISTS', k.job) == 1 then return 0 end
+  if #keys ~= #NAMES or #args % 2 == 1 then return bad('create takes the keys that base.lua lists, and pairs') end
+  local k = load_job(keys)
+  if get(k, 'phase') then return 0 end
   redis.call('HSET', k.job, 'phase', 'planning', 'created', int(now_ms()), unpack(args))
   redis.call('ZADD', k.chores, 0, 'plan')
   return 1
 end)
 
-redis.register_function('gristmill_configure', function(keys, args)
-  local k = bind(keys)
-  if redis.call('EXISTS', k.job) == 0 then return redis.error_reply('NOJOB the queue holds no such job') end
-  redis.call('HSET', k.job, unpack(args))
+define('configure', function(k, args)
+  if #args % 2 == 1 then return bad('configure takes pairs') end
+  for i = 1, #args, 2 do redis.call('HSET', k.job, args[i], args[i + 1]) end
   return 1
-end)
+end, 'allow-oom')
 
-redis.register_function('gristmill_suspend', function(keys, args)
-  local k = bind(keys)
-  if redis.call('EXISTS', k.job) == 0 then return redis.error_reply('NOJOB the queue holds no such job') end
-  redis.call('HSET', k.job, 'suspended', args[1])
+define('suspend', function(k, args)
+  set(k, 'suspended', args[1])
   return 1
-end)
+end, 'allow-oom')
 
--- opens one dead letter; a chunk that was settled is open again
-local function revive(k, chunk, item, items)
-  if item < 0 then
-    reopen(k, chunk, chunk + 1)
-    give_back(k, {start = chunk, stop = chunk + 1, low = 0, high = 0, losses = 0}, false, 0)
-  else
-    if redis.call('HEXISTS', k.splits, 'n:' .. int(chunk)) == 0 then
-      reopen(k, chunk, chunk + 1)  -- a chunk of one item
+local function is_split(k, chunk) return redis.call('HEXISTS', k.splits, 'n:' .. int(chunk)) == 1 end
+
+-- opens one dead letter; a chunk that was settled is open again. `opened`: chunks that were opened whole
+local function revive(k, chunk, item, items, held, opened)
+  if item < 0 or not is_split(k, chunk) then
+    if not opened[chunk] then
+      reopen(k, chunk, chunk + 1, held)
       give_back(k, {start = chunk, stop = chunk + 1, low = 0, high = 0, losses = 0}, false, 0)
-    else
-      if redis.call('HEXISTS', k.splits, int(chunk)) == 0 then reopen(k, chunk, chunk + 1) end
-      redis.call('HINCRBY', k.splits, int(chunk), 1)
-      put(k, chunk, chunk + 1, item, item + 1, 0)
     end
+    opened[chunk] = true
+  else
+    if redis.call('HEXISTS', k.splits, int(chunk)) == 0 then reopen(k, chunk, chunk + 1, held) end
+    redis.call('HINCRBY', k.splits, int(chunk), 1)
+    put(k, chunk, chunk + 1, item, item + 1, 0)
   end
   add(k, 'items_dead', -items)
   add(k, 'dead', -1)
@@ -55,33 +53,46 @@ local function revive(k, chunk, item, items)
   end
 end
 
-redis.register_function('gristmill_retry', function(keys, args)
-  local k = bind(keys)
-  if redis.call('EXISTS', k.job) == 0 then return redis.error_reply('NOJOB the queue holds no such job') end
-  local names = #args > 0 and args or redis.call('HKEYS', k.dead)
-  local letters = {}
+-- the names, and (of a recovered chunk, of which nobody knows how many items it has) all letters of the same chunk
+local function with_siblings(k, names)
+  local whole = {}
   for _, name in ipairs(names) do
-    local letter = redis.call('HGET', k.dead, name)
+    local chunk = name:match('^(%d+):')
+    if chunk and tonumber(redis.call('HGET', k.splits, 'd:' .. chunk) or 0) > 1 and not is_split(k, tonumber(chunk)) then whole[chunk] = true end
+  end
+  if not next(whole) then return names end
+  local all = {unpack(names)}
+  for _, name in ipairs(redis.call('HKEYS', k.dead)) do
+    if whole[name:match('^(%d+):')] then all[#all + 1] = name end
+  end
+  return all
+end
+
+define('retry', function(k, args)
+  local queue, letters, opened = get(k, 'sink') == 'queue', {}, {}
+  for _, name in ipairs(with_siblings(k, args)) do
     local chunk, item = name:match('^(%d+):(-?%d+)$')
-    if letter and chunk then
-      if get(k, 'sink') == 'queue' and tonumber(chunk) < number(k, 'cursor') then return -1 end
-      letters[#letters + 1] = {name, tonumber(chunk), tonumber(item), letter ~= '' and cjson.decode(letter).items or 1}
+    local letter = chunk and redis.call('HGET', k.dead, name)
+    if letter then
+      if queue and tonumber(chunk) < math.max(number(k, 'cursor'), number(k, 'offered')) then return -1 end
+      letters[name] = {tonumber(chunk), tonumber(item), tonumber(letter:match('^%d+'))}
     end
   end
-  for _, l in ipairs(letters) do
-    redis.call('HDEL', k.dead, l[1])
-    if get(k, 'sink') == 'queue' then
-      local low, high = math.max(0, l[3]), l[3] >= 0 and l[3] + 1 or 0
-      redis.call('ZREM', k.ready, table.concat({int(l[2]), int(l[2] + 1), int(low), int(high)}, ':'))
-    end
-    revive(k, l[2], l[3], l[4])
+  local count, held = 0, chores_held(k)
+  for name, l in pairs(letters) do
+    local chunk, item, items = unpack(l)
+    count = count + 1
+    redis.call('HDEL', k.dead, name)
+    if queue then unkeep(k, table.concat({int(chunk), int(chunk + 1), int(math.max(item, 0)), int(item + 1), '0'}, ':')) end
+    revive(k, chunk, item, items, held, opened)
   end
   local phase = get(k, 'phase')
-  if phase == 'failed' or (phase == 'complete' and #letters > 0) then
-    redis.call('HSET', k.job, 'phase', get(k, 'plan') and 'running' or 'planning', 'reason', '', 'message', '', 'finished', 0)
+  if phase == 'failed' or (phase == 'complete' and count > 0) then
+    set(k, 'phase', get(k, 'digest') and 'running' or 'planning')
+    redis.call('HSET', k.job, 'reason', '', 'message', '', 'finished', 0)
     redis.call('HDEL', k.job, 'output_digest')
-    if not get(k, 'plan') then redis.call('ZADD', k.chores, 0, 'plan') end
+    if not get(k, 'digest') and not held.plan then redis.call('ZADD', k.chores, 0, 'plan') end
     check_end(k, now_ms())
   end
-  return #letters
+  return count
 end)

@@ -8,9 +8,7 @@ local SHOWN = {'phase', 'reason', 'message', 'epoch', 'suspended', 'chunks', 'it
                'chunks_failed', 'retried', 'refused', 'expired', 'blocks', 'blocks_done', 'open', 'stored', 'cursor', 'slots',
                'digest', 'output_digest', 'bytes', 'created', 'planned', 'first_commit', 'finished', 'tolerated', 'name', 'sink'}
 
-redis.register_function{function_name = 'gristmill_status', flags = {'no-writes'}, callback = function(keys)
-  local k = bind(keys)
-  if redis.call('EXISTS', k.job) == 0 then return redis.error_reply('NOJOB the queue holds no such job') end
+define('status', function(k)
   local job = {}
   local values = redis.call('HMGET', k.job, unpack(SHOWN))
   for i, field in ipairs(SHOWN) do if values[i] then job[field] = values[i] end end
@@ -24,4 +22,4 @@ redis.register_function{function_name = 'gristmill_status', flags = {'no-writes'
   end
   return cmsgpack.pack({job = job, workers = workers, leased = leased, pending = redis.call('ZCARD', k.pending),
                         delayed = redis.call('ZCARD', k.delayed), chores = redis.call('ZCARD', k.chores), now = now_ms()})
-end}
+end, 'no-writes')

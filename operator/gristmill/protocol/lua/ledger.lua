@@ -2,14 +2,21 @@
 -- settled (done or dead); `open` and `settled` in the job hash count chunks, and a chunk that was split counts as
 -- settled when its last item is. Settling the last chunk of a block makes the chore that assembles it.
 
+local function is_active(k) return get(k, 'phase') == 'running' or get(k, 'phase') == 'planning' end
+
 local function end_job(k, phase, reason, message, now)
-  redis.call('HSET', k.job, 'phase', phase, 'reason', reason, 'message', message, 'finished', int(now))
+  set(k, 'phase', phase)
+  redis.call('HSET', k.job, 'reason', reason, 'message', message:sub(1, 4000), 'finished', int(now))
 end
 
-local function block_chunks(k, block)
-  local size = 2 ^ number(k, 'block_height')
-  return math.min(size, number(k, 'chunks') - block * size)
+local function drop(k, nonce)
+  redis.call('HDEL', k.leases, nonce)
+  redis.call('ZREM', k.deadlines, 'l' .. nonce)
 end
+
+local function block_size(k) return 2 ^ number(k, 'block_height') end
+
+local function block_chunks(k, block) return math.min(block_size(k), number(k, 'chunks') - block * block_size(k)) end
 
 -- when all is settled (and all blocks are there), what is left is to finish
 local function check_end(k, now)
@@ -21,19 +28,25 @@ local function check_end(k, now)
   end
 end
 
--- chunks [a, b) are settled; `direct`: their blocks are already assembled
+local function covers_blocks(k, a, b)
+  local size = block_size(k)
+  return a % size == 0 and (b % size == 0 or b == number(k, 'chunks'))
+end
+
+-- chunks [a, b) are settled; `direct`: they are whole blocks, which are already assembled
 local function settle(k, a, b, direct, now)
   add(k, 'settled', b - a)
   if get(k, 'sink') ~= 'queue' then
-    local size = 2 ^ number(k, 'block_height')
+    local size = block_size(k)
     local first, last = math.floor(a / size), math.floor((b - 1) / size)
     if direct then
       add(k, 'blocks_done', last - first + 1)
     else
       for block = first, last do
         local n = math.min(b, (block + 1) * size) - math.max(a, block * size)
-        if tonumber(redis.call('HINCRBY', k.blocks, int(block), int(n))) >= block_chunks(k, block) then
-          redis.call('HDEL', k.blocks, int(block))
+        local whole = block_chunks(k, block)
+        if n == whole or redis.call('HINCRBY', k.blocks, int(block), int(n)) >= whole then
+          if n < whole then redis.call('HDEL', k.blocks, int(block)) end
           redis.call('ZADD', k.chores, 0, 'assemble:' .. int(block))
         end
       end
@@ -44,15 +57,15 @@ end
 
 -- `n` items of the split chunk are settled
 local function settle_items(k, chunk, n, now)
-  if tonumber(redis.call('HINCRBY', k.splits, int(chunk), int(-n))) <= 0 then
+  if redis.call('HINCRBY', k.splits, int(chunk), int(-n)) <= 0 then
     redis.call('HDEL', k.splits, int(chunk))
     settle(k, chunk, chunk + 1, false, now)
   end
 end
 
 -- keeps a place in the order of collection, with or without a payload
-local function keep(k, start, stop, low, high, payload)
-  local member = table.concat({int(start), int(stop), int(low), int(high)}, ':')
+local function keep(k, start, stop, low, high, items, payload)
+  local member = table.concat({int(start), int(stop), int(low), int(high), int(items)}, ':')
   redis.call('ZADD', k.ready, int(start), member)
   if payload then
     redis.call('HSET', k.results, member, payload)
@@ -60,24 +73,25 @@ local function keep(k, start, stop, low, high, payload)
   end
 end
 
--- gives up an item of a chunk, or the whole unit (item -1); the letter is JSON with the fields of planning's DeadLetter
+-- takes results back: they have arrived, or they are not wanted any more
+local function unkeep(k, member)
+  local size = redis.call('HSTRLEN', k.results, member)
+  redis.call('HDEL', k.results, member)
+  redis.call('ZREM', k.ready, member)
+  add(k, 'stored', -size)
+end
+
+-- gives up a chunk (item -1, or 0 where it has that one only), or the fragment of one item; the letter is JSON with the
+-- fields of planning's DeadLetter
 local function bury(k, u, item, letter, items, now)
-  local name = int(u.start) .. ':' .. int(item)
-  redis.call('HSET', k.dead, name, number(k, 'dead') < number(k, 'keep') and letter or '')
+  if number(k, 'dead') >= number(k, 'keep') or #letter > 65536 then letter = '' end
+  redis.call('HSET', k.dead, int(u.start) .. ':' .. int(item), int(items) .. ' ' .. letter)
   local dead = add(k, 'dead', 1)
   add(k, 'items_dead', items)
   record(k, 'dead', u.start, u.stop, 'item', int(item))
   if redis.call('HINCRBY', k.splits, 'd:' .. int(u.start), 1) == 1 then add(k, 'chunks_failed', 1) end
-  if get(k, 'sink') == 'queue' then
-    if item >= 0 then keep(k, u.start, u.start + 1, item, item + 1) else keep(k, u.start, u.start + 1, u.low, u.high) end
-  end
-  if u.high > u.low then
-    settle_items(k, u.start, item >= 0 and 1 or u.high - u.low, now)
-  elseif redis.call('HEXISTS', k.splits, int(u.start)) == 1 then
-    settle_items(k, u.start, 1, now)
-  else
-    settle(k, u.start, u.start + 1, false, now)
-  end
+  if get(k, 'sink') == 'queue' then keep(k, u.start, u.start + 1, math.max(item, 0), item + 1, 0) end
+  if u.high > u.low then settle_items(k, u.start, 1, now) else settle(k, u.start, u.start + 1, false, now) end
   if dead > number(k, 'tolerated') and get(k, 'phase') == 'running' then
     end_job(k, 'failed', 'TooManyFailures',
       int(dead) .. ' dead letters, and failures.tolerated allows ' .. int(number(k, 'tolerated')), now)
@@ -89,25 +103,68 @@ end
 local function give_back(k, u, lost, now)
   local losses = u.losses + (lost and 1 or 0)
   local fragment = u.high > u.low
-  local size = fragment and u.high - u.low or u.stop - u.start
-  if size <= 0 then return end
-  if not fragment then add(k, 'open', size) end
-  if lost and size == 1 and losses > number(k, 'infrastructure') then
-    if not fragment then add(k, 'open', -1) end
-    bury(k, u, fragment and u.low or -1, cjson.encode({
-      chunk = u.start, item = fragment and u.low or -1, items = 1, kind = 'lost', attempts = losses, worker = u.worker or '',
-      error = 'the worker that ran it was lost ' .. int(losses) .. ' times', traceback = '', input = '', at = now / 1000}), 1, now)
+  local low, high = u.start, u.stop
+  if fragment then low, high = u.low, u.high end
+  if high <= low then return end
+  if lost and high - low == 1 and losses > number(k, 'infrastructure') then
+    redis.call('HDEL', k.units, unit_name(u))
+    bury(k, u, fragment and low or -1, cjson.encode({
+      kind = 'lost', attempts = losses, worker = u.worker, error = 'the worker that ran it was lost ' .. int(losses) .. ' times',
+      traceback = '', input = '', at = now / 1000}), 1, now)
     return
   end
+  if not fragment then add(k, 'open', high - low) end
   local function back(a, b)
     if fragment then put(k, u.start, u.stop, a, b, losses) else put(k, a, b, 0, 0, losses) end
   end
-  decompose(fragment and u.low or u.start, fragment and u.high or u.stop, function(a, b)
+  decompose(low, high, function(a, b)
     if lost and losses >= 2 and b - a > 1 then
+      redis.call('HDEL', k.units, unit_name(u))
       back(a, middle(a, b))
       back(middle(a, b), b)
     else
       back(a, b)
     end
   end)
+end
+
+-- gives a chore back; where its holders are lost too often, it is the chore that kills them
+local function return_chore(k, chore, lost, now)
+  redis.call('ZADD', k.chores, 0, chore)
+  if not lost then return end
+  local losses = redis.call('HINCRBY', k.units, 'lost:' .. chore, 1)
+  if losses > number(k, 'infrastructure') and is_active(k) then
+    redis.call('HDEL', k.units, 'lost:' .. chore)
+    end_job(k, 'failed', 'WorkerLost', int(losses) .. ' workers were lost in a row while they ran ' .. chore, now)
+  end
+end
+
+local function give_back_lease(k, lease, lost, now)
+  if lease.chore ~= '' then return_chore(k, lease.chore, lost, now) else give_back(k, lease, lost, now) end
+end
+
+-- chore -> nonce of the lease that holds it
+local function chores_held(k)
+  local held, all = {}, redis.call('HGETALL', k.leases)
+  for i = 1, #all, 2 do
+    local chore = cmsgpack.unpack(all[i + 1]).chore
+    if chore ~= '' then held[chore] = all[i] end
+  end
+  return held
+end
+
+-- chunks [a, b) of one block that were settled are open again; whoever assembles that block, or finishes, stops
+local function reopen(k, a, b, held)
+  add(k, 'settled', a - b)
+  if get(k, 'sink') == 'queue' then return end
+  local block = math.floor(a / block_size(k))
+  local assemble = 'assemble:' .. int(block)
+  if redis.call('HEXISTS', k.blocks, int(block)) == 0 then
+    local waits = redis.call('ZREM', k.chores, assemble) == 1
+    if held[assemble] then drop(k, held[assemble]) elseif not waits then add(k, 'blocks_done', -1) end
+    redis.call('HSET', k.blocks, int(block), int(block_chunks(k, block)))
+  end
+  if redis.call('HINCRBY', k.blocks, int(block), int(a - b)) <= 0 then redis.call('HDEL', k.blocks, int(block)) end
+  redis.call('ZREM', k.chores, 'finish')
+  if held.finish then drop(k, held.finish) end
 end

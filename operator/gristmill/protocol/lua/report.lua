@@ -4,41 +4,39 @@
 --   request: msgpack {steps = [step...], want = height or nil}
 --   random: a number in [0, 1) for the jitter
 --   returns msgpack {phase, suspended, accepted = [bool...], lease = nil or lease, error = nil or "epoch" or "stale"}
--- Steps, each for the lease `nonce`, refused (false, nothing changes) unless the lease is held:
---   {what = "done", nonce, upto, items, direct, payload = index or 0}   chunks [lease.start, upto) or the fragment are done
+-- Steps, each for the lease `nonce`, refused (false, nothing changes) unless this worker holds the lease:
+--   {what = "done", nonce, start, upto, items, direct, payload = index or 0}
+--                                                                       chunks [start, upto) or the fragment are done
 --   {what = "fail", nonce, chunk, kind, item, items, final, letter}     `chunk` (or the fragment) failed; chunks of the lease below it,
 --                                                                       whose results died with the process, are given back
 --   {what = "trim", nonce, stop}                                        the lease keeps [start, stop) only
 --   {what = "release", nonce, lost}                                     what is left of the lease is given back
 --   {what = "chore", nonce, data}                                       the chore is done (chores.lua)
 --   {what = "chore_failed", nonce, reason, message, final, missing}     (chores.lua)
--- Repeated with the same (worker, sequence) it returns the stored reply and changes nothing.
+-- `start` is where the worker stands (-1: it does not say). If the lease stands elsewhere, the queue was rolled back by a
+-- crash between two reports: the step is refused, and the lease is given back uncharged.
+-- Repeated with the same (worker, sequence) it returns the stored reply and changes nothing. A worker that is silent for
+-- three lease times is forgotten with its reply; by then it holds no lease that a late repetition could touch.
 -- It can't fail after it has written: the request is decoded and every step checked for form before the first write.
 
+local function is(kind) return function(x) return type(x) == kind end end
+
 local FORM = {
-  done = {nonce = 'string', upto = 'number', items = 'number', direct = 'boolean', payload = 'number'},
-  fail = {nonce = 'string', chunk = 'number', kind = 'string', item = 'number', items = 'number', final = 'boolean', letter = 'string'},
-  trim = {nonce = 'string', stop = 'number'},
-  release = {nonce = 'string', lost = 'boolean'},
-  chore = {nonce = 'string', data = 'table'},
-  chore_failed = {nonce = 'string', reason = 'string', message = 'string', final = 'boolean', missing = 'table'},
+  done = {nonce = is('string'), start = is_item, upto = is_count, items = is_count, direct = is('boolean'), payload = is_count},
+  fail = {nonce = is('string'), chunk = is_count, kind = is('string'), item = is_item, items = is_count,
+          final = is('boolean'), letter = is('string')},
+  trim = {nonce = is('string'), stop = is_count},
+  release = {nonce = is('string'), lost = is('boolean')},
+  chore = {nonce = is('string'), data = is('table')},
+  chore_failed = {nonce = is('string'), reason = is('string'), message = is('string'), final = is('boolean'), missing = is('table')},
 }
 
-local function well_formed(steps, payloads)
-  for _, step in ipairs(steps) do
-    local form = FORM[step.what]
-    if not form then return false end
-    for field, kind in pairs(form) do
-      if type(step[field]) ~= kind then return false end
-    end
-    if step.what == 'done' and step.payload > payloads then return false end
+local function has_form(x, form)
+  if type(x) ~= 'table' then return false end
+  for field, fits in pairs(form) do
+    if not fits(x[field]) then return false end
   end
   return true
-end
-
-local function drop(k, nonce)
-  redis.call('HDEL', k.leases, nonce)
-  redis.call('ZREM', k.deadlines, nonce)
 end
 
 -- stores what is left of a lease, or ends it
@@ -51,43 +49,82 @@ local function keep_lease(k, nonce, lease)
   end
 end
 
+-- whether the worker stands where the lease does; if not, the lease is given back
+local function stands(k, step, lease, now)
+  if step.start == lease.start or step.start == -1 then return true end
+  drop(k, step.nonce)
+  give_back(k, lease, false, now)
+  return false
+end
+
 local APPLY = {}
+local chore_fault -- chores.lua
 
 function APPLY.done(k, step, lease, now, payloads)
-  if lease.chore ~= '' then return false end
-  local payload = step.payload > 0 and payloads[step.payload] or nil
+  if lease.chore ~= '' or not stands(k, step, lease, now) then return false end
+  local kept = get(k, 'sink') == 'queue'
+  local payload = payloads[step.payload]
   if lease.high > lease.low then
     drop(k, step.nonce)
     redis.call('HDEL', k.units, unit_name(lease))
-    if payload then keep(k, lease.start, lease.stop, lease.low, lease.high, payload) end
+    if kept then keep(k, lease.start, lease.stop, lease.low, lease.high, step.items, payload) end
     add(k, 'items_done', step.items)
     settle_items(k, lease.start, lease.high - lease.low, now)
     return true
   end
-  if step.upto <= lease.start or step.upto > lease.stop then return false end
-  local a = lease.start
-  lease.start = step.upto
+  local a, b = lease.start, step.upto
+  if b <= a or b > lease.stop or (step.direct and not covers_blocks(k, a, b)) then return false end
+  if kept and a < number(k, 'cursor') and number(k, 'cursor') < b then -- leased before the reader told where it is
+    drop(k, step.nonce)
+    give_back(k, lease, false, now)
+    return false
+  end
+  lease.start = b
   keep_lease(k, step.nonce, lease)
-  if step.upto - a == 1 then redis.call('HDEL', k.units, int(a)) end -- a chunk that has failed is leased alone
-  if payload then keep(k, a, step.upto, 0, 0, payload) end
+  if lease.attempt > 1 then redis.call('HDEL', k.units, int(a)) end -- a chunk that has failed is leased alone
+  if kept then keep(k, a, b, 0, 0, step.items, payload) end
   add(k, 'items_done', step.items)
-  redis.call('HSETNX', k.job, 'first_commit', int(now))
-  settle(k, a, step.upto, step.direct, now)
+  if not get(k, 'first_commit') then set(k, 'first_commit', now) end
+  settle(k, a, b, step.direct, now)
   return true
 end
 
+-- an item of a chunk (or fragment) is known to be the culprit, or not: it is buried alone, or what is left is halved
+local function isolate(k, u, low, high, step, now)
+  local function back(a, b) put(k, u.start, u.stop, a, b, u.losses) end
+  if step.item >= low and step.item < high then
+    decompose(low, step.item, back)
+    decompose(step.item + 1, high, back)
+    bury(k, {start = u.start, stop = u.stop, low = step.item, high = step.item + 1}, step.item, step.letter, 1, now)
+  else
+    decompose(low, high, function(a, b)
+      if a == low and b == high then
+        back(a, middle(a, b))
+        back(middle(a, b), b)
+      else
+        back(a, b)
+      end
+    end)
+  end
+end
+
 function APPLY.fail(k, step, lease, now, _, random)
-  if lease.chore ~= '' then return false end
+  if lease.chore ~= '' or step.chunk < lease.start or step.chunk >= lease.stop then return false end
   local fragment = lease.high > lease.low
-  if step.chunk < lease.start or step.chunk >= lease.stop then return false end
   if step.chunk > lease.start then
     give_back(k, {start = lease.start, stop = step.chunk, low = 0, high = 0, losses = lease.losses}, false, now)
     lease.start = step.chunk
   end
-  local u = {start = lease.start, stop = lease.start + 1, low = lease.low, high = lease.high, losses = lease.losses, worker = lease.worker}
-  if fragment then drop(k, step.nonce) else lease.start = lease.start + 1 keep_lease(k, step.nonce, lease) end
-  local attempts = tonumber(redis.call('HINCRBY', k.units, unit_name(u), 1))
-  record(k, 'failed', u.start, u.stop, 'nonce', step.nonce, 'worker', lease.worker, 'kind', step.kind, 'item', int(step.item), 'attempt', int(attempts))
+  local u = {start = lease.start, stop = lease.start + 1, low = lease.low, high = lease.high, losses = lease.losses}
+  if fragment then
+    drop(k, step.nonce)
+  else
+    lease.start = lease.start + 1
+    keep_lease(k, step.nonce, lease)
+  end
+  local attempts = redis.call('HINCRBY', k.units, unit_name(u), 1)
+  record(k, 'failed', u.start, u.stop, 'nonce', step.nonce, 'worker', lease.worker, 'kind', step.kind:sub(1, 100),
+    'item', int(step.item), 'attempt', int(attempts))
   if not step.final and attempts < number(k, 'attempts') then
     local delay = math.min(number(k, 'backoff_max_ms'), number(k, 'backoff_ms') * 2 ^ (attempts - 1))
     if not fragment then add(k, 'open', 1) end
@@ -96,23 +133,14 @@ function APPLY.fail(k, step, lease, now, _, random)
     return true
   end
   redis.call('HDEL', k.units, unit_name(u))
-  local low, high = u.low, u.high
-  if not fragment then low, high = 0, step.items end
-  if get(k, 'isolate') ~= '1' or high - low < 2 then
-    local item = (fragment or step.items == 1 and get(k, 'isolate') == '1') and low or -1
-    bury(k, u, item, step.letter, math.max(1, high - low), now)
-    return true
-  end
-  if not fragment then redis.call('HSET', k.splits, int(u.start), int(high), 'n:' .. int(u.start), int(high)) end
-  local function back(a, b) put(k, u.start, u.stop, a, b, u.losses) end
-  if step.item >= low and step.item < high then
-    decompose(low, step.item, back)
-    decompose(step.item + 1, high, back)
-    bury(k, {start = u.start, stop = u.stop, low = step.item, high = step.item + 1}, step.item, step.letter, 1, now)
+  if fragment then
+    if u.high - u.low == 1 then bury(k, u, u.low, step.letter, 1, now) else isolate(k, u, u.low, u.high, step, now) end
+  elseif get(k, 'isolate') == '1' and step.items > 1 then
+    redis.call('HSET', k.splits, int(u.start), int(step.items), 'n:' .. int(u.start), int(step.items))
+    isolate(k, u, 0, step.items, step, now)
   else
-    decompose(low, high, function(a, b)
-      if a == low and b == high then back(a, middle(a, b)) back(middle(a, b), b) else back(a, b) end
-    end)
+    local alone = get(k, 'isolate') == '1' and step.items == 1
+    bury(k, u, alone and 0 or -1, step.letter, math.max(1, step.items), now)
   end
   return true
 end
@@ -128,36 +156,57 @@ end
 
 function APPLY.release(k, step, lease, now)
   drop(k, step.nonce)
-  if lease.chore ~= '' then redis.call('ZADD', k.chores, 0, lease.chore) else give_back(k, lease, step.lost, now) end
+  give_back_lease(k, lease, step.lost, now)
   return true
 end
 
-local function report(keys, args)
-  local k = bind(keys)
-  local worker, sequence = args[1], tonumber(args[2])
-  local request = cmsgpack.unpack(args[4])
-  local random = tonumber(args[5])
+local function held_lease(k, nonce, worker)
+  local packed = redis.call('HGET', k.leases, nonce)
+  local lease = packed and cmsgpack.unpack(packed)
+  return lease and lease.worker == worker and lease or nil
+end
+
+-- nil, or what is wrong with the request
+local function fault_of(k, worker, request, payloads)
+  if type(request) ~= 'table' or type(request.steps) ~= 'table' then return 'no steps' end
+  if request.want and not (is_count(request.want) and request.want <= 53) then return 'want is no height' end
+  for _, step in ipairs(request.steps) do
+    if type(step) ~= 'table' or not has_form(step, FORM[step.what] or {what = is('nil')}) then return 'a step is not of its form' end
+    if step.what == 'done' and step.payload > payloads then return 'a payload is not there' end
+    if step.what:sub(1, 5) == 'chore' then
+      local lease = held_lease(k, step.nonce, worker)
+      local fault = lease and chore_fault(k, step, lease.chore)
+      if fault then return fault end
+    end
+  end
+end
+
+define('report', function(k, args)
+  local worker, sequence, random = args[1], tonumber(args[2]), tonumber(args[5])
+  local decoded, request = pcall(cmsgpack.unpack, args[4])
   local payloads = {}
   for i = 6, #args do payloads[i - 5] = args[i] end
-  if type(request) ~= 'table' or type(request.steps) ~= 'table' or not random or not sequence
-    or not well_formed(request.steps, #payloads) then
-    return redis.error_reply('BADREQUEST the request is not of the form that report.lua describes')
+  if not decoded or not is_count(sequence) or not random or not (random >= 0 and random < 1) then
+    return bad('the arguments are not of the form that report.lua describes')
   end
   if get(k, 'epoch') ~= args[3] then
-    if redis.call('EXISTS', k.job) == 0 then return redis.error_reply('NOJOB the queue holds no such job') end
     return cmsgpack.pack({phase = get(k, 'phase'), suspended = false, accepted = {}, error = 'epoch'})
   end
   local stored = redis.call('HGET', k.replies, worker)
   if stored then
     local last = cmsgpack.unpack(stored)
-    if last[1] == sequence then return last[2] end
+    if last[1] == sequence then
+      redis.call('HSET', k.replies, worker, stored) -- a write, so that a WAITAOF behind the repetition waits
+      return last[2]
+    end
     if last[1] > sequence then return cmsgpack.pack({phase = get(k, 'phase'), suspended = false, accepted = {}, error = 'stale'}) end
   end
+  local fault = fault_of(k, worker, request, #payloads)
+  if fault then return bad(fault) end
   local now = now_ms()
   local accepted = {}
   for i, step in ipairs(request.steps) do
-    local packed = redis.call('HGET', k.leases, step.nonce)
-    local lease = packed and cmsgpack.unpack(packed)
+    local lease = held_lease(k, step.nonce, worker)
     accepted[i] = lease and APPLY[step.what](k, step, lease, now, payloads, random) or false
     if not accepted[i] then
       add(k, 'refused', 1)
@@ -165,11 +214,10 @@ local function report(keys, args)
     end
   end
   reap(k, now)
+  redis.call('ZADD', k.deadlines, int(now + 3 * number(k, 'lease_ms')), 'w' .. worker)
   local lease
   if request.want then lease = grant(k, worker .. ':' .. int(sequence), worker, request.want, now) end
   local reply = cmsgpack.pack({phase = get(k, 'phase'), suspended = get(k, 'suspended') == '1', accepted = accepted, lease = lease})
   redis.call('HSET', k.replies, worker, cmsgpack.pack({sequence, reply}))
   return reply
-end
-
-redis.register_function('gristmill_report', report)
+end)
