@@ -1,0 +1,508 @@
+"""Exactly once: random histories of workers, failures and losses, on the real functions of a real server.
+
+Each step is also told to the small model in model.py, and after each step all keys are compared with it. At the end of a
+history the job is drained: every item is then exactly once among the results or the dead letters.
+
+GRISTMILL_HISTORIES and GRISTMILL_STEPS make it larger (`make chaos`).
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from redis import Redis
+
+from gristmill.errors import QueueError
+from gristmill.planning.values import Lease
+from gristmill.protocol.client import NoSuchJob, Queue, Reply
+from gristmill.protocol.keys import keys_of
+from gristmill.protocol.steps import ChoreDone, ChoreFailed, Done, Fail, Release, Step, Trim
+from tests.protocol.harness import LEASE_MS, Clock, Raw, parameters, plan_data, read_raw
+from tests.protocol.model import Held, Ledger, Output, items_of, payload_of
+
+HISTORIES = int(os.environ.get("GRISTMILL_HISTORIES", "2000"))
+STEPS = int(os.environ.get("GRISTMILL_STEPS", "30"))
+KEYS = keys_of("j")
+LETTER = '{"kind":"error","attempts":1,"worker":"w","error":"E: x"}'
+WORKERS = st.integers(0, 2)
+DRAIN = 400
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What kind of jobs a group of histories is about."""
+
+    name: str
+    sink: str
+    tolerated: int = 1000
+    window: int = 1 << 30
+
+
+SHAPES = [
+    Shape("output", "url"),
+    Shape("failing", "url", tolerated=2),
+    Shape("kept", "queue"),
+    Shape("pressed", "queue", window=12),
+]
+
+
+class Caller(Queue):
+    """A worker's queue that remembers its last report, so that it can be sent again."""
+
+    last: tuple[Any, ...] | None = None
+    raw_reply: Any = None
+
+    def _call(self, function: str, *args: Any, read_only: bool = False) -> Any:
+        reply = super()._call(function, *args, read_only=read_only)
+        if function == "report":
+            self.last, self.raw_reply = args, reply
+        return reply
+
+
+class History(RuleBasedStateMachine):
+    """One job, three workers, a reader and somebody who breaks things."""
+
+    def __init__(self, client: Redis, shape: Shape) -> None:
+        super().__init__()
+        client.delete(*KEYS)
+        self.client, self.shape, self.clock = client, shape, Clock(client)
+        self.callers = [Caller(client, "j") for _ in range(3)]
+        self.names = [f"w{i}" for i in range(3)]
+        #: what each worker believes to hold, which a rollback of the server does not change
+        self.views: dict[str, Held] = {}
+        self.output = Output()
+        self.collected: list[tuple[int, int]] = []
+        self.cursor = 0
+        self.ever_dead: set[tuple[int, int]] = set()
+        self.snapshot: tuple[list[Any], Ledger] | None = None
+        self.sound = False
+
+    @initialize(
+        chunks=st.sampled_from([0, 1, 2, 3, 5, 8, 13, 16, 27]),
+        height=st.integers(0, 3),
+        isolate=st.booleans(),
+        attempts=st.integers(1, 3),
+        infrastructure=st.integers(1, 3),
+        knows_items=st.booleans(),
+    )
+    def make(self, chunks, height, isolate, attempts, infrastructure, knows_items):
+        self.chunks, self.knows_items = chunks, knows_items
+        self.ledger = Ledger(1, chunks, height, self.shape.sink, isolate, attempts, infrastructure)
+        self.create()
+
+    def create(self) -> None:
+        made = self.callers[0].create(
+            parameters(
+                epoch=self.ledger.epoch,
+                sink=self.shape.sink,
+                isolate=int(self.ledger.isolate),
+                attempts=self.ledger.attempts,
+                infrastructure=self.ledger.infrastructure,
+                window=self.shape.window,
+            )
+        )
+        assert made
+
+    # -- one call of a worker, told to the model
+
+    def report(self, who: int, steps: list[Step], want: int | None) -> Reply:
+        reply = self.callers[who].report(self.names[who], self.ledger.epoch, steps, want)
+        self.hear(who, steps, reply)
+        return reply
+
+    def hear(self, who: int, steps: list[Step], reply: Reply) -> None:
+        assert reply.error is None
+        for step, accepted in zip(steps, reply.accepted, strict=True):
+            expected = self.ledger.expects(self.names[who], step, self.clock.now)
+            assert accepted in expected, (step, accepted)
+            lease = self.ledger.held.get(step.nonce)
+            if accepted and isinstance(step, ChoreDone) and lease:
+                self.chore_done(lease.chore)
+            if accepted and isinstance(step, ChoreFailed):
+                for chunk in [c for a, b in step.missing for c in range(a, b)]:
+                    self.ledger.reopen(chunk)
+            self.ledger.apply(step, accepted)
+            if not accepted:
+                self.views.pop(step.nonce, None)
+        self.absorb()  # before the new lease: what expired in this call may be leased by it
+        if reply.lease:
+            self.grant(who, reply.lease)
+
+    def absorb(self) -> Raw:
+        raw = read_raw(self.client)
+        self.ledger.absorb(raw, self.clock.now)
+        self.ever_dead |= set(self.ledger.dead)
+        return raw
+
+    def grant(self, who: int, lease: Lease) -> None:
+        self.ledger.grant(self.names[who], lease, self.clock.now)
+        self.views[lease.nonce] = copy.copy(self.ledger.held[lease.nonce])
+
+    def chore_done(self, chore: str) -> None:
+        if chore.startswith("assemble"):
+            self.ledger.assembled.add(int(chore[9:]))
+        elif chore == "finish":
+            self.ledger.items_done = self.manifest_items()
+        else:
+            self.ledger.planned = True
+            if self.recovered is not None and self.finished_data is not None:
+                self.ledger.items_done = self.finished_data["items"]
+
+    def manifest_items(self) -> int:
+        return sum(map(items_of, self.ledger.done)) + sum(map(len, self.ledger.done_items.values()))
+
+    # -- what a worker does
+
+    def plan(self) -> dict[str, Any]:
+        data = plan_data(self.chunks, self.ledger.height, tolerated=self.shape.tolerated)
+        self.recovered = self.finished_data = None
+        if self.ledger.epoch > 1 and self.shape.sink == "url" and not self.ledger.planned:
+            empty = Ledger(**{f: getattr(self.ledger, f) for f in (
+                "epoch", "chunks", "height", "sink", "isolate", "attempts", "infrastructure", "held", "charged")})  # fmt: skip
+            self.recovered = data["recovered"] = self.output.recovered(empty, self.knows_items)
+            self.ledger = empty
+            if self.output.manifest and not self.recovered["pieces"]:
+                self.finished_data = {"digest": "d", "items": self.ledger.items_done, "bytes": 1}
+                if not self.recovered["assemble"]:
+                    data["finished"] = self.finished_data
+                else:
+                    self.finished_data = None
+        return data
+
+    def chore_step(self, nonce: str, view: Held, missing: bool) -> Step:
+        if view.chore == "plan":
+            return ChoreDone(nonce, self.plan())
+        if view.chore == "finish":
+            self.output.manifest = True
+            return ChoreDone(nonce, {"digest": "d", "items": self.manifest_items(), "bytes": 1})
+        block = int(view.chore[9:])
+        inside = self.ledger.block_range(block)
+        if missing and nonce in self.ledger.held and self.clock.now < self.ledger.held[nonce].deadline:
+            lost = [c for c in inside if c in self.ledger.done and c % 2 == 0 and (c, 0) not in self.ledger.dead]
+            if lost:
+                self.output.parts -= {(c, i) for c in lost for i in range(items_of(c))}
+                self.output.blocks.pop(block, None)
+                return ChoreFailed(nonce, "PartsMissing", "parts are missing", missing=[(c, c + 1) for c in lost])
+        self.output.blocks[block] = {k: n for k, n in self.ledger.dead.items() if k[0] in inside}
+        return ChoreDone(nonce)
+
+    def done_step(self, nonce: str, view: Held, upto: int) -> Done:
+        self.output.write(view, upto)
+        chunks = range(view.start, upto)
+        items = view.high - view.low if view.high else sum(map(items_of, chunks))
+        payload = payload_of(chunks, view.low, view.high or None) if self.shape.sink == "queue" else None
+        height = self.ledger.height
+        covers = not view.high and view.start % (1 << height) == 0 and (upto % (1 << height) == 0 or upto == self.chunks)
+        direct = self.shape.sink == "url" and covers
+        if direct:
+            for block in range(view.start >> height, (upto - 1 >> height) + 1):
+                self.output.blocks[block] = {}
+        step = Done(nonce, upto, items, direct, payload, view.start)
+        view.start = upto
+        return step
+
+    def mine(self, who: int) -> list[str]:
+        return [n for n, v in self.views.items() if v.worker == self.names[who]]
+
+    def pick(self, who: int, index: int) -> tuple[str, Held] | None:
+        mine = self.mine(who)
+        if not mine:
+            return None
+        nonce = mine[index % len(mine)]
+        return nonce, self.views[nonce]
+
+    def is_over(self, view: Held) -> bool:
+        return not view.chore and view.start >= view.stop
+
+    def send(self, who: int, nonce: str, view: Held, steps: list[Step], want: int | None) -> None:
+        if view.high or view.chore or self.is_over(view) or isinstance(steps[-1], Release):
+            self.views.pop(nonce, None)
+        self.report(who, steps, want)
+
+    @rule(who=WORKERS, want=st.integers(0, 4))
+    def lease(self, who, want):
+        self.report(who, [], want)
+
+    @rule(who=WORKERS, index=st.integers(0, 3), share=st.integers(1, 8), pieces=st.integers(1, 3),
+          want=st.one_of(st.none(), st.integers(0, 4)), missing=st.booleans())  # fmt: skip
+    def work(self, who, index, share, pieces, want, missing):
+        """Commit a chore, a fragment, or some or all of an interval, in one or several pieces."""
+        if not (found := self.pick(who, index)):
+            return
+        nonce, view = found
+        steps: list[Step] = []
+        if view.chore:
+            steps = [self.chore_step(nonce, view, missing)]
+        elif view.high:
+            steps = [self.done_step(nonce, view, view.stop)]
+        else:
+            for _ in range(pieces):
+                if not self.is_over(view):
+                    steps.append(self.done_step(nonce, view, min(view.stop, view.start + share)))
+        self.send(who, nonce, view, steps, want)
+
+    @rule(who=WORKERS, index=st.integers(0, 3), below=st.integers(0, 2), item=st.integers(-1, 4), final=st.booleans(),
+          want=st.one_of(st.none(), st.integers(0, 4)))  # fmt: skip
+    def fail(self, who, index, below, item, final, want):
+        if not (found := self.pick(who, index)) or found[1].chore:
+            return
+        nonce, view = found
+        chunk = view.start if view.high else min(view.stop - 1, view.start + below)
+        items = view.high - view.low if view.high else items_of(chunk)
+        view.start = chunk if view.high else chunk + 1
+        self.send(who, nonce, view, [Fail(nonce, chunk, "error", item, items, final, LETTER)], want)
+
+    @rule(who=WORKERS, index=st.integers(0, 3), final=st.booleans())
+    def fail_chore(self, who, index, final):
+        if (found := self.pick(who, index)) and found[1].chore:
+            self.send(who, *found, [ChoreFailed(found[0], "Broken", "it broke", final)], None)
+
+    @rule(who=WORKERS, index=st.integers(0, 3), share=st.integers(1, 8))
+    def trim(self, who, index, share):
+        found = self.pick(who, index)
+        if not found or found[1].chore or found[1].high or found[1].stop - found[1].start < 2:
+            return
+        nonce, view = found
+        view.stop = min(view.stop, view.start + share)
+        held = self.ledger.held.get(nonce)
+        if held is None or held.start < view.stop <= held.stop:
+            self.send(who, nonce, view, [Trim(nonce, view.stop)], None)
+
+    @rule(who=WORKERS, index=st.integers(0, 3), lost=st.booleans(), want=st.one_of(st.none(), st.integers(0, 4)))
+    def release(self, who, index, lost, want):
+        if found := self.pick(who, index):
+            self.send(who, *found, [Release(found[0], lost)], want)
+
+    @rule(who=WORKERS, forget=st.booleans())
+    def heartbeat(self, who, forget):
+        mine = self.mine(who)[int(forget) :]
+        expired = [n for n in mine if n in self.ledger.held and self.clock.now >= self.ledger.held[n].deadline]
+        pulse = self.callers[who].heartbeat(
+            self.names[who], self.ledger.epoch, {"slots": 1}, {n: self.views[n].start for n in mine}
+        )
+        for nonce in mine:
+            if nonce in pulse.gone:
+                assert nonce not in self.ledger.held or nonce in expired
+                self.views.pop(nonce)
+            else:
+                self.ledger.held[nonce].deadline = self.clock.now + LEASE_MS
+        assert set(pulse.asked) <= set(mine)
+        for nonce in pulse.asked:
+            assert self.ledger.held[nonce].stop - self.ledger.held[nonce].start >= 2
+
+    # -- what goes wrong
+
+    @rule(ms=st.sampled_from([50, 300, LEASE_MS - 1, LEASE_MS, 3 * LEASE_MS + 1]))
+    def time_passes(self, ms):
+        self.clock.advance(ms)
+
+    @rule(who=WORKERS)
+    def repeat(self, who):
+        """The reply was lost, and the same call comes again: now, or long after, when all is forgotten."""
+        caller, name = self.callers[who], self.names[who]
+        if caller.last is None:
+            return
+        before = read_raw(self.client)
+        stored = before.replies.get(name)
+        words = caller.last
+        if not before.job or int(words[2]) != int(before.job["epoch"]) or stored is None or stored[0] < words[1]:
+            return  # the epoch is over, or nobody remembers: the worker would have been told by its next call
+        raw_reply = caller.raw_reply
+        assert Queue._call(caller, "report", *words) == raw_reply
+        assert read_raw(self.client) == before
+
+    @rule(who=WORKERS)
+    def outdated(self, who):
+        """A call of an earlier sequence, stuck in a connection that was given up, arrives at last."""
+        caller, name = self.callers[who], self.names[who]
+        before = read_raw(self.client)
+        stored = before.replies.get(name)
+        if caller.last is None or stored is None or stored[0] < 2 or int(caller.last[2]) != self.ledger.epoch:
+            return
+        older = Caller(self.client, "j")
+        older._sequence = stored[0] - 2
+        reply = older.report(name, self.ledger.epoch, [Release(n) for n in self.mine(who)], 4)
+        assert reply.error == "stale"
+        assert read_raw(self.client) == before
+
+    @rule(who=WORKERS)
+    def old_epoch(self, who):
+        before = read_raw(self.client)
+        steps: list[Step] = [Release(n) for n in self.ledger.held]
+        assert Caller(self.client, "j").report(self.names[who], self.ledger.epoch - 1, steps, 4).error == "epoch"
+        assert read_raw(self.client) == before
+
+    @rule(who=WORKERS, lost=st.booleans(), knows=st.booleans())
+    def bye(self, who, lost, knows):
+        """It goes, or is taken for dead: then it may well speak of its leases later."""
+        mine = {n for n, lease in self.ledger.held.items() if lease.worker == self.names[who]}
+        assert self.callers[who].bye(self.names[who], lost=lost) == len(mine)
+        self.ledger.held = {n: lease for n, lease in self.ledger.held.items() if n not in mine}
+        if knows:
+            self.views = {n: v for n, v in self.views.items() if v.worker != self.names[who]}
+            self.callers[who].last = None
+
+    @rule(on=st.booleans(), who=WORKERS)
+    def suspend(self, on, who):
+        self.callers[who].suspend(on)
+        if on:
+            assert self.report(who, [], 4).lease is None
+
+    @rule()
+    def memory_lost(self):
+        self.client.delete(*KEYS)
+        with pytest.raises(NoSuchJob):
+            self.callers[0].report("w0", self.ledger.epoch, [], 0)
+        old = self.ledger
+        self.ledger = Ledger(old.epoch + 1, old.chunks, old.height, old.sink, old.isolate, old.attempts, old.infrastructure)
+        self.create()
+        self.snapshot = None
+        if self.shape.sink == "queue":
+            self.collected, self.cursor, self.ever_dead = [], 0, set()
+
+    @rule()
+    def remember(self):
+        pipeline = self.client.pipeline(transaction=False)
+        for key in KEYS:
+            pipeline.dump(key)
+        self.snapshot = (pipeline.execute(), copy.deepcopy(self.ledger))
+
+    @precondition(lambda self: self.snapshot is not None)
+    @rule()
+    def rolled_back(self):
+        """The server crashed and is back with what its log had: the calls since then never happened, for it."""
+        assert self.snapshot
+        dumps, self.ledger = self.snapshot[0], copy.deepcopy(self.snapshot[1])
+        self.client.delete(*KEYS)
+        for key, dump in zip(KEYS, dumps, strict=True):
+            if dump is not None:
+                self.client.restore(key, 0, dump)
+
+    # -- people
+
+    @precondition(lambda self: self.ledger.dead)
+    @rule(index=st.integers(0, 5), everything=st.booleans())
+    def retry(self, index, everything):
+        names = sorted(self.ledger.dead)
+        chosen = names if everything else [names[index % len(names)]]
+        offered = read_raw(self.client).number("offered")
+        behind = self.shape.sink == "queue" and min(chosen)[0] < max(offered, self.ledger.cursor)
+        try:
+            count = self.callers[0].retry([f"{c}:{i}" for c, i in chosen] if not everything else [])
+        except QueueError:
+            assert behind
+            return
+        assert not behind
+        self.ledger.results = {m: p for m, p in self.ledger.results.items() if p}
+        assert count == self.ledger.retry(chosen)
+
+    @precondition(lambda self: self.shape.sink == "queue")
+    @rule(size=st.sampled_from([1, 10, 1000]), lost=st.booleans())
+    def collect(self, size, lost):
+        before = read_raw(self.client)
+        got = self.callers[0].collect(self.cursor, size)
+        self.arrived(before)
+        if lost:  # the answer was lost; the same cursor gives the same again
+            again = self.callers[0].collect(self.cursor, size)
+            assert again == got
+        if self.cursor > 0 and self.cursor == self.ledger.cursor:
+            with pytest.raises(QueueError, match="collected already"):
+                self.callers[0].collect(self.cursor - 1, size)
+        text = b"".join(got.payloads).decode().split(";")[:-1]
+        found = [(int(c), int(i)) for c, i in (word.split(".") for word in text)]
+        assert all(self.cursor <= c < got.cursor for c, _ in found)
+        self.collected += found
+        assert self.collected == sorted(set(self.collected)), "not in order, or twice"
+        self.cursor = got.cursor
+
+    def arrived(self, before: Raw) -> None:
+        """The queue has heard of the cursor: results below it are dropped, those across it are made again."""
+        ledger = self.ledger
+        ledger.cursor = max(ledger.cursor, self.cursor)
+        for member in before.ready:
+            start, stop, _, _, items = map(int, member.split(":"))
+            if start < self.cursor:
+                ledger.results.pop(member, None)
+                if stop > self.cursor:
+                    ledger.done -= set(range(start, stop))
+                    ledger.items_done -= items
+
+    # -- what must hold
+
+    @invariant()
+    def holds(self):
+        self.sound = False
+        raw = self.absorb()
+        self.ledger.check(raw, self.clock.now)
+        assert raw.number("slots") == len(raw.workers)
+        self.sound = True
+
+    def teardown(self):
+        if self.sound:
+            self.drain()
+
+    def drain(self) -> None:
+        """Let one good worker do the rest: it must end, with every item accounted for once."""
+        phase = read_raw(self.client).phase
+        if phase == "failed":
+            reason = read_raw(self.client).job["reason"]
+            assert reason in {"TooManyFailures", "Broken", "WorkerLost"}
+            if reason == "TooManyFailures":
+                assert len(self.ledger.dead) > self.shape.tolerated
+        self.callers[0].suspend(False)
+        self.views = {}
+        self.names[0] = f"drain-{self.ledger.epoch}"
+        self.callers[0].last = None
+        for _ in range(DRAIN):
+            phase = read_raw(self.client).phase
+            if phase == "complete" and (self.shape.sink == "url" or self.cursor == self.chunks):
+                break
+            if phase == "failed":
+                self.callers[0].configure({"tolerated": 1000, "infrastructure": 1000})
+                self.ledger.infrastructure = 1000
+                self.callers[0].retry(["999:0"])
+            self.drain_step()
+            if self.shape.sink == "queue":
+                self.collect(1000, False)
+        else:
+            raise AssertionError(f"it does not end: {read_raw(self.client)}")
+        self.holds()
+        everything = {(c, i) for c in range(self.chunks) for i in range(items_of(c))}
+        dead = {(c, i) for c, d in self.ever_dead for i in (range(items_of(c)) if d < 0 else [d])}
+        if self.shape.sink == "queue":
+            assert everything - dead <= set(self.collected) <= everything
+        else:
+            assert everything - dead <= self.output.parts
+            assert set(self.output.blocks) == set(self.ledger.blocks)
+            assert self.output.manifest
+
+    def drain_step(self) -> None:
+        mine = self.mine(0)
+        if not mine and self.report(0, [], 2).lease is None:
+            self.clock.advance(LEASE_MS * 3)
+            return
+        for nonce in self.mine(0):
+            view = self.views[nonce]
+            step = self.chore_step(nonce, view, False) if view.chore else self.done_step(nonce, view, view.stop)
+            self.send(0, nonce, view, [step], 2)
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.name)
+def test_every_item_counts_exactly_once(client: Redis, shape: Shape):
+    profile = settings(
+        max_examples=HISTORIES // len(SHAPES),
+        stateful_step_count=STEPS,
+        deadline=None,
+        print_blob=True,
+        report_multiple_bugs=False,
+        suppress_health_check=list(HealthCheck),
+    )
+    run_state_machine_as_test(lambda: History(client, shape), settings=profile)
