@@ -106,7 +106,12 @@ class Captured:
             stream, chunk = name, int(number)
         else:
             self._tail = (self._tail + line + b"\n")[-_TAIL:]
-        return {"time": time.time(), "chunk": chunk, "stream": stream, "text": line.decode("utf-8", "replace")}
+        return {
+            "time": time.time(),
+            "chunk": chunk,
+            "stream": stream,
+            "text": line.decode("utf-8", "replace"),
+        }
 
 
 class Log:
@@ -123,7 +128,12 @@ class Log:
         line = orjson.dumps(record) + b"\n"
         self._left -= len(line)
         if self._left <= 0:
-            line = orjson.dumps({**record, "stream": "log", "text": f"more than {settings.LOG_BYTES} bytes: dropped"}) + b"\n"
+            line = (
+                orjson.dumps(
+                    {**record, "stream": "log", "text": f"more than {settings.LOG_BYTES} bytes: dropped"}
+                )
+                + b"\n"
+            )
         try:
             self._file.write(line)
             self._file.flush()

@@ -61,7 +61,9 @@ class Channel:
             end = position + _LENGTH.size + length
             if len(self._buffer) < end:
                 break
-            yield msgpack.unpackb(memoryview(self._buffer)[position + _LENGTH.size : end], strict_map_key=False)
+            yield msgpack.unpackb(
+                memoryview(self._buffer)[position + _LENGTH.size : end], strict_map_key=False
+            )
             position = end
         del self._buffer[:position]
         if gone:

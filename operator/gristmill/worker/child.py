@@ -50,6 +50,7 @@ def child_main(channel: Channel, printed: int, marker: Marker, context: JobConte
 def _settle_in(printed: int) -> None:
     die_with_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     os.dup2(printed, 1)
     os.dup2(printed, 2)
@@ -162,7 +163,9 @@ class Child:
                 data = chores.assemble(self._need_sink(), int(name.partition(":")[2]), dead, fragments)
         except Exception as error:
             failure = chores.failure_of(error, name)
-            self._channel.send("chore_failed", nonce, failure.reason, failure.message, failure.final, failure.missing)
+            self._channel.send(
+                "chore_failed", nonce, failure.reason, failure.message, failure.final, failure.missing
+            )
             return
         reach("child.chore_done")
         self._channel.send("chore_done", nonce, data)

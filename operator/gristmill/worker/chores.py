@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -32,9 +32,13 @@ def plan_job(context: JobContext, combine: Callable[[Any, Any], Any] | None) -> 
     """Make the plan, or take up the one in the output with all that is finished there; see `lua/chores.lua`."""
     spec = context.job.spec
     found = load_plan(context.output) if context.output else None
-    plan = found or make_plan(spec, context.base, context.spec_digest, context.code_version)
+    if found:
+        code = found.code_version if context.accept_code else context.code_version
+        plan = replace(found, spec_digest=context.spec_digest, code_version=code)
+    else:
+        plan = make_plan(spec, context.base, context.spec_digest, context.code_version)
     if context.output:
-        plan = save_plan(context.output, plan, accept_code=context.accept_code)
+        plan = save_plan(context.output, plan)
     data: dict[str, Any] = {
         "digest": plan.digest,
         "chunks": plan.chunks,
@@ -42,13 +46,13 @@ def plan_job(context: JobContext, combine: Callable[[Any, Any], Any] | None) -> 
         "blocks": plan.blocks,
         "block_height": plan.block_height,
         "tolerated": spec.failures.allowed(plan.chunks if plan.items is None else plan.items),
-        "plan": plan.to_json(),
+        "plan": plan.to_json().decode(),
     }
     if found:
         data["recovered"] = _recovered(sink_of(context, plan, combine), plan)
         manifest = read_manifest(context.output)
         if manifest and manifest.plan == plan.digest and not data["recovered"]["pieces"]:
-            data["finished"] = {"digest": manifest.digest, "items": manifest.items, "bytes": manifest.bytes}
+            data["finished"] = {"digest": manifest.digest, "items": manifest.items, "bytes": manifest.size}
     return data
 
 
@@ -68,7 +72,9 @@ def sink_of(context: JobContext, plan: Plan, combine: Callable[[Any, Any], Any] 
     """Open the job's output."""
     output = context.job.spec.output
     form, extension = (output.format, output.extension) if output else ("jsonl", "txt")
-    return open_sink(context.output, form, extension, plan, combine, durable=context.job.spec.durability == "always")
+    return open_sink(
+        context.output, form, extension, plan, combine, durable=context.job.spec.durability == "always"
+    )
 
 
 def failure_of(error: BaseException, chore: str) -> ChoreFailure:
@@ -88,4 +94,4 @@ def failure_of(error: BaseException, chore: str) -> ChoreFailure:
 def _recovered(sink: Sink, plan: Plan) -> dict[str, Any]:
     found = sink.recover()
     dead = [(letter, orjson.dumps(letter).decode()) for letter in found.dead]
-    return what_is_left(plan, found.complete_blocks, found.done, found.items, dead, found.fragments)
+    return what_is_left(plan, found.complete_blocks, found.done, found.items, dead, {})

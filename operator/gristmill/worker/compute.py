@@ -59,7 +59,9 @@ class Work:
 class Computer:
     """Runs leases one after the other; `tell` sends what happened to the supervisor."""
 
-    def __init__(self, work: Work, output: Output, marker: Marker, worker: str, tell: Callable[..., None]) -> None:
+    def __init__(
+        self, work: Work, output: Output, marker: Marker, worker: str, tell: Callable[..., None]
+    ) -> None:
         self._work = work
         self._output = output
         self._marker = marker
@@ -94,6 +96,7 @@ class Computer:
 
     def _run_chunks(self, lease: Lease) -> None:
         position, stop = lease.start, lease.stop
+        careful = lease.careful or lease.attempt > 1
         self._output.begin(position, lease.nonce)
         flushed = time.monotonic()
         while position < stop:
@@ -109,7 +112,7 @@ class Computer:
             height = min(self._pace.height(settings.SLICE_SECONDS, settings.MAX_HEIGHT), self._output.height)
             end = slice_stop(position, stop, height)
             begun = time.perf_counter()
-            results, ends, failure = self._slice(position, end, lease.careful)
+            results, ends, failure = self._slice(position, end, careful)
             seconds = time.perf_counter() - begun
             self._pace = self._pace.after(end - position, seconds)
             reach("child.computed")
@@ -141,6 +144,7 @@ class Computer:
             items = ()
             try:
                 items = work.read(chunk)
+                self._marker.has_items(len(items))
                 self._call(items, 0, results, careful)
             except InputChanged:
                 raise
@@ -151,10 +155,13 @@ class Computer:
             ends.append(len(results))
         return results, ends, None
 
-    def _span(self, start: int, stop: int, items: Sequence[Any]) -> tuple[list[Any], Sequence[int], Failure | None]:
+    def _span(
+        self, start: int, stop: int, items: Sequence[Any]
+    ) -> tuple[list[Any], Sequence[int], Failure | None]:
         size = self._work.source.chunk_size
         results: list[Any] = []
         self._marker.at(start, exact=stop - start == 1)
+        self._marker.has_items(len(items))
         self._running = (start, size, results)
         failure = None
         try:
@@ -243,9 +250,19 @@ class Computer:
             input=failure.input,
             at=time.time(),
         )
-        final = any(kind.__name__ in self._work.final or _full_name(kind) in self._work.final for kind in type(error).__mro__)
+        final = any(
+            kind.__name__ in self._work.final or _full_name(kind) in self._work.final
+            for kind in type(error).__mro__
+        )
         self._tell(
-            "fail", lease.nonce, failure.chunk, letter.kind, failure.item, failure.items, final, orjson.dumps(letter).decode()
+            "fail",
+            lease.nonce,
+            failure.chunk,
+            letter.kind,
+            failure.item,
+            failure.items,
+            final,
+            orjson.dumps(letter).decode(),
         )
 
     def _run_fragment(self, lease: Lease) -> None:
@@ -257,6 +274,7 @@ class Computer:
         try:
             everything = self._work.read(chunk)
             total = len(everything)
+            self._marker.has_items(total)
             items = everything[lease.low : lease.high]
             self._call(items, lease.low, results, careful=True)
         except InputChanged:
@@ -268,7 +286,9 @@ class Computer:
         try:
             handed = self._output.fragment(chunk, lease.low, lease.high, total, results, lease.nonce)
         except ResultError as error:
-            self._fail(lease, _failure(chunk, error.index if self._work.each_item else -1, items, error, lease.low))
+            self._fail(
+                lease, _failure(chunk, error.index if self._work.each_item else -1, items, error, lease.low)
+            )
             return
         self._done(lease, handed)
 
@@ -298,4 +318,6 @@ def own_traceback(error: BaseException) -> str:
     """Return the traceback without the frames of this module: what the user wrote, and what that called."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename != __file__]
     head = "Traceback (most recent call last):\n" if frames else ""
-    return (head + "".join(traceback.format_list(frames)) + "".join(traceback.format_exception_only(error)))[-8000:]
+    return (head + "".join(traceback.format_list(frames)) + "".join(traceback.format_exception_only(error)))[
+        -8000:
+    ]

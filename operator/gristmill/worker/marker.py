@@ -11,11 +11,11 @@ import time
 #: what the supervisor may ask for
 GO_ON, GIVE_TAIL, STOP = 0, 1, 2
 
-_CHUNK, _ITEM, _SINCE, _EXACT, _WISH = range(5)
+_CHUNK, _ITEM, _ITEMS, _SINCE, _EXACT, _WISH = range(6)
 
 
 class Marker:
-    """Five numbers in shared memory, inherited over fork."""
+    """Six numbers in shared memory, inherited over fork."""
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, mmap.PAGESIZE)
@@ -30,9 +30,14 @@ class Marker:
         """Work on `chunk` begins; not `exact`: on it and some that follow, at a speed at which chunks are not announced."""
         cells = self._cells
         cells[_ITEM] = -1
+        cells[_ITEMS] = 0
         cells[_SINCE] = time.monotonic_ns()
         cells[_EXACT] = exact
         cells[_CHUNK] = chunk
+
+    def has_items(self, count: int) -> None:
+        """The chunk turned out to have so many items."""
+        self._cells[_ITEMS] = count
 
     def at_item(self, item: int) -> None:
         """Work on an item of the chunk begins."""
@@ -47,6 +52,11 @@ class Marker:
     def item(self) -> int:
         """The item that runs, or -1 where items are not announced."""
         return self._cells[_ITEM]
+
+    @property
+    def items(self) -> int:
+        """The number of items of the chunk, 0 while it is not known."""
+        return self._cells[_ITEMS]
 
     @property
     def exact(self) -> bool:

@@ -79,7 +79,8 @@ def _source_module(text: str) -> types.ModuleType:
 def _look_up(reference: str, base: str) -> Any:
     name, _, path = reference.partition(":")
     thing = _guarded(
-        lambda: importlib.import_module(name), f"module {name} can't be imported (looked in {base} and in Python's own path)"
+        lambda: importlib.import_module(name),
+        f"module {name} can't be imported (looked in {base} and in Python's own path)",
     )
     for part in path.split("."):
         try:

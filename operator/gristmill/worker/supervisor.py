@@ -1,0 +1,384 @@
+"""The supervisor of a worker: leases, heartbeats, commits, signals. It never runs user code, so it always answers.
+
+One thread, one loop: wait for children (or the time of a heartbeat), gather what they did, tell the queue and lease
+more in one call. Whatever the queue refuses is forgotten: somebody else has done it, or will.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import signal
+import socket
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from gristmill import settings
+from gristmill.errors import GristmillError
+from gristmill.planning.values import DeadLetter, Lease
+from gristmill.protocol.client import NoSuchJob, Queue, Reply, connect
+from gristmill.protocol.job import JobContext
+from gristmill.protocol.steps import ChoreDone, ChoreFailed, Done, Fail, Release, Step, Trim
+from gristmill.worker.capture import Log
+from gristmill.worker.failpoints import reach
+from gristmill.worker.marker import GIVE_TAIL, GO_ON, STOP
+from gristmill.worker.slot import Slot
+
+#: a worker holds a second interval only while its chunks are shorter than this (seconds)
+_READ_AHEAD = 0.25
+#: children that die this often before they are ready end the job
+_STARTS = 3
+#: storage that fails this often in a row ends the job
+_STORAGE_FAILURES = 4
+#: seconds between two looks at whether the parent lives
+_PARENT = 1.0
+
+
+class _Restart(Exception):  # noqa: N818
+    """The queue began anew: everything that was leased is void."""
+
+
+class _Leave(Exception):  # noqa: N818
+    """SIGTERM came, or the parent is gone."""
+
+
+def supervise(
+    queue_url: str,
+    job: str,
+    worker: str,
+    *,
+    durable: bool = False,
+    log_folder: Path | None = None,
+    parent: int | None = None,
+) -> int:
+    """Work for a job until it ends or SIGTERM comes; return 0. A worker is named by whoever starts it.
+
+    `parent`: pid of a process whose end ends this worker too.
+    """
+    leaving = _Leaving(parent)
+    queue = Queue(connect(queue_url), job, durable=durable)
+    queue.on_wait = leaving.check
+    log = Log(log_folder / f"{worker}.jsonl" if log_folder else None)
+    try:
+        while True:
+            try:
+                Supervisor(queue, worker, log, leaving).run()
+                return 0
+            except (_Restart, NoSuchJob):
+                leaving.check()
+                time.sleep(0.05)
+    except _Leave:
+        return 0
+
+
+class _Leaving:
+    """Knows whether it is time to go: SIGTERM was sent, or the parent is gone."""
+
+    def __init__(self, parent: int | None) -> None:
+        self._parent = parent
+        self._asked = False
+        signal.signal(signal.SIGTERM, self._note)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        #: readable once a signal came
+        self.reader, self._writer = os.pipe()
+        os.set_blocking(self._writer, False)
+        signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+
+    def check(self) -> None:
+        """Raise _Leave when it is time."""
+        if self._asked or (self._parent is not None and os.getppid() != self._parent):
+            raise _Leave
+
+    def _note(self, *_: Any) -> None:
+        self._asked = True
+
+
+class Supervisor:
+    """A worker's state from one beginning of the queue to the next."""
+
+    def __init__(self, queue: Queue, worker: str, log: Log, leaving: _Leaving) -> None:
+        self._queue = queue
+        self._worker = worker
+        self._log = log
+        self._leaving = leaving
+        self._steps: list[Step] = []
+        self._failure: tuple[str, str] | None = None
+        self._storage_failures = 0
+        self._hold_until = 0.0
+        self._idle_since: float | None = None
+        self._phase = "planning"
+        self._plan: bytes | None = None
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(leaving.reader, selectors.EVENT_READ, (None, "signal"))
+        self._slots: list[Slot] = []
+        self._next_beat = 0.0
+
+    def run(self) -> None:
+        """Work until the job has ended."""
+        self._info: dict[str, Any] = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "slots": 1,
+            "since": time.time(),
+        }
+        told = self._queue.hello(self._worker, self._info)
+        reach("supervisor.hello")
+        self._epoch = int(told["epoch"])
+        self._phase = told["phase"]
+        context = JobContext.from_json(told["spec"])
+        spec = context.job.spec
+        self._timeout = spec.retry.timeout_seconds
+        self._beat = spec.workers.lease_seconds / 5
+        self._info["slots"] = spec.workers.processes
+        self._slots = [Slot(context, self._worker) for _ in range(spec.workers.processes)]
+        for slot in self._slots:
+            self._start(slot)
+        try:
+            self._heartbeat()
+            while self._phase in ("planning", "running"):
+                self._leaving.check()
+                self._turn()
+        finally:
+            self._leave()
+
+    # -- the loop
+
+    def _turn(self) -> None:
+        self._listen(self._pause())
+        for slot in self._slots:
+            self._watch(slot)
+        if self._failure:
+            self._queue.fail_job(self._epoch, *self._failure)
+            self._phase = "failed"
+            return
+        wanting = [slot for slot in self._slots if self._wants(slot)]
+        if self._steps or wanting:
+            self._report(wanting)
+        if time.monotonic() >= self._next_beat:
+            self._heartbeat()
+
+    def _pause(self) -> float:
+        now = time.monotonic()
+        pause = min(self._next_beat - now, _PARENT)
+        if self._timeout and any(slot.leases for slot in self._slots):
+            pause = min(pause, self._timeout / 4)
+        if any(slot.ready and not slot.leases for slot in self._slots):
+            pause = min(pause, self._hold_until - now)
+        return max(0.0, pause)
+
+    def _report(self, wanting: list[Slot]) -> None:
+        """Send all steps; lease for one slot in the same call, for further ones in calls of their own."""
+        steps, self._steps = self._steps, []
+        for slot in wanting or (None,):
+            want = None
+            if slot is not None:
+                want = slot.pace.height(settings.LEASE_WORK_SECONDS, settings.MAX_HEIGHT)
+            reach("supervisor.before_report")
+            reply = self._queue.report(self._worker, self._epoch, steps, want)
+            reach("supervisor.after_report")
+            steps = []
+            if reply.error:
+                raise _Restart
+            self._phase = reply.phase
+            if slot is not None:
+                self._take(slot, reply)
+
+    def _take(self, slot: Slot, reply: Reply) -> None:
+        lease = reply.lease
+        if lease is None:
+            self._wait_a_little()
+            return
+        reach("supervisor.leased")
+        self._idle_since = None
+        self._hold_until = 0.0
+        if lease.chore:
+            dead: list[DeadLetter] = []
+            fragments: dict[int, int] = {}
+            if lease.chore != "plan":
+                dead = list(self._queue.dead_letters())
+                fragments = self._queue.fragments()
+                self._give_plan(slot)
+            slot.give_chore(lease, [asdict(letter) for letter in dead], fragments)
+        else:
+            self._give_plan(slot)
+            slot.give(lease)
+
+    def _wait_a_little(self) -> None:
+        """Nothing to lease: ask again after a quarter of the time that nothing came, within 5 ms and a second."""
+        now = time.monotonic()
+        if self._idle_since is None:
+            self._idle_since = now
+        self._hold_until = now + min(1.0, max(0.005, (now - self._idle_since) / 4))
+
+    def _wants(self, slot: Slot) -> bool:
+        if not slot.ready or time.monotonic() < self._hold_until:
+            return False
+        if not slot.leases:
+            return True
+        return len(slot.leases) == 1 and not slot.leases[0].chore and slot.pace.reads_ahead(_READ_AHEAD)
+
+    def _give_plan(self, slot: Slot) -> None:
+        if slot.has_plan:
+            return
+        if self._plan is None:
+            self._plan = self._queue.plan()
+        if self._plan is None:
+            raise _Restart
+        slot.give_plan(self._plan)
+
+    # -- children
+
+    def _start(self, slot: Slot) -> None:
+        slot.start([other for other in self._slots if other is not slot and other.starts])
+        self._selector.register(slot.channel, selectors.EVENT_READ, (slot, "channel"))
+        self._selector.register(slot.captured, selectors.EVENT_READ, (slot, "captured"))
+
+    def _listen(self, timeout: float) -> None:
+        for key, _ in self._selector.select(timeout):
+            slot, what = key.data
+            if what == "channel":
+                try:
+                    for message in slot.channel.drain():
+                        self._hear(slot, message)
+                except ConnectionError:
+                    self._bury(slot)
+            elif what == "captured":
+                self._capture(slot)
+
+    def _capture(self, slot: Slot) -> None:
+        attempt = slot.leases[0].attempt if slot.leases else 0
+        for record in slot.captured.read(slot.marker.chunk):
+            self._log.write({**record, "attempt": attempt, "worker": self._worker})
+
+    def _hear(self, slot: Slot, message: list[Any]) -> None:
+        match message:
+            case ["ready"]:
+                slot.ready = True
+                slot.starts = 0
+            case ["done", nonce, upto, items, direct, payload]:
+                self._storage_failures = 0
+                start = slot.advance(nonce, upto)
+                self._steps.append(Done(nonce, upto, items, direct, payload, start))
+            case ["fail", nonce, chunk, kind, item, items, final, letter]:
+                slot.advance(nonce, chunk + 1)
+                self._steps.append(Fail(nonce, chunk, kind, item, items, final, letter))
+            case ["trim", nonce, stop]:
+                slot.trim(nonce, stop)
+                self._steps.append(Trim(nonce, stop))
+            case ["end", nonce]:
+                self._end(slot, nonce)
+            case ["chore_done", nonce, data]:
+                slot.end(nonce)
+                self._steps.append(ChoreDone(nonce, data))
+            case ["chore_failed", nonce, reason, text, final, missing]:
+                slot.end(nonce)
+                self._steps.append(ChoreFailed(nonce, reason, text, final, [(a, b) for a, b in missing]))
+            case ["storage_failed", nonce, text]:
+                slot.end(nonce)
+                self._steps.append(Release(nonce))
+                self._storage_failures += 1
+                self._hold_until = time.monotonic() + 0.25 * 2**self._storage_failures
+                if self._storage_failures >= _STORAGE_FAILURES:
+                    self._failure = ("OutputFailed", text)
+            case ["load_failed", text]:
+                self._failure = ("LoadFailed", text)
+            case ["job_failed", reason, text]:
+                self._failure = (reason, text)
+
+    def _end(self, slot: Slot, nonce: str) -> None:
+        left = slot.end(nonce)
+        if left is not None and not left.is_fragment and left.start < left.stop:
+            self._steps.append(Release(nonce))
+
+    def _watch(self, slot: Slot) -> None:
+        if self._timeout and slot.leases and slot.marker.running_seconds > self._timeout:
+            slot.kill("timeout")
+
+    def _bury(self, slot: Slot) -> None:
+        """A child is dead: say what it died of, give back what it had, start another."""
+        self._capture(slot)
+        self._selector.unregister(slot.channel)
+        self._selector.unregister(slot.captured)
+        how = slot.how_it_died()
+        tail = slot.captured.tail()
+        if not slot.ready and slot.starts >= _STARTS and not self._failure:
+            self._failure = ("LoadFailed", f"the process was {how} while it loaded the code\n{tail}".strip())
+        leases = slot.forget()
+        for index, lease in enumerate(leases):
+            self._steps.append(
+                self._after_death(slot, lease, how, tail) if index == 0 else Release(lease.nonce)
+            )
+        slot.close(0)
+        if not self._failure:
+            self._start(slot)
+
+    def _after_death(self, slot: Slot, lease: Lease, how: str, tail: str) -> Step:
+        if lease.chore:
+            return ChoreFailed(lease.nonce, "ChoreFailed", f"the process that did {lease.chore} was {how}")
+        chunk = slot.marker.chunk
+        inside = chunk == lease.start if lease.is_fragment else lease.start <= chunk < lease.stop
+        if not inside or not slot.marker.exact:
+            return Release(lease.nonce, lost=True)
+        kind = slot.killed_for or "crash"
+        error = (
+            f"the chunk ran longer than {self._timeout:g} s"
+            if kind == "timeout"
+            else f"the process was {how}"
+        )
+        item, items = slot.marker.item, slot.marker.items
+        letter = DeadLetter(
+            chunk, item, max(1, items), kind, lease.attempt, self._worker, error, tail, at=time.time()
+        )
+        return Fail(lease.nonce, chunk, kind, item, items, False, orjson.dumps(letter).decode())
+
+    # -- the queue
+
+    def _heartbeat(self) -> None:
+        current = {}
+        for slot in self._slots:
+            for index, lease in enumerate(slot.leases):
+                running = index == 0 and lease.start <= slot.marker.chunk < lease.stop
+                current[lease.nonce] = slot.marker.chunk if running else lease.start
+        self._info["running"] = [
+            {"chunk": slot.marker.chunk, "seconds": round(slot.marker.running_seconds, 1)}
+            for slot in self._slots
+            if slot.marker.chunk >= 0
+        ]
+        reach("supervisor.heartbeat")
+        pulse = self._queue.heartbeat(self._worker, self._epoch, self._info, current)
+        self._next_beat = time.monotonic() + self._beat
+        if pulse.epoch != self._epoch:
+            raise _Restart
+        self._phase = pulse.phase
+        for slot in self._slots:
+            if slot.leases and slot.leases[0].nonce in pulse.gone:
+                slot.marker.wish = STOP
+            elif slot.leases and slot.leases[0].nonce in pulse.asked and slot.marker.wish == GO_ON:
+                slot.marker.wish = GIVE_TAIL
+
+    def _leave(self) -> None:
+        """Let the chunks that run come to their end, commit them, and give back the rest."""
+        for slot in self._slots:
+            slot.marker.wish = STOP
+        until = time.monotonic() + settings.DRAIN_SECONDS
+        while self._draining() and time.monotonic() < until:
+            self._listen(0.1)
+        try:
+            if self._steps and self._phase in ("planning", "running"):
+                self._queue.report(self._worker, self._epoch, self._steps, None)
+            self._queue.bye(self._worker, lost=False)
+        except (GristmillError, _Leave):
+            pass  # the queue is gone; its memory of this worker will expire
+        for slot in self._slots:
+            if slot.starts or slot.ready:
+                slot.close(0)
+        self._selector.close()
+
+    def _draining(self) -> bool:
+        if self._failure or self._phase not in ("planning", "running"):
+            return False
+        return any(slot.leases and not slot.leases[0].chore for slot in self._slots)
