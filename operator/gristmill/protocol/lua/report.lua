@@ -171,7 +171,8 @@ local function fault_of(k, worker, request, payloads)
   if type(request) ~= 'table' or type(request.steps) ~= 'table' then return 'no steps' end
   if request.want and not (is_count(request.want) and request.want <= 53) then return 'want is no height' end
   for _, step in ipairs(request.steps) do
-    if type(step) ~= 'table' or not has_form(step, FORM[step.what] or {what = is('nil')}) then return 'a step is not of its form' end
+    local form = type(step) == 'table' and FORM[step.what]
+    if not form or not has_form(step, form) then return 'a step is not of its form' end
     if step.what == 'done' and step.payload > payloads then return 'a payload is not there' end
     if step.what:sub(1, 5) == 'chore' then
       local lease = held_lease(k, step.nonce, worker)
