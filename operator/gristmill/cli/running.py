@@ -60,12 +60,8 @@ def _stop(run: Run) -> dict[str, Any]:
 
 
 def _summarize(status: dict[str, Any], manifest: ChunkJob, state: State) -> None:
-    folder = (
-        ""
-        if state.folder == (HOME / manifest.metadata.name).absolute()
-        else f" --state {shown(state.folder)}"
-    )
-    where = folder or f" {status['name']}"
+    is_default = state.folder == (HOME / manifest.metadata.name).absolute()
+    where = f" --state {status['name'] if is_default else shown(state.folder)}"
     lost = status["items"]["failed"]
     if status["state"] == "Failed":
         reason, message = failure_of(status)

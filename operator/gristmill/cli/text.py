@@ -15,7 +15,9 @@ def print_json(value: Any) -> None:
 
 
 def duration(seconds: float) -> str:
-    """Return a time as people say it: 8 s, 2 min 5 s, 3 h 20 min."""
+    """Return a time as people say it: 0.8 s, 12 s, 2 min 5 s, 3 h 20 min."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from gristmill.client.status import ended, failure_of, status_of
 from gristmill.errors import GristmillError
 from gristmill.planning.progress import Sample, State, recent
 from gristmill.planning.values import DeadLetter
-from gristmill.protocol.client import Queue
+
+if TYPE_CHECKING:
+    from gristmill.protocol.client import Queue
 
 #: seconds between two looks at a run that somebody waits for
 _LOOK_SECONDS = 1.0

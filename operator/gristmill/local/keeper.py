@@ -32,6 +32,7 @@ from gristmill.local.state import State, StoredJob
 if TYPE_CHECKING:
     from gristmill.local.crew import Crew
     from gristmill.protocol.client import Queue
+    from gristmill.protocol.job import JobContext
 
 #: seconds between two looks at server and workers when nothing happens
 _LOOK_SECONDS = 0.5
@@ -134,9 +135,7 @@ class Keeper:
             self._state.save(job)
             self._queue.create(job.job_context().fields(job.epoch))
         elif job.renewed:
-            self._queue.configure(job.job_context().parameters())
-            if self._queue.status()["job"]["phase"] == "failed":
-                self._queue.retry([])
+            _renew(self._queue, job.job_context())
             job = replace(job, renewed=False)
             self._state.save(job)
         return job
@@ -162,6 +161,19 @@ class Keeper:
             self._crew.stop()
         if hasattr(self, "_server"):
             self._server.stop()
+
+
+def _renew(queue: Queue, context: JobContext) -> None:
+    """Tell the queue of a job that is run again what may have changed, and try again what has failed."""
+    told = queue.status()["job"]
+    parameters = context.parameters()
+    if told.get("planned"):
+        items = int(told["items"])
+        size = items if items >= 0 else int(told["chunks"])
+        parameters["tolerated"] = context.job.spec.failures.allowed(size)
+    queue.configure(parameters)
+    if told["phase"] == "failed":
+        queue.retry([])
 
 
 def main() -> NoReturn:

