@@ -1,4 +1,4 @@
-"""A folder to run jobs in, and the command line as a user has it: another process, its exit code and words."""
+"""A folder to run jobs in, and the command line as users have it: a process, its exit code, its words."""
 
 from __future__ import annotations
 

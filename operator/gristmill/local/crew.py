@@ -48,9 +48,10 @@ class Crew:
         for worker in self._queue.status()["workers"]:
             self._queue.bye(worker, lost=True)
 
-    def renew(self, job: StoredJob) -> None:
-        """Work for the job anew: the queue has forgotten it, or was away."""
+    def renew(self, job: StoredJob, queue: Queue) -> None:
+        """Work for the job anew: the queue was away, and may have forgotten it."""
         self._job = job
+        self._queue = queue
         for place in self._places:
             place.finished = False
 
@@ -83,7 +84,7 @@ class Crew:
         place.worker = f"local-{secrets.token_hex(4)}"
         place.started = now
         place.process = multiprocessing.get_context("fork").Process(
-            target=_work, args=(self._state, self._job, place.worker), name=place.worker
+            target=_work, args=(self._state, self._job, place.worker, os.getpid()), name=place.worker
         )
         place.process.start()
 
@@ -129,11 +130,12 @@ def _deadline(job: StoredJob) -> float:
     return time.monotonic() + float(job.spec.get("activeDeadlineSeconds", math.inf))
 
 
-def _work(state: State, job: StoredJob, worker: str) -> None:
+def _work(state: State, job: StoredJob, worker: str, keeper: int) -> None:
     """Be a worker, in a forked process."""
     signal.set_wakeup_fd(-1)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
     state.keeper_lock.release()
     url = server_url(state.queue)
-    os._exit(supervise(url, job.uid, worker, durable=job.durable, log_folder=state.logs))
+    code = supervise(url, job.uid, worker, durable=job.durable, log_folder=state.logs, parent=keeper)
+    os._exit(code)

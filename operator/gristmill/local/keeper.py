@@ -120,13 +120,20 @@ class Keeper:
         return Server.start(self._state.queue, job.durable)
 
     def _open_queue(self, job: StoredJob) -> StoredJob:
-        """Connect, and see that the server has the functions and the job."""
+        """See that the server has the functions and the job, and only then let others connect."""
+        self._connect(self._server.draft_url, job)
+        self._queue.load_library()
+        if self._workers:
+            job = self._ensure_job(job)
+        self._server.publish()
+        self._connect(self._server.url, job)
+        return job
+
+    def _connect(self, url: str, job: StoredJob) -> None:
         from gristmill.protocol.client import Queue, connect
 
-        self._queue = Queue(connect(self._server.url), job.uid, durable=job.durable)
+        self._queue = Queue(connect(url), job.uid, durable=job.durable)
         self._queue.on_wait = self._while_waiting
-        self._queue.load_library()
-        return self._ensure_job(job) if self._workers else job
 
     def _ensure_job(self, job: StoredJob) -> StoredJob:
         """See that the queue has the job; where it had it once, and forgot, a new epoch begins."""
@@ -148,10 +155,10 @@ class Keeper:
         print("the queue's server is gone or has lost its folder: starting it again", flush=True)
         self._server.kill()
         self._server = self._start_server(job)
-        renewed = self._open_queue(job)
+        job = self._open_queue(job)
         if self._crew is not None:
-            self._crew.renew(renewed)
-        return renewed
+            self._crew.renew(job, self._queue)
+        return job
 
     # -- the end
 

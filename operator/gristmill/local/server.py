@@ -61,27 +61,39 @@ def server_url(folder: Path) -> str:
 
 
 class Server:
-    """A running server, started by this process."""
+    """A running server, started by this process. Others find it when it is published, with all they need."""
 
-    def __init__(self, folder: Path, process: subprocess.Popen[bytes]) -> None:
+    def __init__(self, folder: Path, process: subprocess.Popen[bytes], draft: Path) -> None:
         self._folder = folder
         self._process = process
+        self._draft = draft
         self._inode = folder.stat().st_ino
 
     @property
+    def draft_url(self) -> str:
+        """Where it listens before it is published."""
+        return f"unix://{self._draft}"
+
+    @property
     def url(self) -> str:
-        """Where it listens."""
+        """Where it listens once it is published."""
         return server_url(self._folder)
+
+    def publish(self) -> None:
+        """Give its socket the name that others look for."""
+        self._draft.rename(socket_path(self._folder))
 
     @classmethod
     def start(cls, folder: Path, durable: bool) -> Server:
         """Start a server with its log in `folder`; `durable`: a write is on the disk before its answer."""
         folder.mkdir(parents=True, exist_ok=True)
         path = _choose_socket(folder)
-        path.unlink(missing_ok=True)
+        draft = path.with_suffix(".new")
+        for left in (path, draft):
+            left.unlink(missing_ok=True)
         log = folder / "server.log"
         words = [
-            *(find_server(), "--port", "0", "--unixsocket", str(path), "--unixsocketperm", "700"),
+            *(find_server(), "--port", "0", "--unixsocket", str(draft), "--unixsocketperm", "700"),
             *("--dir", str(folder), "--logfile", str(log), "--save", "", "--appendonly", "yes"),
             *("--appendfsync", "always" if durable else "everysec", "--maxmemory-policy", "noeviction"),
             *("--daemonize", "no"),
@@ -94,7 +106,7 @@ class Server:
             preexec_fn=_end_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 (no threads)
         )
         (folder / "server.pid").write_text(str(process.pid), encoding="utf-8")
-        return cls(folder, process)
+        return cls(folder, process, draft)
 
     def alive(self) -> bool:
         """Whether it runs, and its folder is still the one that it writes to."""
@@ -154,7 +166,7 @@ def _is_server(pid: int, path: Path) -> bool:
     """Whether the process is the server of this socket, and not another one that got its number."""
     told = subprocess.run(["ps", "-o", "stat=,command=", "-p", str(pid)], capture_output=True, check=False)
     text = told.stdout.decode(errors="replace")
-    return str(path) in text and not text.startswith("Z")
+    return str(path.with_suffix("")) in text and not text.startswith("Z")
 
 
 def _choose_socket(folder: Path) -> Path:
