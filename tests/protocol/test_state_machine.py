@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import os
+import pickle
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,7 +82,8 @@ class History(RuleBasedStateMachine):
         self.collected: list[tuple[int, int]] = []
         self.cursor = 0
         self.ever_dead: set[tuple[int, int]] = set()
-        self.snapshot: tuple[list[Any], Ledger] | None = None
+        #: the keys and the ledger after each of the last steps
+        self.log: list[tuple[list[Any], bytes]] = []
         self.sound = False
 
     @initialize(
@@ -363,25 +365,20 @@ class History(RuleBasedStateMachine):
         old = self.ledger
         self.ledger = Ledger(old.epoch + 1, old.chunks, old.height, old.sink, old.isolate, old.attempts, old.infrastructure)
         self.create()
-        self.snapshot = None
+        self.log = []
         if self.shape.sink == "queue":
             self.collected, self.cursor, self.ever_dead = [], 0, set()
 
-    @rule()
-    def remember(self):
-        pipeline = self.client.pipeline(transaction=False)
-        for key in KEYS:
-            pipeline.dump(key)
-        self.snapshot = (pipeline.execute(), copy.deepcopy(self.ledger))
-
-    @precondition(lambda self: self.snapshot is not None)
-    @rule()
-    def rolled_back(self):
-        """The server crashed and is back with what its log had: the calls since then never happened, for it."""
-        assert self.snapshot
-        dumps, self.ledger = self.snapshot[0], copy.deepcopy(self.snapshot[1])
+    @rule(calls=st.integers(1, 4))
+    def rolled_back(self, calls):
+        """The server crashed and is back with what its log had: the last calls never happened, for it."""
+        if len(self.log) <= calls:
+            return
+        del self.log[-calls:]
+        dumps, ledger = self.log.pop()
+        self.ledger = pickle.loads(ledger)
         self.client.delete(*KEYS)
-        for key, dump in zip(KEYS, dumps, strict=True):
+        for key, dump in zip(KEYS[:-1], dumps, strict=True):
             if dump is not None:
                 self.client.restore(key, 0, dump)
 
@@ -442,6 +439,10 @@ class History(RuleBasedStateMachine):
         raw = self.absorb()
         self.ledger.check(raw, self.clock.now)
         assert raw.number("slots") == len(raw.workers)
+        pipeline = self.client.pipeline(transaction=False)
+        for key in KEYS[:-1]:
+            pipeline.dump(key)
+        self.log = [*self.log[-4:], (pipeline.execute(), pickle.dumps(self.ledger))]
         self.sound = True
 
     def teardown(self):
