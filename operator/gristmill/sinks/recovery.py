@@ -33,7 +33,7 @@ class Recovered:
 
     `done`: chunk ranges without dead items, sorted, apart; `dead`: the dead letters of complete blocks (the
     chunks that they are in need no more work either); `fragments`: of chunks that are neither; `items`:
-    results in `done` and in complete blocks.
+    results in `done` and in complete blocks; `split`: the number of items of chunks that dead items are of.
     """
 
     done: list[tuple[int, int]]
@@ -41,6 +41,7 @@ class Recovered:
     dead: list[DeadLetter]
     complete_blocks: list[int]
     items: int
+    split: dict[int, int]
 
 
 def recover(store: Store, plan: Plan, sizes: Mapping[str, int]) -> Recovered:
@@ -49,6 +50,7 @@ def recover(store: Store, plan: Plan, sizes: Mapping[str, int]) -> Recovered:
     fragments: list[Fragment] = []
     dead: list[DeadLetter] = []
     complete: list[int] = []
+    split: dict[int, int] = {}
     items = 0
     for data in store.read_many(sorted(store.list(layout.BLOCKS))):
         sidecar = Sidecar.from_json(data, plan.digest)
@@ -56,6 +58,7 @@ def recover(store: Store, plan: Plan, sizes: Mapping[str, int]) -> Recovered:
             continue
         complete.append(sidecar.block)
         dead += sidecar.dead
+        split |= dict(sidecar.split)
         items += sidecar.items
         holes = [(letter.chunk, letter.chunk + 1) for letter in sidecar.dead]
         done += complement(holes, *plan.block_range(sidecar.block))
@@ -73,7 +76,9 @@ def recover(store: Store, plan: Plan, sizes: Mapping[str, int]) -> Recovered:
         for chunk, total in totals.items():
             if any(start <= chunk < stop for start, stop in tiling.missing):
                 fragments += _fragments([s for s in pieces if s.start == chunk and s.high], total)
-    return Recovered(_joined(sorted(done)), sorted(fragments, key=_place), dead, sorted(complete), items)
+    return Recovered(
+        _joined(sorted(done)), sorted(fragments, key=_place), dead, sorted(complete), items, split
+    )
 
 
 def _fragments(pieces: list[Segment], total: int) -> list[Fragment]:

@@ -29,6 +29,8 @@ class Sidecar:
     items: int
     dead: list[DeadLetter] = field(default_factory=list)
     files: list[dict[str, Any]] | None = None
+    #: (chunk, its number of items) for the chunks that some of the dead items are of
+    split: list[tuple[int, int]] = field(default_factory=list)
 
     @property
     def positions(self) -> list[tuple[int, int]]:

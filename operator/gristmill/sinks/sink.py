@@ -96,7 +96,8 @@ class Sink:
         if found is None or found.positions != positions(dead):
             try:
                 with self._draft() as draft:
-                    found = self._publish(block, self._assembled(draft, block, dead, fragments), dead)
+                    assembled = self._assembled(draft, block, dead, fragments)
+                    found = self._publish(block, assembled, dead, fragments or {})
             except OutputError:
                 # another may have assembled it meanwhile, and removed the parts
                 found = self._sidecar(block)
@@ -149,7 +150,7 @@ class Sink:
         """Make a whole block visible, unless it is there already; used by PartWriter."""
         found = self._sidecar(block)
         if found is None or found.dead:
-            found = self._publish(block, payload, [])
+            found = self._publish(block, payload, [], {})
         return Written(True, found.items, found.size)
 
     def publish_part(
@@ -178,16 +179,26 @@ class Sink:
             return assemble_files(self.store, draft, chosen, self.chunk_file)
         return assemble_lines(self.store, draft, chosen)
 
-    def _publish(self, block: int, payload: Payload, dead: Sequence[DeadLetter]) -> Sidecar:
+    def _publish(
+        self, block: int, payload: Payload, dead: Sequence[DeadLetter], fragments: Mapping[int, int]
+    ) -> Sidecar:
+        split = sorted((c, fragments[c]) for c in {letter.chunk for letter in dead} if c in fragments)
         if self._kind == "files":
             start, stop = self.plan.block_range(block)
             size, digest = of_files(payload.files)
             sidecar = Sidecar(
-                block, f"chunks-{start:012d}-{stop:012d}", size, digest, payload.items, [*dead], payload.files
+                block,
+                f"chunks-{start:012d}-{stop:012d}",
+                size,
+                digest,
+                payload.items,
+                [*dead],
+                payload.files,
+                split,
             )
         else:
             name = layout.value_file(block) if self.combine else layout.block_file(block)
-            sidecar = Sidecar(block, name, payload.size, payload.sha256, payload.items, [*dead])
+            sidecar = Sidecar(block, name, payload.size, payload.sha256, payload.items, [*dead], None, split)
         if self.store.read(layout.sidecar(block)) is not None:
             # the old block goes: first what vouches for it
             self.store.remove(layout.MANIFEST)

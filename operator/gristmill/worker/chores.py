@@ -57,8 +57,8 @@ def plan_job(context: JobContext, combine: Callable[[Any, Any], Any] | None) -> 
 
 
 def assemble(sink: Sink, block: int, dead: list[DeadLetter], fragments: dict[int, int]) -> dict[str, Any]:
-    """Make a final block of its parts."""
-    sink.assemble(block, dead, fragments)
+    """Make a final block of its parts. A dead item in a chunk that was never split is that chunk's only one."""
+    sink.assemble(block, dead, {letter.chunk: 1 for letter in dead if letter.item >= 0} | fragments)
     return {}
 
 
@@ -94,4 +94,4 @@ def failure_of(error: BaseException, chore: str) -> ChoreFailure:
 def _recovered(sink: Sink, plan: Plan) -> dict[str, Any]:
     found = sink.recover()
     dead = [(letter, orjson.dumps(letter).decode()) for letter in found.dead]
-    return what_is_left(plan, found.complete_blocks, found.done, found.items, dead, {})
+    return what_is_left(plan, found.complete_blocks, found.done, found.items, dead, found.split)

@@ -309,20 +309,18 @@ class Supervisor:
             self._failure = ("LoadFailed", f"the process was {how} while it loaded the code\n{tail}".strip())
         leases = slot.forget()
         for index, lease in enumerate(leases):
-            self._steps.append(
-                self._after_death(slot, lease, how, tail) if index == 0 else Release(lease.nonce)
-            )
+            self._steps += self._after_death(slot, lease, how, tail) if index == 0 else [Release(lease.nonce)]
         slot.close(0)
         if not self._failure:
             self._start(slot)
 
-    def _after_death(self, slot: Slot, lease: Lease, how: str, tail: str) -> Step:
+    def _after_death(self, slot: Slot, lease: Lease, how: str, tail: str) -> list[Step]:
         if lease.chore:
-            return ChoreFailed(lease.nonce, "ChoreFailed", f"the process that did {lease.chore} was {how}")
+            return [ChoreFailed(lease.nonce, "ChoreFailed", f"the process that did {lease.chore} was {how}")]
         chunk = slot.marker.chunk
         inside = chunk == lease.start if lease.is_fragment else lease.start <= chunk < lease.stop
         if not inside or not slot.marker.exact:
-            return Release(lease.nonce, lost=True)
+            return [Release(lease.nonce, lost=True)]
         kind = slot.killed_for or "crash"
         error = (
             f"the chunk ran longer than {self._timeout:g} s"
@@ -333,7 +331,12 @@ class Supervisor:
         letter = DeadLetter(
             chunk, item, max(1, items), kind, lease.attempt, self._worker, error, tail, at=time.time()
         )
-        return Fail(lease.nonce, chunk, kind, item, items, False, orjson.dumps(letter).decode())
+        steps: list[Step] = [
+            Fail(lease.nonce, chunk, kind, item, items, False, orjson.dumps(letter).decode())
+        ]
+        if not lease.is_fragment and chunk + 1 < lease.stop:
+            steps.append(Release(lease.nonce))
+        return steps
 
     # -- the queue
 
