@@ -1,4 +1,4 @@
-"""Numbers that people may tune, in one place, each with its unit. An environment variable GRISTMILL_<NAME> overrides one."""
+"""Numbers that people may tune, each with its unit. An environment variable GRISTMILL_<NAME> overrides one."""
 
 from __future__ import annotations
 

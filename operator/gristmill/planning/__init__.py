@@ -1,0 +1,1 @@
+"""Pure: intervals, plan, pace, progress, recovery, the fixed reduction tree; and the values that travel."""

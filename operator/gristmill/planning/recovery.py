@@ -21,7 +21,8 @@ def what_is_left(
 ) -> dict[str, Any]:
     """Return `recovered` as `lua/chores.lua` describes it.
 
-    `done` are chunks in staged parts; `dead` (with their JSON) and `fragments` (items of split chunks) belong to complete blocks.
+    `done` are chunks in staged parts; `dead` (with their JSON) and `fragments` (items of split chunks) belong to
+    complete blocks.
     """
     blocks = set(complete_blocks)
     ranges = [plan.block_range(block) for block in blocks]
@@ -41,7 +42,9 @@ def what_is_left(
         "blocks_done": len(blocks),
         "blocks": [(b, n) for b, n in sorted(open_blocks.items()) if b not in whole],
         "assemble": sorted(whole),
-        "splits": [(chunk, 0, n) for chunk, n in sorted(fragments.items()) if chunk >> plan.block_height in blocks],
+        "splits": [
+            (chunk, 0, n) for chunk, n in sorted(fragments.items()) if chunk >> plan.block_height in blocks
+        ],
         "dead": [(d.chunk, d.item, d.items, letter) for d, letter in dead],
     }
 

@@ -1,6 +1,7 @@
 """Messages between supervisor and child: length-prefixed msgpack over a socket pair.
 
-The supervisor never waits for the rest of a message: a child that is frozen in the middle of one must not stop heartbeats.
+The supervisor never waits for the rest of a message: a child that is frozen in the middle of
+one must not stop heartbeats.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The chores: work for the job itself, done in a child, with the job's own credentials, under a lease like any other."""
+"""The chores: work for the job itself, done in a child with the job's own credentials, under a lease."""
 
 from __future__ import annotations
 

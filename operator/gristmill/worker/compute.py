@@ -8,9 +8,8 @@ careful: then each item is announced before it runs, so that whoever finds the p
 from __future__ import annotations
 
 import time
-import traceback
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import GeneratorType
 from typing import Any
@@ -21,27 +20,15 @@ from gristmill import settings
 from gristmill.errors import InputChanged, ResultError
 from gristmill.planning.intervals import decompose
 from gristmill.planning.pace import Pace, slice_stop
-from gristmill.planning.values import DeadLetter, Lease
+from gristmill.planning.values import Lease
 from gristmill.sources import Source
 from gristmill.worker.failpoints import reach
+from gristmill.worker.failures import Failure, failure_at, is_final, letter_of
 from gristmill.worker.marker import GIVE_TAIL, GO_ON, STOP, Marker
 from gristmill.worker.outputs import Handed, Output
 
-#: characters of an item that a dead letter keeps
-_INPUT = 1000
 #: seconds for which hand-overs of whole blocks are held, to be committed together
 _HOLD = 0.2
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A chunk whose function failed: which item (-1: unknown) of how many, and the error."""
-
-    chunk: int
-    item: int
-    items: int
-    error: BaseException
-    input: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +138,7 @@ class Computer:
             except BaseException as error:
                 item = len(results) - before if work.each_item and len(items) else -1
                 del results[before:]
-                return results, ends, _failure(chunk, item, items, error)
+                return results, ends, failure_at(chunk, item, items, error)
             ends.append(len(results))
         return results, ends, None
 
@@ -168,7 +155,7 @@ class Computer:
             results.extend(map(self._work.function, items))
         except BaseException as error:
             chunk, item = divmod(len(results), size)
-            failure = _failure(start + chunk, item, items[chunk * size : (chunk + 1) * size], error)
+            failure = failure_at(start + chunk, item, items[chunk * size : (chunk + 1) * size], error)
             del results[chunk * size :]
         finally:
             self._running = None
@@ -205,7 +192,7 @@ class Computer:
                 into = error.index - (own_ends[chunk - a - 1] if chunk > a else 0)
                 items = self._work.read(chunk)
                 self._add(lease, a, chunk, part, own_ends)
-                return _failure(chunk, into if self._work.each_item else -1, items, error)
+                return failure_at(chunk, into if self._work.each_item else -1, items, error)
             self._hand(lease, handed)
         return None
 
@@ -237,33 +224,10 @@ class Computer:
     def _fail(self, lease: Lease, failure: Failure) -> None:
         self._hand(lease, self._output.flush())
         self._let_go(lease)
-        error = failure.error
-        letter = DeadLetter(
-            chunk=failure.chunk,
-            item=failure.item,
-            items=max(1, failure.items),
-            kind="memory" if isinstance(error, MemoryError) else "error",
-            attempts=lease.attempt,
-            worker=self._worker,
-            error=f"{type(error).__name__}: {error}"[:_INPUT],
-            traceback=own_traceback(error),
-            input=failure.input,
-            at=time.time(),
-        )
-        final = any(
-            kind.__name__ in self._work.final or _full_name(kind) in self._work.final
-            for kind in type(error).__mro__
-        )
-        self._tell(
-            "fail",
-            lease.nonce,
-            failure.chunk,
-            letter.kind,
-            failure.item,
-            failure.items,
-            final,
-            orjson.dumps(letter).decode(),
-        )
+        letter = letter_of(failure, lease.attempt, self._worker, time.time())
+        final = is_final(failure.error, self._work.final)
+        text = orjson.dumps(letter).decode()
+        self._tell("fail", lease.nonce, failure.chunk, letter.kind, failure.item, failure.items, final, text)
 
     def _run_fragment(self, lease: Lease) -> None:
         chunk = lease.start
@@ -281,43 +245,13 @@ class Computer:
             raise
         except BaseException as error:
             known = self._work.each_item and len(items)
-            self._fail(lease, _failure(chunk, len(results) if known else -1, items, error, lease.low))
+            self._fail(lease, failure_at(chunk, len(results) if known else -1, items, error, lease.low))
             return
         try:
             handed = self._output.fragment(chunk, lease.low, lease.high, total, results, lease.nonce)
         except ResultError as error:
             self._fail(
-                lease, _failure(chunk, error.index if self._work.each_item else -1, items, error, lease.low)
+                lease, failure_at(chunk, error.index if self._work.each_item else -1, items, error, lease.low)
             )
             return
         self._done(lease, handed)
-
-
-def _failure(chunk: int, index: int, items: Sequence[Any], error: BaseException, low: int = 0) -> Failure:
-    """Return the failure at items[index] (-1: unknown); the chunk's own number of items[0] is `low`."""
-    text = _shown(items[index] if index >= 0 else list(_first(items, 20)))
-    return Failure(chunk, index + low if index >= 0 else -1, len(items), error, text)
-
-
-def _first(items: Sequence[Any], count: int) -> Iterator[Any]:
-    return (item for _, item in zip(range(count), items, strict=False))
-
-
-def _shown(value: Any) -> str:
-    try:
-        return orjson.dumps(value).decode()[:_INPUT]
-    except TypeError:
-        return repr(value)[:_INPUT]
-
-
-def _full_name(kind: type) -> str:
-    return f"{kind.__module__}.{kind.__qualname__}"
-
-
-def own_traceback(error: BaseException) -> str:
-    """Return the traceback without the frames of this module: what the user wrote, and what that called."""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename != __file__]
-    head = "Traceback (most recent call last):\n" if frames else ""
-    return (head + "".join(traceback.format_list(frames)) + "".join(traceback.format_exception_only(error)))[
-        -8000:
-    ]

@@ -27,7 +27,7 @@ class Marker:
         self._cells[_CHUNK] = -1
 
     def at(self, chunk: int, exact: bool) -> None:
-        """Work on `chunk` begins; not `exact`: on it and some that follow, at a speed at which chunks are not announced."""
+        """Work on `chunk` begins; not `exact`: on it and some that follow, which are too fast to be announced."""
         cells = self._cells
         cells[_ITEM] = -1
         cells[_ITEMS] = 0

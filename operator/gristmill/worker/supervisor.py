@@ -8,25 +8,23 @@ from __future__ import annotations
 
 import os
 import selectors
-import signal
 import socket
 import time
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
-
-import orjson
 
 from gristmill import settings
 from gristmill.errors import GristmillError
-from gristmill.planning.values import DeadLetter, Lease
-from gristmill.protocol.client import NoSuchJob, Queue, Reply, connect
+from gristmill.planning.values import DeadLetter
+from gristmill.protocol.client import Queue, Reply
 from gristmill.protocol.job import JobContext
 from gristmill.protocol.steps import ChoreDone, ChoreFailed, Done, Fail, Release, Step, Trim
 from gristmill.worker.capture import Log
 from gristmill.worker.failpoints import reach
+from gristmill.worker.leaving import Leave, Leaving
 from gristmill.worker.marker import GIVE_TAIL, GO_ON, STOP
 from gristmill.worker.slot import Slot
+from gristmill.worker.verdict import Scene, after_death
 
 #: a worker holds a second interval only while its chunks are shorter than this (seconds)
 _READ_AHEAD = 0.25
@@ -34,73 +32,18 @@ _READ_AHEAD = 0.25
 _STARTS = 3
 #: storage that fails this often in a row ends the job
 _STORAGE_FAILURES = 4
-#: seconds between two looks at whether the parent lives
-_PARENT = 1.0
+#: seconds between two looks at whether it is time to leave
+_LOOK = 1.0
 
 
-class _Restart(Exception):  # noqa: N818
+class Restart(Exception):  # noqa: N818
     """The queue began anew: everything that was leased is void."""
-
-
-class _Leave(Exception):  # noqa: N818
-    """SIGTERM came, or the parent is gone."""
-
-
-def supervise(
-    queue_url: str,
-    job: str,
-    worker: str,
-    *,
-    durable: bool = False,
-    log_folder: Path | None = None,
-    parent: int | None = None,
-) -> int:
-    """Work for a job until it ends or SIGTERM comes; return 0. A worker is named by whoever starts it.
-
-    `parent`: pid of a process whose end ends this worker too.
-    """
-    leaving = _Leaving(parent)
-    queue = Queue(connect(queue_url), job, durable=durable)
-    queue.on_wait = leaving.check
-    log = Log(log_folder / f"{worker}.jsonl" if log_folder else None)
-    try:
-        while True:
-            try:
-                Supervisor(queue, worker, log, leaving).run()
-                return 0
-            except (_Restart, NoSuchJob):
-                leaving.check()
-                time.sleep(0.05)
-    except _Leave:
-        return 0
-
-
-class _Leaving:
-    """Knows whether it is time to go: SIGTERM was sent, or the parent is gone."""
-
-    def __init__(self, parent: int | None) -> None:
-        self._parent = parent
-        self._asked = False
-        signal.signal(signal.SIGTERM, self._note)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        #: readable once a signal came
-        self.reader, self._writer = os.pipe()
-        os.set_blocking(self._writer, False)
-        signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
-
-    def check(self) -> None:
-        """Raise _Leave when it is time."""
-        if self._asked or (self._parent is not None and os.getppid() != self._parent):
-            raise _Leave
-
-    def _note(self, *_: Any) -> None:
-        self._asked = True
 
 
 class Supervisor:
     """A worker's state from one beginning of the queue to the next."""
 
-    def __init__(self, queue: Queue, worker: str, log: Log, leaving: _Leaving) -> None:
+    def __init__(self, queue: Queue, worker: str, log: Log, leaving: Leaving) -> None:
         self._queue = queue
         self._worker = worker
         self._log = log
@@ -163,7 +106,7 @@ class Supervisor:
 
     def _pause(self) -> float:
         now = time.monotonic()
-        pause = min(self._next_beat - now, _PARENT)
+        pause = min(self._next_beat - now, _LOOK)
         if self._timeout and any(slot.leases for slot in self._slots):
             pause = min(pause, self._timeout / 4)
         if any(slot.ready and not slot.leases for slot in self._slots):
@@ -182,7 +125,7 @@ class Supervisor:
             reach("supervisor.after_report")
             steps = []
             if reply.error:
-                raise _Restart
+                raise Restart
             self._phase = reply.phase
             if slot is not None:
                 self._take(slot, reply)
@@ -227,7 +170,7 @@ class Supervisor:
         if self._plan is None:
             self._plan = self._queue.plan()
         if self._plan is None:
-            raise _Restart
+            raise Restart
         slot.give_plan(self._plan)
 
     # -- children
@@ -307,36 +250,19 @@ class Supervisor:
         tail = slot.captured.tail()
         if not slot.ready and slot.starts >= _STARTS and not self._failure:
             self._failure = ("LoadFailed", f"the process was {how} while it loaded the code\n{tail}".strip())
-        leases = slot.forget()
-        for index, lease in enumerate(leases):
-            self._steps += self._after_death(slot, lease, how, tail) if index == 0 else [Release(lease.nonce)]
-        slot.close(0)
-        if not self._failure:
-            self._start(slot)
-
-    def _after_death(self, slot: Slot, lease: Lease, how: str, tail: str) -> list[Step]:
-        if lease.chore:
-            return [ChoreFailed(lease.nonce, "ChoreFailed", f"the process that did {lease.chore} was {how}")]
-        chunk = slot.marker.chunk
-        inside = chunk == lease.start if lease.is_fragment else lease.start <= chunk < lease.stop
-        if not inside or not slot.marker.exact:
-            return [Release(lease.nonce, lost=True)]
+        marker = slot.marker
         kind = slot.killed_for or "crash"
-        error = (
+        said = (
             f"the chunk ran longer than {self._timeout:g} s"
             if kind == "timeout"
             else f"the process was {how}"
         )
-        item, items = slot.marker.item, slot.marker.items
-        letter = DeadLetter(
-            chunk, item, max(1, items), kind, lease.attempt, self._worker, error, tail, at=time.time()
-        )
-        steps: list[Step] = [
-            Fail(lease.nonce, chunk, kind, item, items, False, orjson.dumps(letter).decode())
-        ]
-        if not lease.is_fragment and chunk + 1 < lease.stop:
-            steps.append(Release(lease.nonce))
-        return steps
+        scene = Scene(kind, said, marker.chunk, marker.exact, marker.item, marker.items, tail, self._worker)
+        for index, lease in enumerate(slot.forget()):
+            self._steps += after_death(lease, scene, time.time()) if index == 0 else [Release(lease.nonce)]
+        slot.close(0)
+        if not self._failure:
+            self._start(slot)
 
     # -- the queue
 
@@ -355,7 +281,7 @@ class Supervisor:
         pulse = self._queue.heartbeat(self._worker, self._epoch, self._info, current)
         self._next_beat = time.monotonic() + self._beat
         if pulse.epoch != self._epoch:
-            raise _Restart
+            raise Restart
         self._phase = pulse.phase
         for slot in self._slots:
             if slot.leases and slot.leases[0].nonce in pulse.gone:
@@ -374,7 +300,7 @@ class Supervisor:
             if self._steps and self._phase in ("planning", "running"):
                 self._queue.report(self._worker, self._epoch, self._steps, None)
             self._queue.bye(self._worker, lost=False)
-        except (GristmillError, _Leave):
+        except (GristmillError, Leave):
             pass  # the queue is gone; its memory of this worker will expire
         for slot in self._slots:
             if slot.starts or slot.ready:

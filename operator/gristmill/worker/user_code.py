@@ -22,7 +22,7 @@ _MOST_FILES = 2000
 
 
 def load(spec: ChunkJobSpec, base: str) -> tuple[Callable[[Any], Any], Callable[[Any, Any], Any] | None]:
-    """Return (what is called with an item or a chunk, the reducing function or None). LoadError has the original cause."""
+    """Return (what is called with an item or a chunk, the reducing function). LoadError has the original cause."""
     if base not in sys.path:
         sys.path.insert(0, base)
     process = spec.process
@@ -46,7 +46,7 @@ def load(spec: ChunkJobSpec, base: str) -> tuple[Callable[[Any], Any], Callable[
 
 
 def code_version(spec: ChunkJobSpec, base: str) -> str:
-    """Return a digest (hex) of the code that the manifest names, without running it: the module's file or its package."""
+    """Return a digest (hex) of the code that the manifest names, without running it: a module or its package."""
     digest = hashlib.sha256((spec.process.source or "").encode())
     names = [spec.process.function, spec.process.class_, spec.reduce.function if spec.reduce else None]
     for name in names:

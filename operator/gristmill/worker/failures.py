@@ -1,0 +1,77 @@
+"""What is kept of a failure of user code: enough to understand it, and to repeat it elsewhere."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from gristmill.planning.values import DeadLetter
+
+#: characters that are kept of an input, an error and a traceback
+_INPUT, _ERROR, _TRACEBACK = 1000, 1000, 8000
+#: items that are shown where it is not known which of them failed
+_SHOWN = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A chunk whose function failed: which item (-1: unknown) of how many, the error, and the input as text."""
+
+    chunk: int
+    item: int
+    items: int
+    error: BaseException
+    input: str
+
+
+def failure_at(chunk: int, index: int, items: Sequence[Any], error: BaseException, low: int = 0) -> Failure:
+    """Return the failure at items[index] (-1: unknown); items[0] is the chunk's item number `low`."""
+    text = _as_text(items[index] if index >= 0 else list(islice(items, _SHOWN)))
+    return Failure(chunk, index + low if index >= 0 else -1, len(items), error, text)
+
+
+def letter_of(failure: Failure, attempt: int, worker: str, now: float) -> DeadLetter:
+    """Return the dead letter that this failure becomes if it was the last attempt; `now` in unix seconds."""
+    error = failure.error
+    return DeadLetter(
+        chunk=failure.chunk,
+        item=failure.item,
+        items=max(1, failure.items),
+        kind="memory" if isinstance(error, MemoryError) else "error",
+        attempts=attempt,
+        worker=worker,
+        error=f"{type(error).__name__}: {error}"[:_ERROR],
+        traceback=own_traceback(error),
+        input=failure.input,
+        at=now,
+    )
+
+
+def is_final(error: BaseException, names: frozenset[str]) -> bool:
+    """Whether the error, or a class that it is of, is named: by its name or by module and name."""
+    kinds = type(error).__mro__
+    return any(kind.__name__ in names or f"{kind.__module__}.{kind.__qualname__}" in names for kind in kinds)
+
+
+def own_traceback(error: BaseException) -> str:
+    """Return the traceback without the worker's own frames: what the user wrote, and what that called."""
+    ours = str(Path(__file__).parent)
+    frames = [
+        frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(ours)
+    ]
+    head = "Traceback (most recent call last):\n" if frames else ""
+    text = head + "".join(traceback.format_list(frames)) + "".join(traceback.format_exception_only(error))
+    return text[-_TRACEBACK:]
+
+
+def _as_text(value: Any) -> str:
+    try:
+        return orjson.dumps(value).decode()[:_INPUT]
+    except TypeError:
+        return repr(value)[:_INPUT]

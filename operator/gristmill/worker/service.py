@@ -1,0 +1,43 @@
+"""A worker from start to end: it begins anew when the queue does."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from gristmill.protocol.client import NoSuchJob, Queue, connect
+from gristmill.worker.capture import Log
+from gristmill.worker.leaving import Leave, Leaving
+from gristmill.worker.supervisor import Restart, Supervisor
+
+#: seconds between two tries to begin, while the queue does not know the job
+_AGAIN = 0.05
+
+
+def supervise(
+    queue_url: str,
+    job: str,
+    worker: str,
+    *,
+    durable: bool = False,
+    log_folder: Path | None = None,
+    parent: int | None = None,
+) -> int:
+    """Work for a job until it ends or SIGTERM comes; return 0. A worker is named by whoever starts it.
+
+    `parent`: pid of a process whose end ends this worker too.
+    """
+    leaving = Leaving(parent)
+    queue = Queue(connect(queue_url), job, durable=durable)
+    queue.on_wait = leaving.check
+    log = Log(log_folder / f"{worker}.jsonl" if log_folder else None)
+    try:
+        while True:
+            try:
+                Supervisor(queue, worker, log, leaving).run()
+                return 0
+            except (Restart, NoSuchJob):
+                leaving.check()
+                time.sleep(_AGAIN)
+    except Leave:
+        return 0
