@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from redis import Redis
-
 from tests.protocol.harness import Clock, Server, in_ci, load_library, server_binary
 
 

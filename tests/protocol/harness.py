@@ -1,4 +1,4 @@
-"""A real server for the protocol's tests, a clock that stands still until it is told, and jobs of any shape."""
+"""A real server for the protocol's tests, a clock that stands still until it is told, and jobs to try."""
 
 from __future__ import annotations
 
@@ -38,7 +38,16 @@ class Server:
     """A server on a unix socket in `folder`, which may be killed and started again."""
 
     def __init__(self, binary: str, folder: Path, *options: str) -> None:
-        self._words = [binary, "--port", "0", "--unixsocket", str(folder / "s"), "--dir", str(folder), *options]
+        self._words = [
+            binary,
+            "--port",
+            "0",
+            "--unixsocket",
+            str(folder / "s"),
+            "--dir",
+            str(folder),
+            *options,
+        ]
         self.url = f"unix://{folder / 's'}"
         self.start()
 

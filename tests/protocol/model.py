@@ -1,6 +1,6 @@
-"""What the queue should hold, item by item: a small model that is told what was accepted and compared with the keys.
+"""What the queue should hold, by item: a model that is told what was accepted, and compared with the keys.
 
-The ledger is the server's side: it is copied with the keys when the server is rolled back. Every item is a pair
+The ledger is the server's side: it is copied with the keys when the server is rolled back. An item is a pair
 (chunk, item); a chunk has 1 to 4 of them.
 """
 
@@ -10,10 +10,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.protocol.harness import LEASE_MS, Raw
+
 from gristmill.planning.intervals import complement, decompose
 from gristmill.planning.values import Lease
 from gristmill.protocol.steps import ChoreDone, ChoreFailed, Done, Fail, Release, Step, Trim
-from tests.protocol.harness import LEASE_MS, Raw
 
 
 def items_of(chunk: int) -> int:
@@ -21,7 +22,9 @@ def items_of(chunk: int) -> int:
 
 
 def payload_of(chunks: range, low: int = 0, high: int | None = None) -> bytes:
-    return b"".join(b"%d.%d;" % (c, i) for c in chunks for i in range(low, items_of(c) if high is None else high))
+    return b"".join(
+        b"%d.%d;" % (c, i) for c in chunks for i in range(low, items_of(c) if high is None else high)
+    )
 
 
 @dataclass
@@ -115,7 +118,9 @@ class Ledger:
     def apply(self, step: Step, accepted: bool) -> None:
         lease = self.held.get(step.nonce)
         if not accepted:
-            if isinstance(step, Done) or isinstance(step, ChoreDone):  # where the server stands elsewhere it takes back
+            if isinstance(
+                step, Done | ChoreDone
+            ):  # where the server stands elsewhere it takes the lease back
                 self.held.pop(step.nonce, None)
             return
         assert lease is not None
@@ -217,7 +222,9 @@ class Ledger:
             if (chunk, item) in self.expected_dead:
                 self.expected_dead.discard((chunk, item))
             else:
-                assert f'"attempts":{self.infrastructure + 1}' in value, f"{name} is dead for no reason: {value}"
+                assert f'"attempts":{self.infrastructure + 1}' in value, (
+                    f"{name} is dead for no reason: {value}"
+                )
                 assert '"kind":"lost"' in value
             if item == 0 and chunk not in self.split:
                 self.done.add(chunk)
@@ -263,7 +270,8 @@ class Ledger:
         assert set(whole) <= set(range(self.chunks))
         for member in (*raw.pending, *raw.delayed):
             start, stop, low, high, _ = map(int, member.split(":"))
-            assert list(decompose(low, high) if high else decompose(start, stop)) == [(low, high) if high else (start, stop)]
+            bounds = (low, high) if high else (start, stop)
+            assert list(decompose(*bounds)) == [bounds], "it is not aligned"
 
     def _check_chores(self, raw: Raw, chores: Counter[str]) -> None:
         if self.sink == "queue":

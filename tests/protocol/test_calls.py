@@ -1,4 +1,4 @@
-"""Calls that come twice, too late, in another shape, or from another epoch; and who may write what, when memory is short."""
+"""Calls that come twice, too late, or in another form; and what goes on when memory is short."""
 
 from __future__ import annotations
 
@@ -9,16 +9,29 @@ import msgpack
 import pytest
 from redis import Redis
 from redis.exceptions import OutOfMemoryError, ResponseError
+from tests.protocol.harness import LEASE_MS, Worker, parameters, plan_data, planned_job, read_raw
 
 from gristmill import settings
 from gristmill.errors import QueueError
 from gristmill.protocol.client import NoSuchJob, Queue
 from gristmill.protocol.keys import keys_of
 from gristmill.protocol.steps import ChoreDone, ChoreFailed, Done, Fail, Release
-from tests.protocol.harness import LEASE_MS, Worker, parameters, plan_data, planned_job, read_raw
 
 KEYS = keys_of("j")
 LETTER = '{"kind":"error","attempts":1,"worker":"a","error":"x"}'
+
+
+#: what a plan recovers of eight chunks where there is nothing
+NOTHING: dict[str, Any] = {
+    "pieces": [[0, 8, 0, 0]],
+    "settled": 0,
+    "items": 0,
+    "blocks_done": 0,
+    "blocks": [],
+    "assemble": [],
+    "splits": [],
+    "dead": [],
+}
 
 
 def fcall(client: Redis, function: str, *args: Any) -> Any:
@@ -41,11 +54,27 @@ def step_of(what: str, nonce: str, changed: dict[str, Any]) -> dict[str, Any]:
     return steps[what].to_wire([]) | changed
 
 
-@pytest.mark.parametrize("request_", [
-    b"", b"\xc1", b"\x91", msgpack.packb(7), msgpack.packb([]), msgpack.packb({}), {"steps": 1}, {"steps": [1]}, {"steps": [{}]},
-    {"steps": [{"what": "dance"}]}, {"steps": [], "want": "3"}, {"steps": [], "want": -1}, {"steps": [], "want": 54},
-    {"steps": [], "want": math.nan}, {"steps": [], "want": 0.5}, b"\x81" * 50_000,
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"",
+        b"\xc1",
+        b"\x91",
+        msgpack.packb(7),
+        msgpack.packb([]),
+        msgpack.packb({}),
+        {"steps": 1},
+        {"steps": [1]},
+        {"steps": [{}]},
+        {"steps": [{"what": "dance"}]},
+        {"steps": [], "want": "3"},
+        {"steps": [], "want": -1},
+        {"steps": [], "want": 54},
+        {"steps": [], "want": math.nan},
+        {"steps": [], "want": 0.5},
+        b"\x81" * 50_000,
+    ],
+)
 def test_requests_of_another_form_are_refused_and_change_nothing(client, request_):
     worker = planned_job(client, 8)
     worker.lease(1)
@@ -55,14 +84,37 @@ def test_requests_of_another_form_are_refused_and_change_nothing(client, request
     assert read_raw(client) == before
 
 
-@pytest.mark.parametrize(("what", "field", "value"), [
-    ("done", "upto", 0.5), ("done", "upto", math.inf), ("done", "upto", math.nan), ("done", "upto", -1), ("done", "upto", 2**60),
-    ("done", "upto", "1"), ("done", "upto", None), ("done", "items", -1), ("done", "items", 1e300), ("done", "direct", 1),
-    ("done", "payload", 1), ("done", "payload", -1), ("done", "payload", 0.5), ("done", "start", -2), ("done", "nonce", 7),
-    ("fail", "item", -2), ("fail", "items", math.nan), ("fail", "kind", None), ("fail", "letter", {}), ("fail", "chunk", "0"),
-    ("fail", "final", "yes"), ("release", "lost", None), ("chore", "data", "x"), ("chore_failed", "missing", [1]),
-    ("chore_failed", "missing", [[1]]), ("chore_failed", "message", 5),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("what", "field", "value"),
+    [
+        ("done", "upto", 0.5),
+        ("done", "upto", math.inf),
+        ("done", "upto", math.nan),
+        ("done", "upto", -1),
+        ("done", "upto", 2**60),
+        ("done", "upto", "1"),
+        ("done", "upto", None),
+        ("done", "items", -1),
+        ("done", "items", 1e300),
+        ("done", "direct", 1),
+        ("done", "payload", 1),
+        ("done", "payload", -1),
+        ("done", "payload", 0.5),
+        ("done", "start", -2),
+        ("done", "nonce", 7),
+        ("fail", "item", -2),
+        ("fail", "items", math.nan),
+        ("fail", "kind", None),
+        ("fail", "letter", {}),
+        ("fail", "chunk", "0"),
+        ("fail", "final", "yes"),
+        ("release", "lost", None),
+        ("chore", "data", "x"),
+        ("chore_failed", "missing", [1]),
+        ("chore_failed", "missing", [[1]]),
+        ("chore_failed", "message", 5),
+    ],
+)
 def test_steps_of_another_form_are_refused_with_all_others_of_the_report(client, what, field, value):
     worker = planned_job(client, 8)
     good, other = worker.lease(), worker.lease()
@@ -73,20 +125,35 @@ def test_steps_of_another_form_are_refused_with_all_others_of_the_report(client,
     assert read_raw(client) == before
 
 
-@pytest.mark.parametrize("change", [
-    {"chunks": -1}, {"chunks": 2**54}, {"chunks": 0.5}, {"chunks": None}, {"digest": 1}, {"blocks": 3}, {"block_height": 99},
-    {"tolerated": math.nan}, {"plan": None}, {"finished": {}}, {"recovered": {}}, {"recovered": 1},
-    {"recovered": {"pieces": [[0, 7, 0, 0]], "settled": 2, "items": 2, "blocks_done": 0, "blocks": [], "assemble": [], "splits": [], "dead": []}},
-    {"recovered": {"pieces": [[0, 8, 0, 0]], "settled": 0, "items": 0, "blocks_done": 0, "blocks": [], "assemble": [], "splits": [[1, 2, 3]], "dead": []}},
-    {"recovered": {"pieces": [[0, 8, 0, 0]], "settled": 0, "items": 0, "blocks_done": 0, "blocks": [], "assemble": ["x"], "splits": [], "dead": []}},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"chunks": -1},
+        {"chunks": 2**54},
+        {"chunks": 0.5},
+        {"chunks": None},
+        {"digest": 1},
+        {"blocks": 3},
+        {"block_height": 99},
+        {"tolerated": math.nan},
+        {"plan": None},
+        {"finished": {}},
+        {"recovered": {}},
+        {"recovered": 1},
+        {"recovered": NOTHING | {"pieces": [[0, 7, 0, 0]], "settled": 2}},
+        {"recovered": NOTHING | {"splits": [[1, 2, 3]]}},
+        {"recovered": NOTHING | {"assemble": ["x"]}},
+    ],
+)
 def test_a_plan_that_does_not_add_up_is_refused_and_the_chore_is_kept(client, change):
     Queue(client, "j").create(parameters())
     worker = Worker(client)
     lease = worker.lease()
     before = read_raw(client)
     with pytest.raises(QueueError, match="BADREQUEST"):
-        worker.report(ChoreDone(lease.nonce, {k: v for k, v in (plan_data(8) | change).items() if v is not None}))
+        worker.report(
+            ChoreDone(lease.nonce, {k: v for k, v in (plan_data(8) | change).items() if v is not None})
+        )
     assert read_raw(client) == before
 
 
@@ -101,14 +168,19 @@ def test_missing_chunks_must_be_of_the_block_apart_and_in_order(client, missing)
     assert lease.chore == "assemble:0"
     with pytest.raises(QueueError, match="BADREQUEST"):
         worker.report(ChoreFailed(lease.nonce, "PartsMissing", "", missing=missing))
-    assert worker.report(ChoreFailed(lease.nonce, "PartsMissing", "", missing=[(0, 1), (2, 4)])).accepted == [True]
+    assert worker.report(ChoreFailed(lease.nonce, "PartsMissing", "", missing=[(0, 1), (2, 4)])).accepted == [
+        True
+    ]
     raw = read_raw(client)
     assert raw.blocks == {"0": 1}
     assert raw.number("settled") == 1
 
 
 @pytest.mark.parametrize("function", ["hello", "heartbeat"])
-@pytest.mark.parametrize("info", ["", "{", "[]", "5", "null", "{}", '{"slots":null}', '{"slots":-1}', '{"slots":0.5}', '{"slots":1e99}'])
+@pytest.mark.parametrize(
+    "info",
+    ["", "{", "[]", "5", "null", "{}", '{"slots":null}', '{"slots":-1}', '{"slots":0.5}', '{"slots":1e99}'],
+)
 def test_what_a_worker_tells_of_itself_must_be_of_the_form(client, function, info):
     planned_job(client, 1)
     before = read_raw(client)
@@ -118,7 +190,17 @@ def test_what_a_worker_tells_of_itself_must_be_of_the_form(client, function, inf
     assert read_raw(client) == before
 
 
-@pytest.mark.parametrize("current", [b"", b"\xc1", msgpack.packb([1]), msgpack.packb({"n": "x"}), msgpack.packb({"n": -1}), msgpack.packb({1: 1})])
+@pytest.mark.parametrize(
+    "current",
+    [
+        b"",
+        b"\xc1",
+        msgpack.packb([1]),
+        msgpack.packb({"n": "x"}),
+        msgpack.packb({"n": -1}),
+        msgpack.packb({1: 1}),
+    ],
+)
 def test_what_runs_now_must_be_of_the_form(client, current):
     planned_job(client, 1)
     with pytest.raises(ResponseError, match="BADREQUEST"):
@@ -128,10 +210,17 @@ def test_what_runs_now_must_be_of_the_form(client, current):
 def test_without_the_job_every_function_says_so(client):
     queue = Queue(client, "nobody")
     calls = [
-        lambda: queue.hello("a", {"slots": 1}), lambda: queue.report("a", 1, [], 0), lambda: queue.heartbeat("a", 1, {"slots": 1}, {}),
-        lambda: queue.collect(0, 1), lambda: queue.configure({"keep": 1}), lambda: queue.suspend(True), lambda: queue.retry([]),
-        queue.status, lambda: queue.bye("a", lost=True), lambda: queue.fail_job(1, "r", "m"),
-    ]  # fmt: skip
+        lambda: queue.hello("a", {"slots": 1}),
+        lambda: queue.report("a", 1, [], 0),
+        lambda: queue.heartbeat("a", 1, {"slots": 1}, {}),
+        lambda: queue.collect(0, 1),
+        lambda: queue.configure({"keep": 1}),
+        lambda: queue.suspend(True),
+        lambda: queue.retry([]),
+        queue.status,
+        lambda: queue.bye("a", lost=True),
+        lambda: queue.fail_job(1, "r", "m"),
+    ]
     for call in calls:
         with pytest.raises(NoSuchJob):
             call()
@@ -164,7 +253,9 @@ def test_a_plan_that_comes_second_is_refused(client, clock):
     first, second = Worker(client, "a"), Worker(client, "b")
     early = first.lease()
     queue.fail_job(1, "DeadlineExceeded", "")
-    assert first.report(ChoreDone(early.nonce, plan_data(8))).accepted == [False], "a job that failed stays failed"
+    assert first.report(ChoreDone(early.nonce, plan_data(8))).accepted == [False], (
+        "a job that failed stays failed"
+    )
     queue.retry([])
     late = second.lease()
     assert second.report(ChoreDone(late.nonce, plan_data(8))).accepted == [True]

@@ -6,11 +6,20 @@ from collections.abc import Callable
 
 import pytest
 from redis import Redis
+from tests.protocol.harness import (
+    LEASE_MS,
+    Clock,
+    Server,
+    Worker,
+    load_library,
+    parameters,
+    planned_job,
+    read_raw,
+)
 
 from gristmill.protocol.client import Queue
 from gristmill.protocol.keys import keys_of
 from gristmill.protocol.steps import ChoreDone, Done, Fail
-from tests.protocol.harness import LEASE_MS, Clock, Server, Worker, load_library, parameters, planned_job, read_raw
 
 HISTORY = "gristmill:{j}:history"
 
@@ -27,7 +36,9 @@ def run(client: Redis, chunks: int, want: int, block_height: int, sink: str = "u
     lease = worker.report(want=want).lease
     while lease:
         if lease.chore:
-            step = ChoreDone(lease.nonce, {"digest": "d", "items": 1, "bytes": 1} if lease.chore == "finish" else {})
+            step = ChoreDone(
+                lease.nonce, {"digest": "d", "items": 1, "bytes": 1} if lease.chore == "finish" else {}
+            )
         else:
             payload = b"x" * 10 if sink == "queue" else None
             step = Done(lease.nonce, lease.stop, lease.stop - lease.start, payload=payload, start=lease.start)
@@ -42,7 +53,9 @@ def run(client: Redis, chunks: int, want: int, block_height: int, sink: str = "u
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(("chunks", "want", "block_height"), [(20_000, 0, 5), (10**6, 10, 10), (10**9, 24, 20)])
+@pytest.mark.parametrize(
+    ("chunks", "want", "block_height"), [(20_000, 0, 5), (10**6, 10, 10), (10**9, 24, 20)]
+)
 def test_finished_chunks_cost_nothing(client, chunks, want, block_height):
     small = run(client, 10, want, 2)
     client.delete(*keys_of("j"))
@@ -69,7 +82,9 @@ def test_letters_are_bounded_in_number_and_size(client):
     worker = planned_job(client, 100, attempts=1, keep=5)
     lease = worker.lease(5)
     worker.report(*[Fail(lease.nonce, chunk, "error", -1, 1, True, "x" * 70_000) for chunk in range(8)])
-    worker.report(*[Fail(lease.nonce, chunk, "error", -1, 1, True, '"' + "x" * 50_000 + '"') for chunk in range(8, 16)])
+    worker.report(
+        *[Fail(lease.nonce, chunk, "error", -1, 1, True, '"' + "x" * 50_000 + '"') for chunk in range(8, 16)]
+    )
     values = read_raw(client).dead.values()
     assert len(values) == 16
     assert max(map(len, values)) < 65_540
@@ -77,7 +92,9 @@ def test_letters_are_bounded_in_number_and_size(client):
 
 
 @pytest.mark.parametrize("payload", [b"x" * 100, b""])
-def test_results_that_nobody_collects_hold_back_the_frontier_but_not_the_lowest_chunk(client, monkeypatch, payload):
+def test_results_that_nobody_collects_hold_back_the_frontier_but_not_the_lowest_chunk(
+    client, monkeypatch, payload
+):
     worker = planned_job(client, 1000, sink="queue", window=500)
     lowest, granted = worker.lease(), 0
     while granted < 900 and (lease := worker.report(want=0).lease):
@@ -147,7 +164,9 @@ def test_a_killed_server_is_back_with_functions_leases_and_replies(logged: Serve
         worker.queue = Queue(client, "j")
         assert worker.queue._call("report", "a", 50, 1, b"\x81\xa5steps\x90", 0.5) == first
         worker.queue._sequence = 50
-        assert worker.report(Done(lease.nonce, lease.stop, 8, payload=b"r", start=lease.start)).accepted == [True]
+        assert worker.report(Done(lease.nonce, lease.stop, 8, payload=b"r", start=lease.start)).accepted == [
+            True
+        ]
 
 
 def test_a_durable_queue_answers_only_what_is_in_its_log(logged: Server):

@@ -1,50 +1,44 @@
 """Exactly once: random histories of workers, failures and losses, on the real functions of a real server.
 
-Each step is also told to the small model in model.py, and after each step all keys are compared with it. At the end of a
-history the job is drained: every item is then exactly once among the results or the dead letters.
+Each step is also told to the model in model.py, and after each step all keys are compared with it. At the end
+of a history the job is drained: every item is then exactly once among the results or the dead letters.
 
 GRISTMILL_HISTORIES and GRISTMILL_STEPS make it larger (`make chaos`).
 """
 
 from __future__ import annotations
 
-import copy
 import os
 import pickle
-from dataclasses import dataclass
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 from redis import Redis
+from tests.protocol.actors import KEYS, Actors, Caller, Shape
+from tests.protocol.harness import LEASE_MS, Raw, read_raw
+from tests.protocol.model import Ledger, items_of
 
 from gristmill.errors import QueueError
-from gristmill.planning.values import Lease
-from gristmill.protocol.client import NoSuchJob, Queue, Reply
-from gristmill.protocol.keys import keys_of
-from gristmill.protocol.steps import ChoreDone, ChoreFailed, Done, Fail, Release, Step, Trim
-from tests.protocol.harness import LEASE_MS, Clock, Raw, parameters, plan_data, read_raw
-from tests.protocol.model import Held, Ledger, Output, items_of, payload_of
+from gristmill.protocol.client import NoSuchJob, Queue
+from gristmill.protocol.steps import ChoreFailed, Fail, Release, Step, Trim
 
 HISTORIES = int(os.environ.get("GRISTMILL_HISTORIES", "2000"))
 STEPS = int(os.environ.get("GRISTMILL_STEPS", "30"))
-KEYS = keys_of("j")
 LETTER = '{"kind":"error","attempts":1,"worker":"w","error":"E: x"}'
 WORKERS = st.integers(0, 2)
+INDEX = st.integers(0, 5)
+WANT = st.one_of(st.none(), st.integers(0, 4))
+RARELY = st.integers(0, 3).map(lambda n: n == 3)
 DRAIN = 400
-
-
-@dataclass(frozen=True)
-class Shape:
-    """What kind of jobs a group of histories is about."""
-
-    name: str
-    sink: str
-    tolerated: int = 1000
-    window: int = 1 << 30
-
 
 SHAPES = [
     Shape("output", "url"),
@@ -54,191 +48,45 @@ SHAPES = [
 ]
 
 
-class Caller(Queue):
-    """A worker's queue that remembers its last report, so that it can be sent again."""
-
-    last: tuple[Any, ...] | None = None
-    raw_reply: Any = None
-
-    def _call(self, function: str, *args: Any, read_only: bool = False) -> Any:
-        reply = super()._call(function, *args, read_only=read_only)
-        if function == "report":
-            self.last, self.raw_reply = args, reply
-        return reply
+def is_working(history: Actors) -> bool:
+    """Whether anybody believes to hold a lease."""
+    return bool(history.views)
 
 
-class History(RuleBasedStateMachine):
+class History(Actors, RuleBasedStateMachine):
     """One job, three workers, a reader and somebody who breaks things."""
 
     def __init__(self, client: Redis, shape: Shape) -> None:
-        super().__init__()
-        client.delete(*KEYS)
-        self.client, self.shape, self.clock = client, shape, Clock(client)
-        self.callers = [Caller(client, "j") for _ in range(3)]
-        self.names = [f"w{i}" for i in range(3)]
-        #: what each worker believes to hold, which a rollback of the server does not change
-        self.views: dict[str, Held] = {}
-        self.output = Output()
-        self.collected: list[tuple[int, int]] = []
-        self.cursor = 0
-        self.ever_dead: set[tuple[int, int]] = set()
-        #: the keys and the ledger after each of the last steps
-        self.log: list[tuple[list[Any], bytes]] = []
-        self.sound = False
+        RuleBasedStateMachine.__init__(self)
+        Actors.__init__(self, client, shape)
 
     @initialize(
-        chunks=st.sampled_from([0, 1, 2, 3, 5, 8, 13, 16, 27]),
+        chunks=st.sampled_from([0, 1, 2, 3, 8, 13, 16, 27, 40]),
         height=st.integers(0, 3),
         isolate=st.booleans(),
         attempts=st.integers(1, 3),
         infrastructure=st.integers(1, 3),
         knows_items=st.booleans(),
+        planned=RARELY.map(lambda rare: not rare),
     )
-    def make(self, chunks, height, isolate, attempts, infrastructure, knows_items):
+    def make(self, chunks, height, isolate, attempts, infrastructure, knows_items, planned):
         self.chunks, self.knows_items = chunks, knows_items
         self.ledger = Ledger(1, chunks, height, self.shape.sink, isolate, attempts, infrastructure)
+        self.start_epoch(planned)
+
+    def start_epoch(self, planned: bool) -> None:
+        """Make the job; mostly it is planned at once, or many histories would be about nothing else."""
         self.create()
-
-    def create(self) -> None:
-        made = self.callers[0].create(
-            parameters(
-                epoch=self.ledger.epoch,
-                sink=self.shape.sink,
-                isolate=int(self.ledger.isolate),
-                attempts=self.ledger.attempts,
-                infrastructure=self.ledger.infrastructure,
-                window=self.shape.window,
-            )
-        )
-        assert made
-
-    # -- one call of a worker, told to the model
-
-    def report(self, who: int, steps: list[Step], want: int | None) -> Reply:
-        reply = self.callers[who].report(self.names[who], self.ledger.epoch, steps, want)
-        self.hear(who, steps, reply)
-        return reply
-
-    def hear(self, who: int, steps: list[Step], reply: Reply) -> None:
-        assert reply.error is None
-        for step, accepted in zip(steps, reply.accepted, strict=True):
-            expected = self.ledger.expects(self.names[who], step, self.clock.now)
-            assert accepted in expected, (step, accepted)
-            lease = self.ledger.held.get(step.nonce)
-            if accepted and isinstance(step, ChoreDone) and lease:
-                self.chore_done(lease.chore)
-            if accepted and isinstance(step, ChoreFailed):
-                for chunk in [c for a, b in step.missing for c in range(a, b)]:
-                    self.ledger.reopen(chunk)
-            self.ledger.apply(step, accepted)
-            if not accepted:
-                self.views.pop(step.nonce, None)
-        self.absorb()  # before the new lease: what expired in this call may be leased by it
-        if reply.lease:
-            self.grant(who, reply.lease)
-
-    def absorb(self) -> Raw:
-        raw = read_raw(self.client)
-        self.ledger.absorb(raw, self.clock.now)
-        self.ever_dead |= set(self.ledger.dead)
-        return raw
-
-    def grant(self, who: int, lease: Lease) -> None:
-        self.ledger.grant(self.names[who], lease, self.clock.now)
-        self.views[lease.nonce] = copy.copy(self.ledger.held[lease.nonce])
-
-    def chore_done(self, chore: str) -> None:
-        if chore.startswith("assemble"):
-            self.ledger.assembled.add(int(chore[9:]))
-        elif chore == "finish":
-            self.ledger.items_done = self.manifest_items()
-        else:
-            self.ledger.planned = True
-            if self.recovered is not None and self.finished_data is not None:
-                self.ledger.items_done = self.finished_data["items"]
-
-    def manifest_items(self) -> int:
-        return sum(map(items_of, self.ledger.done)) + sum(map(len, self.ledger.done_items.values()))
-
-    # -- what a worker does
-
-    def plan(self) -> dict[str, Any]:
-        data = plan_data(self.chunks, self.ledger.height, tolerated=self.shape.tolerated)
-        self.recovered = self.finished_data = None
-        if self.ledger.epoch > 1 and self.shape.sink == "url" and not self.ledger.planned:
-            empty = Ledger(**{f: getattr(self.ledger, f) for f in (
-                "epoch", "chunks", "height", "sink", "isolate", "attempts", "infrastructure", "held", "charged")})  # fmt: skip
-            self.recovered = data["recovered"] = self.output.recovered(empty, self.knows_items)
-            self.ledger = empty
-            if self.output.manifest and not self.recovered["pieces"]:
-                self.finished_data = {"digest": "d", "items": self.ledger.items_done, "bytes": 1}
-                if not self.recovered["assemble"]:
-                    data["finished"] = self.finished_data
-                else:
-                    self.finished_data = None
-        return data
-
-    def chore_step(self, nonce: str, view: Held, missing: bool) -> Step:
-        if view.chore == "plan":
-            return ChoreDone(nonce, self.plan())
-        if view.chore == "finish":
-            self.output.manifest = True
-            return ChoreDone(nonce, {"digest": "d", "items": self.manifest_items(), "bytes": 1})
-        block = int(view.chore[9:])
-        inside = self.ledger.block_range(block)
-        if missing and nonce in self.ledger.held and self.clock.now < self.ledger.held[nonce].deadline:
-            lost = [c for c in inside if c in self.ledger.done and c % 2 == 0 and (c, 0) not in self.ledger.dead]
-            if lost:
-                self.output.parts -= {(c, i) for c in lost for i in range(items_of(c))}
-                self.output.blocks.pop(block, None)
-                return ChoreFailed(nonce, "PartsMissing", "parts are missing", missing=[(c, c + 1) for c in lost])
-        self.output.blocks[block] = {k: n for k, n in self.ledger.dead.items() if k[0] in inside}
-        return ChoreDone(nonce)
-
-    def done_step(self, nonce: str, view: Held, upto: int) -> Done:
-        self.output.write(view, upto)
-        chunks = range(view.start, upto)
-        items = view.high - view.low if view.high else sum(map(items_of, chunks))
-        payload = payload_of(chunks, view.low, view.high or None) if self.shape.sink == "queue" else None
-        height = self.ledger.height
-        covers = not view.high and view.start % (1 << height) == 0 and (upto % (1 << height) == 0 or upto == self.chunks)
-        direct = self.shape.sink == "url" and covers
-        if direct:
-            for block in range(view.start >> height, (upto - 1 >> height) + 1):
-                self.output.blocks[block] = {}
-        step = Done(nonce, upto, items, direct, payload, view.start)
-        view.start = upto
-        return step
-
-    def mine(self, who: int) -> list[str]:
-        return [n for n, v in self.views.items() if v.worker == self.names[who]]
-
-    def pick(self, who: int, index: int) -> tuple[str, Held] | None:
-        mine = self.mine(who)
-        if not mine:
-            return None
-        nonce = mine[index % len(mine)]
-        return nonce, self.views[nonce]
-
-    def is_over(self, view: Held) -> bool:
-        return not view.chore and view.start >= view.stop
-
-    def send(self, who: int, nonce: str, view: Held, steps: list[Step], want: int | None) -> None:
-        if view.high or view.chore or self.is_over(view) or isinstance(steps[-1], Release):
-            self.views.pop(nonce, None)
-        self.report(who, steps, want)
+        if planned:
+            self.report(0, [], 0)
+            self.work_on(len(self.views) - 1, 8, 1, 3, False)
 
     @rule(who=WORKERS, want=st.integers(0, 4))
     def lease(self, who, want):
         self.report(who, [], want)
 
-    @rule(who=WORKERS, index=st.integers(0, 3), share=st.integers(1, 8), pieces=st.integers(1, 3),
-          want=st.one_of(st.none(), st.integers(0, 4)), missing=st.booleans())  # fmt: skip
-    def work(self, who, index, share, pieces, want, missing):
-        """Commit a chore, a fragment, or some or all of an interval, in one or several pieces."""
-        if not (found := self.pick(who, index)):
-            return
-        nonce, view = found
+    def work_on(self, index, share, pieces, want, missing):
+        who, nonce, view = self.pick(index)
         steps: list[Step] = []
         if view.chore:
             steps = [self.chore_step(nonce, view, missing)]
@@ -250,42 +98,53 @@ class History(RuleBasedStateMachine):
                     steps.append(self.done_step(nonce, view, min(view.stop, view.start + share)))
         self.send(who, nonce, view, steps, want)
 
-    @rule(who=WORKERS, index=st.integers(0, 3), below=st.integers(0, 2), item=st.integers(-1, 4), final=st.booleans(),
-          want=st.one_of(st.none(), st.integers(0, 4)))  # fmt: skip
-    def fail(self, who, index, below, item, final, want):
-        if not (found := self.pick(who, index)) or found[1].chore:
+    @precondition(is_working)
+    @rule(index=INDEX, share=st.integers(1, 8), pieces=st.integers(1, 3), want=WANT, missing=st.booleans())
+    def work(self, index, share, pieces, want, missing):
+        """Commit a chore, a fragment, or some or all of an interval, in one or several pieces."""
+        self.work_on(index, share, pieces, want, missing)
+
+    @precondition(is_working)
+    @rule(index=INDEX, share=st.integers(1, 3), want=WANT)
+    def work_a_little(self, index, share, want):
+        self.work_on(index, share, 1, want, False)
+
+    @precondition(is_working)
+    @rule(index=INDEX, below=st.integers(0, 2), item=st.integers(-1, 4), final=st.booleans(), want=WANT)
+    def fail(self, index, below, item, final, want):
+        who, nonce, view = self.pick(index)
+        if view.chore:
+            failure: Step = ChoreFailed(nonce, "Broken", "it broke", final)
+            self.send(who, nonce, view, [failure], None)
             return
-        nonce, view = found
         chunk = view.start if view.high else min(view.stop - 1, view.start + below)
         items = view.high - view.low if view.high else items_of(chunk)
         view.start = chunk if view.high else chunk + 1
         self.send(who, nonce, view, [Fail(nonce, chunk, "error", item, items, final, LETTER)], want)
 
-    @rule(who=WORKERS, index=st.integers(0, 3), final=st.booleans())
-    def fail_chore(self, who, index, final):
-        if (found := self.pick(who, index)) and found[1].chore:
-            self.send(who, *found, [ChoreFailed(found[0], "Broken", "it broke", final)], None)
-
-    @rule(who=WORKERS, index=st.integers(0, 3), share=st.integers(1, 8))
-    def trim(self, who, index, share):
-        found = self.pick(who, index)
-        if not found or found[1].chore or found[1].high or found[1].stop - found[1].start < 2:
+    @precondition(is_working)
+    @rule(index=INDEX, share=st.integers(1, 8))
+    def trim(self, index, share):
+        who, nonce, view = self.pick(index)
+        if view.chore or view.high or view.stop - view.start < 2:
             return
-        nonce, view = found
         view.stop = min(view.stop, view.start + share)
         held = self.ledger.held.get(nonce)
         if held is None or held.start < view.stop <= held.stop:
             self.send(who, nonce, view, [Trim(nonce, view.stop)], None)
 
-    @rule(who=WORKERS, index=st.integers(0, 3), lost=st.booleans(), want=st.one_of(st.none(), st.integers(0, 4)))
-    def release(self, who, index, lost, want):
-        if found := self.pick(who, index):
-            self.send(who, *found, [Release(found[0], lost)], want)
+    @precondition(is_working)
+    @rule(index=INDEX, lost=st.booleans(), want=WANT)
+    def release(self, index, lost, want):
+        who, nonce, view = self.pick(index)
+        self.send(who, nonce, view, [Release(nonce, lost)], want)
 
     @rule(who=WORKERS, forget=st.booleans())
     def heartbeat(self, who, forget):
         mine = self.mine(who)[int(forget) :]
-        expired = [n for n in mine if n in self.ledger.held and self.clock.now >= self.ledger.held[n].deadline]
+        expired = [
+            n for n in mine if n in self.ledger.held and self.clock.now >= self.ledger.held[n].deadline
+        ]
         pulse = self.callers[who].heartbeat(
             self.names[who], self.ledger.epoch, {"slots": 1}, {n: self.views[n].start for n in mine}
         )
@@ -314,7 +173,12 @@ class History(RuleBasedStateMachine):
         before = read_raw(self.client)
         stored = before.replies.get(name)
         words = caller.last
-        if not before.job or int(words[2]) != int(before.job["epoch"]) or stored is None or stored[0] < words[1]:
+        if (
+            not before.job
+            or int(words[2]) != int(before.job["epoch"])
+            or stored is None
+            or stored[0] < words[1]
+        ):
             return  # the epoch is over, or nobody remembers: the worker would have been told by its next call
         raw_reply = caller.raw_reply
         assert Queue._call(caller, "report", *words) == raw_reply
@@ -338,7 +202,9 @@ class History(RuleBasedStateMachine):
     def old_epoch(self, who):
         before = read_raw(self.client)
         steps: list[Step] = [Release(n) for n in self.ledger.held]
-        assert Caller(self.client, "j").report(self.names[who], self.ledger.epoch - 1, steps, 4).error == "epoch"
+        assert (
+            Caller(self.client, "j").report(self.names[who], self.ledger.epoch - 1, steps, 4).error == "epoch"
+        )
         assert read_raw(self.client) == before
 
     @rule(who=WORKERS, lost=st.booleans(), knows=st.booleans())
@@ -351,23 +217,27 @@ class History(RuleBasedStateMachine):
             self.views = {n: v for n, v in self.views.items() if v.worker != self.names[who]}
             self.callers[who].last = None
 
-    @rule(on=st.booleans(), who=WORKERS)
-    def suspend(self, on, who):
-        self.callers[who].suspend(on)
-        if on:
-            assert self.report(who, [], 4).lease is None
+    @rule(who=WORKERS, stays=RARELY)
+    def suspend(self, who, stays):
+        self.callers[who].suspend(True)
+        assert self.report(who, [], 4).lease is None
+        self.callers[who].suspend(stays)
 
-    @rule()
-    def memory_lost(self):
+    @rule(rarely=RARELY, planned=st.booleans())
+    def memory_lost(self, rarely, planned):
+        if not rarely:
+            return
         self.client.delete(*KEYS)
         with pytest.raises(NoSuchJob):
             self.callers[0].report("w0", self.ledger.epoch, [], 0)
         old = self.ledger
-        self.ledger = Ledger(old.epoch + 1, old.chunks, old.height, old.sink, old.isolate, old.attempts, old.infrastructure)
-        self.create()
+        self.ledger = Ledger(
+            old.epoch + 1, old.chunks, old.height, old.sink, old.isolate, old.attempts, old.infrastructure
+        )
         self.log = []
         if self.shape.sink == "queue":
             self.collected, self.cursor, self.ever_dead = [], 0, set()
+        self.start_epoch(planned)
 
     @rule(calls=st.integers(1, 4))
     def rolled_back(self, calls):
@@ -491,7 +361,9 @@ class History(RuleBasedStateMachine):
             return
         for nonce in self.mine(0):
             view = self.views[nonce]
-            step = self.chore_step(nonce, view, False) if view.chore else self.done_step(nonce, view, view.stop)
+            step = (
+                self.chore_step(nonce, view, False) if view.chore else self.done_step(nonce, view, view.stop)
+            )
             self.send(0, nonce, view, [step], 2)
 
 

@@ -1,7 +1,8 @@
 """The queue as Python sees it: one typed method for each function of the library, safe to call again.
 
-Every call is repeated on a new connection while the server can't be reached; the functions are made so that a
-repeated call gives the same answer. (redis-py's own retries are off: it also repeats what must not be repeated.)
+Every call is repeated on a new connection while the server can't be reached, or is short of memory or disk;
+the functions are made so that a repeated call gives the same answer. (redis-py's own retries are off: it also
+repeats what must not be repeated.)
 """
 
 from __future__ import annotations
@@ -37,13 +38,23 @@ T = TypeVar("T")
 
 #: dead letters that one call opens again, so that no call holds up the server
 _RETRY_BATCH = 500
+#: what is said of a dead letter beyond the bound
+_UNKNOWN = {
+    "kind": "unknown",
+    "attempts": 0,
+    "worker": "",
+    "error": "details are kept for the first failures only",
+}
 #: refusals of the server that a little later are none
 _PASSING = ("OOM", "MISCONF", "BUSY", "LOADING", "MASTERDOWN", "NOREPLICAS", "TRYAGAIN", "CLUSTERDOWN")
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """The answer to a report. `error`: None, "epoch" (the queue began anew) or "stale" (a later call was answered)."""
+    """The answer to a report.
+
+    `error`: None, "epoch" (the queue began anew) or "stale" (a later call was answered).
+    """
 
     phase: str
     suspended: bool
@@ -74,7 +85,7 @@ class Collected:
 
 
 def connect(url: str, timeout: float = 30.0) -> Redis:
-    """Return a client for a `unix://`, `redis://` or `rediss://` URL; `timeout` in seconds for each answer."""
+    """Return a client for a `unix://`, `redis://` or `rediss://` URL; `timeout`: seconds for each answer."""
     return Redis.from_url(url, socket_timeout=timeout, retry=Retry(NoBackoff(), 0), decode_responses=False)
 
 
@@ -112,7 +123,7 @@ class Queue:
         self._call("suspend", "1" if on else "0")
 
     def retry(self, names: list[str]) -> int:
-        """Open dead letters ("chunk:item") again, all if none is named, and the ended job with them; return how many.
+        """Open dead letters ("chunk:item"; none: all) again, and the ended job with them; return how many.
 
         Raises QueueError when results behind one of them have been collected.
         """
@@ -196,13 +207,8 @@ class Queue:
         for name in sorted((name.decode() for name in found), key=_position):
             chunk, item = _position(name)
             items, _, letter = found[name.encode()].partition(b" ")
-            place = {"chunk": chunk, "item": item, "items": int(items)}
-            if letter:
-                yield DeadLetter(**{**orjson.loads(letter), **place})
-            else:
-                yield DeadLetter(
-                    **place, kind="unknown", attempts=0, worker="", error="details are kept for the first failures only"
-                )
+            known = orjson.loads(letter) if letter else _UNKNOWN
+            yield DeadLetter(**{**known, "chunk": chunk, "item": item, "items": int(items)})
 
     def fragments(self) -> dict[int, int]:
         """Return the number of items of each chunk that was split."""
@@ -235,8 +241,8 @@ class Queue:
 
     def _durably(self, words: tuple[Any, ...]) -> Any:
         pipeline = self._client.pipeline(transaction=False)
-        pipeline.execute_command("FCALL", *words)
-        pipeline.execute_command("WAITAOF", 1, 0, 10_000)
+        pipeline.execute_command("FCALL", *words)  # type: ignore[no-untyped-call]
+        pipeline.execute_command("WAITAOF", 1, 0, 10_000)  # type: ignore[no-untyped-call]
         reply, (written, _) = pipeline.execute()
         if written < 1:
             raise TimeoutError("the server has not written its log within 10 seconds")

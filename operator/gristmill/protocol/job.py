@@ -1,4 +1,4 @@
-"""How a manifest becomes a job in the queue: the one place that knows which field of the spec is which parameter."""
+"""How a manifest becomes a job in the queue: the one place that knows which field is which parameter."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class JobContext:
 
     #: the manifest as JSON, by its own field names
     manifest: dict[str, Any]
-    #: absolute folder that relative paths of the manifest are resolved against, and where modules are looked for first
+    #: absolute folder that relative paths are resolved against, and where modules are looked for first
     base: str
     #: absolute URL of the output, or "" where results are kept in the queue
     output: str

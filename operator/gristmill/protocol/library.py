@@ -1,7 +1,7 @@
 """The function library of the queue, put together from `lua/*.lua`.
 
-Its name has a version: a change of the protocol that old workers would not understand gets a new one, and both live
-side by side on a server until the old jobs are done.
+Its name has a version: a change of the protocol that old workers would not understand gets a new one, and
+both live side by side on a server until the old jobs are done.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a worker can say of a lease in a report: the typed form of the steps that `lua/report.lua` describes."""
+"""What a worker can say of a lease in a report: the typed form of the steps of `lua/report.lua`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Step:
 class Done(Step):
     """The chunks up to `upto` (or the fragment) are done; `direct`: their final blocks are already published.
 
-    `start` is the first of them (-1: not said). A queue that stands elsewhere was rolled back by a crash, and refuses.
+    `start` is the first of them (-1: not said). A queue that stands elsewhere was rolled back, and refuses.
     """
 
     what: ClassVar[str] = "done"

@@ -99,7 +99,8 @@ local function bury(k, u, item, letter, items, now)
 end
 
 -- gives a unit back to be leased again. `lost`: its holder went away without a word, so nobody knows what it died of:
--- the next holder is careful, from the second loss on the unit is halved, and a single one lost too often is dead.
+-- the next holder is careful, from the second loss on the unit is halved, and a single one lost too often is dead. The
+-- losses of an interval say only how often to halve it: a chunk (or item) that comes out single has one.
 local function give_back(k, u, lost, now)
   local losses = u.losses + (lost and 1 or 0)
   local fragment = u.high > u.low
@@ -115,7 +116,8 @@ local function give_back(k, u, lost, now)
   end
   if not fragment then add(k, 'open', high - low) end
   local function back(a, b)
-    if fragment then put(k, u.start, u.stop, a, b, losses) else put(k, a, b, 0, 0, losses) end
+    local n = lost and b - a == 1 and high - low > 1 and 1 or losses
+    if fragment then put(k, u.start, u.stop, a, b, n) else put(k, a, b, 0, 0, n) end
   end
   decompose(low, high, function(a, b)
     if lost and losses >= 2 and b - a > 1 then

@@ -42,6 +42,7 @@ end
 -- stores what is left of a lease, or ends it
 local function keep_lease(k, nonce, lease)
   if lease.start < lease.stop then
+    if lease.stop - lease.start == 1 then lease.losses = math.min(lease.losses, 1) end -- those of the interval it was in
     lease.current = math.max(lease.current, lease.start)
     redis.call('HSET', k.leases, nonce, cmsgpack.pack(lease))
   else
@@ -148,6 +149,7 @@ end
 function APPLY.trim(k, step, lease, now)
   if lease.chore ~= '' or step.stop <= lease.start or step.stop > lease.stop then return false end
   local tail = {start = step.stop, stop = lease.stop, low = 0, high = 0, losses = lease.losses}
+  if tail.stop - tail.start == 1 then tail.losses = math.min(tail.losses, 1) end
   lease.stop, lease.asked = step.stop, false
   keep_lease(k, step.nonce, lease)
   give_back(k, tail, false, now)
