@@ -22,7 +22,6 @@ from gristmill.api.scalars import (
     Reference,
     Seconds,
     SomeSeconds,
-    Tally,
     Tolerance,
     Url,
     between,
@@ -162,9 +161,6 @@ class ChunkJobSpec(Model):
     )
     suspend: Flag = Field(False, description="Start no chunk while this is true.")
     active_deadline_seconds: Count | None = Field(None, description="The job fails when it runs longer.")
-    ttl_seconds_after_finished: Annotated[Tally, Field(le=10**9)] | None = Field(
-        None, description="The job is deleted so long after its end."
-    )
 
     rules = (
         Rule(
