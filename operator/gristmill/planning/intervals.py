@@ -26,11 +26,11 @@ def complement(done: Iterable[tuple[int, int]], start: int, stop: int) -> Iterat
     """Yield the gaps (start, stop) that the ranges `done` leave in [start, stop); they may overlap and be unsorted."""
     position = start
     for a, b in sorted(done):
+        if position >= stop:
+            return
         if a > position:
             yield position, min(a, stop)
         position = max(position, b)
-        if position >= stop:
-            return
     if position < stop:
         yield position, stop
 
