@@ -39,7 +39,12 @@ def test_the_tour_of_the_readme_does_what_it_says(tmp_path: Path) -> None:
                 commands += 1
         elif language == "python":
             done = subprocess.run(
-                [sys.executable, "-c", text], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
+                [sys.executable, "-c", text],
+                cwd=tmp_path,
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
             )
             assert done.returncode == 0, done.stderr
             assert float(done.stdout) == pytest.approx(666_666_166.459, abs=0.01)

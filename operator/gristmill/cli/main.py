@@ -26,7 +26,7 @@ _Chunk = Annotated[int, typer.Argument(help="The number of a chunk.", min=0)]
 
 
 @app.command()
-def run(  # noqa: PLR0917 (typer passes arguments by name)
+def run(
     file: Annotated[Path, typer.Argument(help="A manifest: a ChunkJob as YAML or JSON.")],
     workers: Annotated[
         int | None, typer.Option(min=1, max=1000, help="Workers to start; by default one a processor.")

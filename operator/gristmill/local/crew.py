@@ -69,10 +69,12 @@ class Crew:
         return ended
 
     def stop(self) -> None:
-        """Let each finish the chunk that runs; kill those that don't end."""
+        """Let each finish the chunk that runs, wake those that are frozen; kill those that don't end."""
         living = [place.process for place in self._places if place.process is not None]
         for process in living:
-            process.terminate()
+            if process.exitcode is None and process.pid is not None:
+                os.kill(process.pid, signal.SIGTERM)
+                os.kill(process.pid, signal.SIGCONT)
         until = time.monotonic() + settings.DRAIN_SECONDS + _GRACE_SECONDS
         for process in living:
             process.join(max(0.0, until - time.monotonic()))

@@ -1,0 +1,146 @@
+"""`gristmill.run` as a script, a thread and a notebook use it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.builders import chunk_job, numbers, source
+from tests.local.conftest import Here
+
+import gristmill
+from gristmill.api.manifest import load_manifest
+from gristmill.client.run import JobFailed
+from gristmill.errors import ManifestError, UsageError
+
+
+@pytest.fixture(autouse=True)
+def _inside(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(here.folder)
+
+
+def test_results_of_a_dict_come_in_order_and_leave_nothing_behind(here: Here) -> None:
+    run = gristmill.run(chunk_job(**numbers(1000)), workers=2)
+    assert list(run.results()) == list(range(1000))
+    assert run.status["state"] == "Complete"
+    assert run.status["items"]["succeeded"] == 1000
+    assert list(here.folder.iterdir()) == []
+
+
+def test_results_come_while_the_job_runs(here: Here) -> None:
+    text = (
+        "import os, time\n\ndef process(x):\n"
+        "    while x == 9 and not os.path.exists('go'):\n        time.sleep(0.01)\n    return x\n"
+    )
+    with gristmill.run(chunk_job(**numbers(10), **source(text)), workers=2) as run:
+        results = run.results()
+        first = [next(results) for _ in range(5)]
+        (here.folder / "go").touch()
+        assert [*first, *results] == list(range(10))
+
+
+def test_path_and_model(here: Here) -> None:
+    path = here.write(chunk_job())
+    assert list(gristmill.run(path, 1).results()) == list(range(10))
+    assert list(gristmill.run(str(path), 1).results()) == list(range(10))
+    assert list(gristmill.run(load_manifest(path), 1).results()) == list(range(10))
+
+
+def test_reduce_without_an_output(here: Here) -> None:
+    text = "def process(x):\n    return x\n\ndef add(a, b):\n    return a + b\n"
+    run = gristmill.run(chunk_job(**numbers(100), **source(text), reduce={"function": "add"}), 2)
+    assert list(run.results()) == [4950]
+    assert list(run.results()) == [4950]
+
+
+def test_state_goes_on(here: Here) -> None:
+    job = chunk_job()
+    run = gristmill.run(job, 1, "kept")
+    assert run.wait()["state"] == "Complete"
+    again = gristmill.run(job, 1, "kept")
+    assert again.status == run.status
+    assert list(again.results()) == list(range(10))
+    with pytest.raises(UsageError, match=r"spec\.input changed"):
+        gristmill.run(chunk_job(**numbers(5)), 1, "kept")
+    assert list(gristmill.run(chunk_job(**numbers(5)), 1, "kept", fresh=True).results()) == list(range(5))
+
+
+def test_failures(here: Here) -> None:
+    text = "def process(x):\n    return 10 // (x - 3)\n"
+    job = chunk_job(**numbers(10, 5), **source(text), retry={"attempts": 1}, failures={"tolerated": 1})
+    run = gristmill.run(job, 2)
+    assert len(list(run.results())) == 9
+    (letter,) = run.failures()
+    assert (letter.chunk, letter.item, letter.error) == (
+        0,
+        3,
+        "ZeroDivisionError: integer division or modulo by zero",
+    )
+
+
+def test_failed_job_raises(here: Here) -> None:
+    text = "def process(x):\n    raise ValueError('no')\n"
+    run = gristmill.run(chunk_job(**source(text), retry={"attempts": 1}), 1)
+    with pytest.raises(JobFailed, match="TooManyFailures") as caught:
+        list(run.results())
+    assert caught.value.reason == "TooManyFailures"
+    assert run.failures()
+
+
+def test_wrong_manifest_raises() -> None:
+    with pytest.raises(ManifestError, match=r"spec.chunks.size: "):
+        gristmill.run(chunk_job(chunks={"size": 0}))
+
+
+def test_cancel(here: Here) -> None:
+    text = "import time\n\ndef process(x):\n    time.sleep(0.05)\n    return x\n"
+    with gristmill.run(chunk_job(**numbers(1000), **source(text)), 1) as run:
+        assert run.wait(timeout=0.2)["state"] in ("Pending", "Planning", "Running")
+    assert run.status["state"] == "Stopped"
+
+
+def test_slow_reader_holds_the_job_back(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRISTMILL_WINDOW_BYTES", "200000")
+    monkeypatch.setenv("GRISTMILL_PIECE_BYTES", "50000")
+    text = "def process(x):\n    return 'x' * 10000\n"
+    run = gristmill.run(chunk_job(**numbers(2000), **source(text)), 2)
+    results = run.results()
+    next(results)
+    seen = max(run.poll(0.1)["chunks"]["succeeded"] for _ in range(10))
+    assert seen < 1500
+    assert sum(1 for _ in results) == 1999
+
+
+def test_two_at_once_in_threads(here: Here) -> None:
+    found: dict[int, list[Any]] = {}
+
+    def work(size: int) -> None:
+        found[size] = list(gristmill.run(chunk_job(**numbers(size)), 1).results())
+
+    threads = [threading.Thread(target=work, args=(size,)) for size in (50, 60)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {size: len(results) for size, results in found.items()} == {50: 50, 60: 60}
+
+
+def test_script_without_a_main_guard(here: Here) -> None:
+    (here.folder / "mine.py").write_text("def double(x):\n    return 2 * x\n")
+    job = chunk_job(**numbers(5), process={"function": "mine:double"})
+    script = here.folder / "script.py"
+    script.write_text(f"import gristmill\nprint(list(gristmill.run({job!r}, workers=2).results()))\n")
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.stderr) == ("[0, 2, 4, 6, 8]\n", "")
+
+
+def test_run_that_is_dropped_ends(here: Here, tmp_path: Path) -> None:
+    script = here.folder / "script.py"
+    job = chunk_job(**source("import time\n\ndef process(x):\n    time.sleep(600)\n"))
+    script.write_text(f"import gristmill\nrun = gristmill.run({job!r}, 1)\nrun.wait(0.5)\n")
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
