@@ -152,7 +152,7 @@ class Computer:
         self._running = (start, size, results)
         failure = None
         try:
-            results.extend(map(self._work.function, items))
+            self._extend(results, items)
         except BaseException as error:
             chunk, item = divmod(len(results), size)
             failure = failure_at(start + chunk, item, items[chunk * size : (chunk + 1) * size], error)
@@ -174,25 +174,34 @@ class Computer:
                 self._marker.at_item(number)
                 results.append(function(item))
         else:
-            results.extend(map(function, items))
+            self._extend(results, items)
+
+    def _extend(self, results: list[Any], items: Sequence[Any]) -> None:
+        """Call the function for each item; when it raises, the results before it are there."""
+        expected = len(results) + len(items)
+        results.extend(map(self._work.function, items))
+        if len(results) < expected:
+            raise RuntimeError("the function raised StopIteration, which ends a loop and is no error")
 
     def _add(
         self, lease: Lease, start: int, stop: int, results: list[Any], ends: Sequence[int]
     ) -> Failure | None:
         """Put the results of [start, stop) out; return a failure when one of them can't be written."""
         for a, b in decompose(start, stop):
-            begin = ends[a - start - 1] if a > start else 0
-            whole = a == start and b == stop
-            part = results if whole else results[begin : ends[b - start - 1]]
-            own_ends = ends if begin == 0 else [end - begin for end in ends[a - start : b - start]]
+            if a == start and b == stop:
+                part, own_ends = results, ends
+            else:
+                begin = ends[a - start - 1] if a > start else 0
+                own_ends = [end - begin for end in ends[a - start : b - start]]
+                part = results[begin : begin + own_ends[-1]]
             try:
                 handed = self._output.append(a, b, part, own_ends)
             except ResultError as error:
-                chunk = a + bisect_right(own_ends, error.index)
-                into = error.index - (own_ends[chunk - a - 1] if chunk > a else 0)
-                items = self._work.read(chunk)
-                self._add(lease, a, chunk, part, own_ends)
-                return failure_at(chunk, into if self._work.each_item else -1, items, error)
+                good = bisect_right(own_ends, error.index)
+                before = own_ends[good - 1] if good else 0
+                self._add(lease, a, a + good, part[:before], own_ends[:good])
+                item = error.index - before if self._work.each_item else -1
+                return failure_at(a + good, item, self._work.read(a + good), error)
             self._hand(lease, handed)
         return None
 

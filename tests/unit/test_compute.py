@@ -1,0 +1,212 @@
+"""A lease is run as it should be: every chunk done or failed once, in order, whatever fails and wherever slices end."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gristmill import settings
+from gristmill.planning.pace import Pace
+from gristmill.planning.values import Lease
+from gristmill.sources.readers import SliceSource
+from gristmill.worker.compute import Computer, Work
+from gristmill.worker.marker import GIVE_TAIL, GO_ON, STOP, Marker
+from gristmill.worker.outputs import QueueOutput
+
+
+class Told:
+    """Takes what a computer tells its supervisor, and what of it the queue would know."""
+
+    def __init__(self, start: int) -> None:
+        self.position = start
+        self.results: list[Any] = []
+        self.failed: list[tuple[int, int]] = []
+        self.letters: list[dict[str, Any]] = []
+        self.messages: list[tuple[Any, ...]] = []
+
+    def __call__(self, *message: Any) -> None:
+        self.messages.append(message)
+        match message:
+            case ("done", _, upto, items, False, payload):
+                assert upto > self.position
+                got = [orjson.loads(line) for line in payload.splitlines()]
+                assert len(got) == items
+                self.results += got
+                self.position = upto
+            case ("fail", _, chunk, _, item, _, _, letter):
+                assert chunk == self.position
+                self.failed.append((chunk, item))
+                self.letters.append(json.loads(letter))
+                self.position = chunk + 1
+
+
+def computer(
+    function: Any, told: Told, *, size: int = 1, items: Any = range(10_000), each_item: bool = True
+) -> tuple[Computer, Marker]:
+    source = SliceSource(items, size)
+    work = Work(
+        function, each_item, frozenset({"KeyError", "json.decoder.JSONDecodeError"}), source, source.read
+    )
+    marker = Marker()
+    return Computer(work, QueueOutput(), marker, "w", told), marker
+
+
+@given(
+    st.integers(0, 50),
+    st.integers(1, 64),
+    st.integers(1, 5),
+    st.sets(st.integers(0, 600)),
+    st.sets(st.integers(0, 600)),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from([None, 1e-6, 1e-3, 1.0]),
+)
+def test_every_chunk_of_a_lease_is_done_or_failed_once(
+    start: int,
+    length: int,
+    size: int,
+    raising: set[int],
+    wrong: set[int],
+    each_item: bool,
+    careful: bool,
+    pace: float,
+) -> None:
+    def of_item(x: int) -> Any:
+        if x in raising:
+            raise ValueError(x)
+        return {1, 2} if x in wrong else x
+
+    def of_chunk(xs: Any) -> Any:
+        return [of_item(x) for x in xs]
+
+    told = Told(start)
+    run, _ = computer(
+        of_item if each_item else of_chunk, told, size=size, items=range(600), each_item=each_item
+    )
+    run._pace = Pace(pace)
+    stop = min(start + length, 600 // size)
+    if stop <= start:
+        return
+    run.run(Lease("n", 1, start, stop, careful=careful))
+    bad = raising | wrong
+    chunks = {c: range(c * size, (c + 1) * size) for c in range(start, stop)}
+    failing = {c: [x for x in xs if x in bad] for c, xs in chunks.items() if bad & set(xs)}
+    assert told.position == stop
+    assert [c for c, _ in told.failed] == sorted(failing)
+    assert told.results == [x for c, xs in chunks.items() if c not in failing for x in xs]
+    if each_item:
+        first = {c: [x for x in xs if x in raising] or xs for c, xs in failing.items()}
+        assert told.failed == [(c, first[c][0] - c * size) for c in sorted(failing)]
+    assert told.messages[-1] == ("end", "n")
+
+
+def test_a_fragment_runs_its_items_only() -> None:
+    told = Told(3)
+    run, _ = computer(lambda x: x, told, size=10)
+    run.run(Lease("n", 1, 3, 4, low=4, high=8))
+    assert told.results == [34, 35, 36, 37]
+
+
+def test_a_failing_fragment_names_the_item_by_its_number_in_the_chunk() -> None:
+    told = Told(3)
+    run, _ = computer(lambda x: 1 // (x - 36), told, size=10)
+    run.run(Lease("n", 1, 3, 4, low=4, high=8, attempt=2))
+    assert told.failed == [(3, 6)]
+    letter = told.letters[0]
+    assert (letter["error"], letter["input"], letter["attempts"]) == (
+        "ZeroDivisionError: integer division or modulo by zero",
+        "36",
+        2,
+    )
+    assert "test_compute.py" in letter["traceback"]
+    assert "worker/compute.py" not in letter["traceback"]
+
+
+@pytest.mark.parametrize(
+    "error", [SystemExit(3), KeyboardInterrupt(), GeneratorExit(), MemoryError(), StopIteration(1)]
+)
+def test_whatever_a_function_raises_is_a_failure_of_its_chunk(error: BaseException) -> None:
+    def function(x: int) -> int:
+        if x == 2:
+            raise error
+        return x
+
+    told = Told(0)
+    run, _ = computer(function, told)
+    run.run(Lease("n", 1, 0, 4))
+    assert told.results == [0, 1, 3]
+    assert told.failed == [(2, 0)]
+
+
+def test_final_exceptions_are_known_by_name_and_by_module() -> None:
+    for function in (lambda x: {}[x], lambda x: json.loads("{")):
+        told = Told(0)
+        run, _ = computer(function, told)
+        run.run(Lease("n", 1, 0, 1))
+        fail = next(m for m in told.messages if m[0] == "fail")
+        assert fail[6] is True
+
+
+def test_a_supervisor_that_wants_a_tail_gets_the_later_half() -> None:
+    told = Told(0)
+    run, marker = computer(lambda x: x, told)
+    marker.wish = GIVE_TAIL
+    run.run(Lease("n", 1, 0, 9))
+    assert ("trim", "n", 5) in told.messages
+    assert told.results == [0, 1, 2, 3, 4]
+    assert marker.wish == GO_ON
+
+
+def test_a_supervisor_that_wants_it_to_stop_gets_what_is_done() -> None:
+    told = Told(0)
+
+    def function(x: int) -> int:
+        if x == 4:
+            marker.wish = STOP
+        return x
+
+    run, marker = computer(function, told)
+    run._pace = Pace(10.0)
+    run.run(Lease("n", 1, 0, 64))
+    assert told.position == 5
+    assert told.messages[-1] == ("end", "n")
+
+
+def test_results_are_handed_over_before_they_grow_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settings, "PIECE_BYTES", 1000)
+    told = Told(0)
+    run, _ = computer(lambda x: "x" * 100, told)
+    run._pace = Pace(1.0)
+    run.run(Lease("n", 1, 0, 64))
+    assert len([m for m in told.messages if m[0] == "done"]) >= 3
+    assert len(told.results) == 64
+
+
+@pytest.mark.parametrize(
+    ("returned", "results"),
+    [([1, 2], [1, 2]), ((1, 2), [[1, 2]]), ({"a": 1}, [{"a": 1}]), ([], []), (None, [None]), ("ab", ["ab"])],
+)
+def test_a_chunk_gives_many_results_by_a_list_and_one_by_anything_else(
+    returned: Any, results: list[Any]
+) -> None:
+    told = Told(0)
+    run, _ = computer(lambda xs: returned, told, size=3, each_item=False)
+    run.run(Lease("n", 1, 0, 1))
+    assert told.results == results
+
+
+def test_a_generator_gives_many_results_and_may_fail_in_the_middle() -> None:
+    def function(xs: Any) -> Any:
+        for x in xs:
+            yield 1 / (x - 4)
+
+    told = Told(0)
+    run, _ = computer(function, told, size=3, each_item=False)
+    run.run(Lease("n", 1, 0, 3))
+    assert len(told.results) == 6
+    assert told.failed == [(1, -1)]
