@@ -84,8 +84,9 @@ class Collected:
     chunks: int
 
 
-def connect(url: str, timeout: float = 30.0) -> Redis:
-    """Return a client for a `unix://`, `redis://` or `rediss://` URL; `timeout`: seconds for each answer."""
+def connect(url: str) -> Redis:
+    """Return a client for a `unix://`, `redis://` or `rediss://` URL."""
+    timeout = settings.ANSWER_SECONDS
     return Redis.from_url(url, socket_timeout=timeout, retry=Retry(NoBackoff(), 0), decode_responses=False)
 
 

@@ -22,15 +22,14 @@
 --
 -- A unit is [start, stop) of chunks (low = high = 0), or items [low, high) of the one chunk `start`.
 --
--- A function reads the job's fields once, when it begins, and writes those that changed once, when it ends. All that
+-- A function reads a field of the job once, and writes those that changed once, when it ends. All that
 -- could fail (form of the arguments, no such job) is looked at before the first write.
 
 local NAMES = {'job', 'pending', 'delayed', 'leases', 'deadlines', 'units', 'dead', 'splits', 'blocks', 'chores',
                'workers', 'replies', 'ready', 'results', 'history'}
+-- what nearly every call needs of the job; other fields are read when they are asked for
 local FIELDS = {'phase', 'epoch', 'suspended', 'sink', 'chunks', 'settled', 'open', 'next', 'blocks', 'blocks_done', 'block_height',
-                'items_done', 'items_dead', 'dead', 'chunks_failed', 'retried', 'refused', 'expired', 'stored', 'cursor', 'offered',
-                'window', 'slots', 'asked', 'attempts', 'infrastructure', 'backoff_ms', 'backoff_max_ms', 'isolate', 'keep',
-                'tolerated', 'lease_ms', 'digest', 'first_commit'}
+                'items_done', 'stored', 'cursor', 'window', 'slots', 'lease_ms', 'first_commit'}
 local HISTORY = 20000
 local EXACT = 2 ^ 53 -- whole numbers up to here are exact
 local NOJOB = {err = 'NOJOB the queue holds no such job'}
@@ -41,8 +40,16 @@ local function int(x) return string.format('%.0f', x) end
 local function is_count(x) return type(x) == 'number' and x >= 0 and x <= EXACT and math.floor(x) == x end
 local function is_item(x) return x == -1 or is_count(x) end
 
-local function get(k, field) return k.fields[field] end
-local function number(k, field) return tonumber(k.fields[field]) or 0 end
+local function get(k, field)
+  local value = k.fields[field]
+  if value == nil then
+    value = redis.call('HGET', k.job, field)
+    k.fields[field] = value
+  end
+  return value
+end
+
+local function number(k, field) return tonumber(get(k, field) or 0) end
 
 local function set(k, field, value)
   k.fields[field] = value
