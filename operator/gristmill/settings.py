@@ -21,6 +21,8 @@ PIECE_SECONDS = _number("PIECE_SECONDS", 5.0)
 PIECE_BYTES = int(_number("PIECE_BYTES", 4 << 20))
 #: bytes of uncollected results above which nothing but the lowest open chunk is leased
 WINDOW_BYTES = int(_number("WINDOW_BYTES", 64 << 20))
+#: seconds that the queue may take for an answer; then the call is repeated on a new connection
+ANSWER_SECONDS = _number("ANSWER_SECONDS", 30)
 #: seconds that a call to the queue is repeated while the server can't be reached
 RECONNECT_SECONDS = _number("RECONNECT_SECONDS", 120)
 #: seconds that a stopping worker waits for the chunk that runs

@@ -2,10 +2,15 @@
 
 GRISTMILL_FAILPOINTS is a list like `child.published=kill@3; supervisor.leased=stop~0.1`: the action at the third
 time, or at each time with that probability. Actions: kill (SIGKILL), stop (SIGSTOP), exit. Free when unset.
+
+GRISTMILL_FAULTS names a file that gets a line `NAME ACTION PID` for each fault; all processes of a run share it.
+GRISTMILL_FAULTS_MOST bounds their number. Probabilities are drawn from GRISTMILL_FAULTS_SEED, the place, and the
+number of faults so far.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import signal
@@ -47,6 +52,9 @@ def _parse(text: str) -> dict[str, _Order]:
 
 
 _ORDERS = _parse(os.environ.get("GRISTMILL_FAILPOINTS", ""))
+_FAULTS = os.environ.get("GRISTMILL_FAULTS", os.devnull)
+_MOST = int(os.environ.get("GRISTMILL_FAULTS_MOST", 1_000_000))
+_SEED = os.environ.get("GRISTMILL_FAULTS_SEED", "0")
 _hits: Counter[str] = Counter()
 
 
@@ -55,14 +63,28 @@ def _reach(name: str) -> None:
     if order is None:
         return
     _hits[name] += 1
-    if order.probability:
-        if random.SystemRandom().random() >= order.probability:
-            return
-    elif _hits[name] != max(order.hit, 1):
+    if not _is_due(name, order):
         return
     if order.action == "exit":
         os._exit(3)
     os.kill(os.getpid(), signal.SIGKILL if order.action == "kill" else signal.SIGSTOP)
+
+
+def _is_due(name: str, order: _Order) -> bool:
+    """Decide, and put it down, while no other process does."""
+    hit = _hits[name]
+    if not order.probability and hit != max(order.hit, 1):
+        return False
+    with open(_FAULTS, "a+", encoding="utf-8") as faults:
+        fcntl.flock(faults, fcntl.LOCK_EX)
+        faults.seek(0)
+        before = len(faults.readlines())
+        if before >= _MOST:
+            return False
+        if order.probability and random.Random(f"{_SEED} {name} {hit} {before}").random() >= order.probability:
+            return False
+        faults.write(f"{name} {order.action} {os.getpid()}\n")
+    return True
 
 
 def _pass(name: str) -> None:
