@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import given
@@ -29,7 +30,7 @@ leaves = st.dictionaries(st.integers(0, 200), st.integers(), max_size=60).map(la
 def test_any_dyadic_grouping_gives_the_same_tree(leaves: list[tuple[int, int]], cuts: list[int]) -> None:
     tree = TreeFold(pair)
     bounds = sorted({0, 201, *cuts})
-    for low, high in zip(bounds, bounds[1:], strict=False):
+    for low, high in pairwise(bounds):
         for a, b in decompose(low, high):
             found, value = fold([leaf for leaf in leaves if a <= leaf[0] < b])
             if found:

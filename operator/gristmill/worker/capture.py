@@ -139,3 +139,8 @@ class Log:
             self._file.flush()
         except OSError:
             self._left = 0
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file is not None:
+            self._file.close()

@@ -41,3 +41,5 @@ def supervise(
                 time.sleep(_AGAIN)
     except Leave:
         return 0
+    finally:
+        log.close()
