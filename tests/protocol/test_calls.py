@@ -325,6 +325,13 @@ def test_results_are_bytes_and_messages_may_be_cut_anywhere(client):
     assert worker.queue.status()["job"]["message"].startswith("éé")
 
 
+def test_a_message_in_the_history_may_be_cut_anywhere(client):
+    Queue(client, "j").create(parameters())
+    worker = Worker(client)
+    worker.report(ChoreFailed(worker.lease().nonce, "R", "x" + "é" * 4000))
+    assert worker.queue.history()[-1][1]["message"].startswith("xéé")
+
+
 @pytest.mark.parametrize("chunks", [10**12, 2**53])
 def test_numbers_stay_whole_up_to_2_to_the_53(client, chunks):
     worker = planned_job(client, chunks, block_height=43)

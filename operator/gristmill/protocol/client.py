@@ -220,7 +220,10 @@ class Queue:
         """Return the kept history as (unix seconds, fields), oldest first."""
         found: Any = self._again(lambda: self._client.xrange(self._keys[14]))
         return [
-            (int(stamp.split(b"-")[0]) / 1000, {k.decode(): v.decode() for k, v in fields.items()})
+            (
+                int(stamp.split(b"-")[0]) / 1000,
+                {k.decode(): v.decode(errors="replace") for k, v in fields.items()},
+            )
             for stamp, fields in found
         ]
 
