@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from gristmill.cli.text import paragraph, print_json
+from gristmill.cli.text import duration, paragraph, print_json
 from gristmill.client.status import ended, status_of
-from gristmill.local.hosts import open_queue
+from gristmill.local.hosts import RunStopped, open_queue
 from gristmill.local.state import State, StoredJob, find
 from gristmill.planning.progress import Sample, recent
 from gristmill.planning.progress import State as JobState
@@ -37,19 +38,19 @@ def get_status(name: str | None, folder: Path | None, *, as_json: bool) -> None:
 
 
 def watch(name: str | None, folder: Path | None, *, once: bool, as_json: bool) -> None:
-    """Show a run and its workers until it has ended."""
+    """Show a run and its workers until it ends or stops."""
     state = find(name, folder)
-    once = once or as_json or not sys.stdout.isatty() or os.environ.get("TERM") == "dumb"
-    if _final(state) is not None or (once and not as_json) or not state.runner_lock.holder():
-        get_status(name, folder, as_json=as_json)
-        return
-    job = state.job()
-    with open_queue(state) as queue:
-        told = queue.status()
-        if as_json:
-            print_json({**_status(told, [], job, True), "workerList": _workers(told)})
+    live = sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and not once and not as_json
+    if state.runner_lock.holder() and (live or as_json):
+        job = state.job()
+        with suppress(RunStopped), open_queue(state) as queue:
+            if as_json:
+                told = queue.status()
+                print_json({**_status(told, [], job, True), "workerList": _workers(told)})
+            else:
+                _draw_live(queue, job)
             return
-        _draw_live(queue, job)
+    get_status(name, folder, as_json=as_json)
 
 
 def _draw_live(queue: Queue, job: StoredJob) -> None:
@@ -93,9 +94,11 @@ def _final(state: State) -> dict[str, Any] | None:
 
 
 def _workers(told: dict[str, Any]) -> list[dict[str, Any]]:
-    return [{"worker": name, **orjson.loads(info)} for name, info in sorted(told["workers"].items())]
+    return [{"worker": name, **orjson.loads(info)} for name, info in sorted(dict(told["workers"]).items())]
 
 
 def _runs(worker: dict[str, Any]) -> str:
     running = worker.get("running") or []
-    return ", ".join(str(entry) for entry in running) or "idle"
+    return (
+        ", ".join(f"chunk {entry['chunk']} for {duration(entry['seconds'])}" for entry in running) or "idle"
+    )

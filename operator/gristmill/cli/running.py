@@ -51,7 +51,7 @@ def _interrupt(number: int, frame: object) -> None:
 
 def _stop(run: Run) -> dict[str, Any]:
     """Let what runs finish; a second interruption ends it at once."""
-    _say("\nstopping: chunks that run are being finished; Ctrl-C again to kill them")
+    _say("\nstopping: finishing what runs; Ctrl-C again kills it")
     try:
         run.cancel()
     except KeyboardInterrupt:
@@ -67,12 +67,11 @@ def _summarize(status: dict[str, Any], manifest: ChunkJob, state: State) -> None
         reason, message = failure_of(status)
         _say(f"{status['name']}: failed, {reason}: {message}")
     else:
-        chunks, items = status["chunks"], status["items"]
+        done = count(status["chunks"]["total"], "chunk")
+        if manifest.spec.reduce is None:
+            done = f"{count(status['items']['succeeded'], 'result')} of {done}"
         speed = f", {rate(status['ratePerSecond'])}" if status["ratePerSecond"] else ""
-        _say(
-            f"{status['name']}: complete, {count(items['succeeded'], 'result')} "
-            f"of {count(chunks['total'], 'chunk')}{_elapsed(status)}{speed}"
-        )
+        _say(f"{status['name']}: complete, {done}{_elapsed(status)}{speed}")
         _say(f"results: {shown(Path(status['output']))} (or `gristmill results{where}`)")
     if lost:
         _say(f"{count(lost, 'item')} failed: `gristmill failures{where}` shows why,")

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 _PATIENCE = 40
 
 
+class RunStopped(QueueError):  # noqa: N818 (it is no fault)
+    """The run whose queue was looked at is not run any more."""
+
+
 class LiveHost:
     """A run with its keeper. The caller holds the runner's lock; it is given back when the run stops."""
 
@@ -104,6 +108,8 @@ def open_queue(state: State) -> Iterator[Queue]:
     tries = iter(range(_PATIENCE))
 
     def give_up() -> None:
+        if not state.runner_lock.holder():
+            raise RunStopped(f"the run in {shown(state.folder)} has stopped")
         if next(tries, None) is None:
             raise QueueError(f"the run in {shown(state.folder)} is going on, but its queue does not answer")
 
