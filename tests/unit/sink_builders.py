@@ -2,14 +2,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from gristmill.planning.plan import Plan, block_height
+from gristmill.planning.plan import Plan
 from gristmill.planning.values import DeadLetter
 from gristmill.sinks import NO_VALUE, Sink, encode
 
 
 def plan_of(chunks: int, blocks: int = 4) -> Plan:
     """Return a plan of so many chunks in about so many blocks."""
-    return Plan("spec", "code", {"kind": "test"}, chunks, None, block_height(chunks, blocks))
+    return Plan("spec", "code", {"kind": "test"}, chunks, None, (max(chunks - 1, 0) // blocks).bit_length())
 
 
 def letter(chunk: int, item: int = -1) -> DeadLetter:

@@ -58,8 +58,9 @@ def test_pieces_and_settled_chunks_are_the_job(chunks: int, height: int, data: s
     }
 
 
-@given(st.integers(0, 10**15))
-def test_a_job_has_about_a_thousand_blocks(chunks: int) -> None:
+@given(st.integers(1, 10**15))
+def test_a_job_has_at_most_a_thousand_blocks_and_none_smaller_than_it_must_be(chunks: int) -> None:
     job = plan(chunks, block_height(chunks))
     assert job.blocks <= 1024
-    assert job.blocks > 512 or job.block_height == 0
+    assert job.blocks == 1 or 1 << job.block_height >= 16
+    assert job.block_height <= 4 or job.blocks > 512

@@ -12,13 +12,16 @@ from typing import Any
 
 import orjson
 
-#: chunks of a final block are a power of two, chosen so that a job has about this many blocks
-BLOCKS = 1024
+#: a job has at most this many final blocks
+MOST_BLOCKS = 1024
+#: a final block has at least 2^this many chunks, so that a small job has few files
+LEAST_HEIGHT = 4
 
 
-def block_height(chunks: int, blocks: int = BLOCKS) -> int:
-    """Return H such that blocks of 2^H chunks are at most `blocks`, and more than half as many where they can be."""
-    return max(0, (max(chunks, 1) - 1) // blocks).bit_length()
+def block_height(chunks: int) -> int:
+    """Return H: a final block holds 2^H chunks, and H is as small as the two bounds allow."""
+    last = max(chunks, 1) - 1
+    return max(min(LEAST_HEIGHT, last.bit_length()), (last // MOST_BLOCKS).bit_length())
 
 
 @dataclass(frozen=True)
