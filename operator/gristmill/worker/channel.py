@@ -15,6 +15,8 @@ import msgpack
 
 _LENGTH = struct.Struct("<I")
 _READ = 1 << 20
+#: bytes that one `drain` takes at the most, so that a child that writes fast does not keep its supervisor
+_DRAIN = 32 << 20
 
 
 class Channel:
@@ -45,7 +47,7 @@ class Channel:
     def drain(self) -> Iterator[list[Any]]:
         """Yield the messages that have arrived whole, without waiting. ConnectionError when the other end is gone."""
         gone = False
-        while True:
+        while len(self._buffer) < _DRAIN:
             try:
                 data = self.sock.recv(_READ, socket.MSG_DONTWAIT)
             except BlockingIOError:
