@@ -14,8 +14,7 @@ import orjson
 from gristmill.cli.text import duration, paragraph, print_json
 from gristmill.client.status import ended, status_of
 from gristmill.local.hosts import RunStopped, open_queue
-from gristmill.local.state import State, StoredJob, find
-from gristmill.planning.progress import Sample, recent
+from gristmill.local.state import State, find
 from gristmill.planning.progress import State as JobState
 from gristmill.protocol.client import Queue
 
@@ -30,7 +29,7 @@ def get_status(name: str | None, folder: Path | None, *, as_json: bool) -> None:
     if status is None:
         live = state.runner_lock.holder() != 0
         with open_queue(state) as queue:
-            status = _status(queue.status(), [], state.job(), live)
+            status = _status(queue.status(), state, live)
     if as_json:
         print_json(status)
     else:
@@ -42,18 +41,17 @@ def watch(name: str | None, folder: Path | None, *, once: bool, as_json: bool) -
     state = find(name, folder)
     live = sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and not once and not as_json
     if state.runner_lock.holder() and (live or as_json):
-        job = state.job()
         with suppress(RunStopped), open_queue(state) as queue:
             if as_json:
                 told = queue.status()
-                print_json({**_status(told, [], job, True), "workerList": _workers(told)})
+                print_json({**_status(told, state, True), "workerList": _workers(told)})
             else:
-                _draw_live(queue, job)
+                _draw_live(queue, state)
             return
     get_status(name, folder, as_json=as_json)
 
 
-def _draw_live(queue: Queue, job: StoredJob) -> None:
+def _draw_live(queue: Queue, state: State) -> None:
     from rich.console import Console, Group
     from rich.live import Live
     from rich.table import Table
@@ -61,13 +59,10 @@ def _draw_live(queue: Queue, job: StoredJob) -> None:
 
     from gristmill.cli.display import bar_line
 
-    samples: list[Sample] = []
     with Live(console=Console(), auto_refresh=False, screen=False) as live:
         while True:
             told = queue.status()
-            now = told["now"] / 1000
-            samples = recent([*samples, Sample(now, int(told["job"].get("settled") or 0))], now)
-            status = _status(told, samples, job, True)
+            status = _status(told, state, True)
             table = Table(box=None, pad_edge=False)
             for title in ("WORKER", "PID", "SLOTS", "RUNS"):
                 table.add_column(title, no_wrap=True)
@@ -81,11 +76,17 @@ def _draw_live(queue: Queue, job: StoredJob) -> None:
             time.sleep(_PAUSE)
 
 
-def _status(told: dict[str, Any], samples: list[Sample], job: StoredJob, live: bool) -> dict[str, Any]:
-    """Return the status; a job that could go on but is not run is stopped."""
-    status = status_of(told, samples, job.output)
-    if not live and not ended(status):
-        status.update(state=str(JobState.STOPPED), workers=0, etaSeconds=None)
+def _status(told: dict[str, Any], state: State, live: bool) -> dict[str, Any]:
+    """Return the status, with the rate that the runner sees; a job that could go on but is not run is stopped."""
+    status = status_of(told, [], state.job().output)
+    noted = state.last_status()
+    if ended(status):
+        return status
+    if not live:
+        status.update(state=str(JobState.STOPPED), workers=0)
+    status.update(ratePerSecond=None, etaSeconds=None)
+    if live and noted is not None:
+        status.update(ratePerSecond=noted["ratePerSecond"], etaSeconds=noted["etaSeconds"])
     return status
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ from gristmill.local.runner import load, start
 from gristmill.local.state import HOME, State, shown
 
 _INTERRUPTED = 130
+#: seconds between two notes of the status in the state folder
+_NOTE_SECONDS = 2.0
 
 
 def run_job(
@@ -29,10 +32,7 @@ def run_job(
     status: dict[str, Any] | None = None
     try:
         run = start(manifest, base, state, workers, fresh=fresh, accept_code=accept_code)
-        with choose_display() as display:
-            while not ended(status := run.status):
-                display.show(status)
-                run.poll(display.pause)
+        status = _follow(run, state)
     except KeyboardInterrupt:
         if run is not None:
             status = _stop(run)
@@ -43,6 +43,19 @@ def run_job(
         return _INTERRUPTED
     _summarize(status, manifest, state)
     return 1 if status["state"] == "Failed" else 0
+
+
+def _follow(run: Run, state: State) -> dict[str, Any]:
+    """Show a run until it ends, and note how fast it is for who looks at it from outside."""
+    noted = time.monotonic()
+    with choose_display() as display:
+        while not ended(status := run.status):
+            display.show(status)
+            if time.monotonic() > noted + _NOTE_SECONDS:
+                noted = time.monotonic()
+                state.save_status(status)
+            run.poll(display.pause)
+    return status
 
 
 def _interrupt(number: int, frame: object) -> None:

@@ -11,9 +11,9 @@ from gristmill.planning.progress import Sample, State, eta_of, rate_of, state_of
 
 
 def status_of(told: dict[str, Any], samples: Sequence[Sample], output: str) -> dict[str, Any]:
-    """Return the status of a job: `told` is the answer of `Queue.status`, `samples` what was seen before.
+    """Return the status of a job: `told` is the answer of `Queue.status`, `samples` what was seen until now.
 
-    While there is only one sample the rate is the average since the job was planned.
+    Without samples, and when the job has ended, the rate is the average since it was planned.
     """
     job = told["job"]
     now = told["now"] / 1000
@@ -70,7 +70,7 @@ def _rate(job: dict[str, Any], samples: Sequence[Sample], now: float) -> float |
     begin = _number(job, "planned") / 1000
     finished = _number(job, "finished") / 1000
     settled = _number(job, "settled")
-    if finished or len(samples) < 2:
+    if finished or not samples:
         samples = [Sample(begin, 0), Sample(finished or now, settled)]
     return rate_of(samples, samples[-1].at) if finished else rate_of(samples, now)
 

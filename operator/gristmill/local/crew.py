@@ -69,12 +69,13 @@ class Crew:
         return ended
 
     def stop(self) -> None:
-        """Let each finish the chunk that runs, wake those that are frozen; kill those that don't end."""
+        """Let each finish the chunk that runs; kill those that don't end, and at once those that are frozen."""
         living = [place.process for place in self._places if place.process is not None]
         for process in living:
-            if process.exitcode is None and process.pid is not None:
-                os.kill(process.pid, signal.SIGTERM)
-                os.kill(process.pid, signal.SIGCONT)
+            if _is_frozen(process):
+                process.kill()
+            else:
+                process.terminate()
         until = time.monotonic() + settings.DRAIN_SECONDS + _GRACE_SECONDS
         for process in living:
             process.join(max(0.0, until - time.monotonic()))
@@ -125,6 +126,13 @@ class _Place:
         self.started = 0.0
         self.due = 0.0
         self.finished = False
+
+
+def _is_frozen(process: ForkProcess) -> bool:
+    """Whether a process was stopped by a signal; never where the system does not tell (macOS, Python 3.11)."""
+    if not hasattr(os, "waitid") or process.exitcode is not None or process.pid is None:
+        return False
+    return os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def _deadline(job: StoredJob) -> float:

@@ -1,7 +1,7 @@
 """The state folder of a run: everything that a later `gristmill run` needs to go on.
 
 job.json      what is run: manifest, the queue's name for the job, epoch; written before all else
-status.json   the final status, once there is one
+status.json   the status as the runner saw it last; in the end, the final one
 queue/        Valkey's append-only files and log, and its socket
 output/       the output, where the manifest names no other place
 logs/         what the user's code printed, JSON lines
@@ -112,10 +112,15 @@ class State:
 
     def final_status(self) -> dict[str, Any] | None:
         """Return the status that the run ended with, or None."""
+        status = self.last_status()
+        return status if status and status["completionTime"] else None
+
+    def last_status(self) -> dict[str, Any] | None:
+        """Return the status that was noted last, or None."""
         return _read(self._status)
 
     def save_status(self, status: dict[str, Any] | None) -> None:
-        """Write the status that the run ended with, or take it back."""
+        """Note a status, or (None) that there is none."""
         if status is None:
             self._status.unlink(missing_ok=True)
         else:
