@@ -18,10 +18,10 @@ Calm = Callable[[str], dict[str, Any]]
 
 @pytest.fixture
 def small(rig: Rig) -> Iterator[Path]:
-    """A disk of 2 MiB, in the place of the output's folder."""
+    """A disk of 24 MiB, in the place of the output's folder."""
     disk = rig.folder / "small"
     disk.mkdir()
-    words = ["mount", "-t", "tmpfs", "-o", "size=2m,nr_inodes=100000", "tmpfs", str(disk)]
+    words = ["mount", "-t", "tmpfs", "-o", "size=24m,nr_inodes=100000", "tmpfs", str(disk)]
     if sys.platform != "linux" or os.geteuid() != 0 or subprocess.run(words, check=False).returncode:
         pytest.skip("mounting a small disk is not permitted here")
     rig.output = disk / "out"

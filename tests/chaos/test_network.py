@@ -23,7 +23,12 @@ from gristmill.protocol.job import JobContext
 Calm = Callable[[str], dict[str, Any]]
 
 _ROOT = Path(__file__).parents[2]
-_WORK = "import sys\nfrom gristmill.worker import supervise\nsys.exit(supervise(sys.argv[1], 'mill', sys.argv[2], durable=sys.argv[3] == 'always'))"
+#: a worker as a cluster starts it: URL of the queue, name, durability
+_WORK = """
+import sys
+from gristmill.worker import supervise
+sys.exit(supervise(sys.argv[1], "mill", sys.argv[2], durable=sys.argv[3] == "always"))
+"""
 
 
 @pytest.mark.chaos

@@ -1,9 +1,6 @@
-"""Items that kill what touches them, in every way there is: exactly they are dead letters, whoever is killed besides."""
+"""Items that kill what touches them, in every way there is: exactly they are dead letters."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 from tests.builders import chunk_job, numbers, source

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from gristmill.local import runner
 
 
 @pytest.fixture
-def folder(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def folder(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the state of a run without a state folder is."""
     place = rig.folder / "temporary"
     place.mkdir()
@@ -25,7 +24,7 @@ def folder(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     name, _, value = rig.mark.partition("=")
     for key, text in {**rig.haste(), name: value, "GRISTMILL_FAULTS": str(rig.faults)}.items():
         monkeypatch.setenv(key, text)
-    yield place
+    return place
 
 
 @pytest.mark.chaos

@@ -53,7 +53,7 @@ def _parse(text: str) -> dict[str, _Order]:
 
 _ORDERS = _parse(os.environ.get("GRISTMILL_FAILPOINTS", ""))
 _FAULTS = os.environ.get("GRISTMILL_FAULTS", os.devnull)
-_MOST = int(os.environ.get("GRISTMILL_FAULTS_MOST", 1_000_000))
+_MOST = int(os.environ.get("GRISTMILL_FAULTS_MOST", "1000000"))
 _SEED = os.environ.get("GRISTMILL_FAULTS_SEED", "0")
 _hits: Counter[str] = Counter()
 
@@ -81,7 +81,10 @@ def _is_due(name: str, order: _Order) -> bool:
         before = len(faults.readlines())
         if before >= _MOST:
             return False
-        if order.probability and random.Random(f"{_SEED} {name} {hit} {before}").random() >= order.probability:
+        if (
+            order.probability
+            and random.Random(f"{_SEED} {name} {hit} {before}").random() >= order.probability
+        ):
             return False
         faults.write(f"{name} {order.action} {os.getpid()}\n")
     return True

@@ -75,7 +75,8 @@ class Supervisor:
         context = JobContext.from_json(told["spec"])
         spec = context.job.spec
         self._timeout = spec.retry.timeout_seconds
-        self._beat = spec.workers.lease_seconds / 5
+        self._lease_seconds = spec.workers.lease_seconds
+        self._beat = self._lease_seconds / 5
         self._info["slots"] = spec.workers.processes
         self._slots = [Slot(context, self._worker) for _ in range(spec.workers.processes)]
         for slot in self._slots:
@@ -121,6 +122,7 @@ class Supervisor:
             if slot is not None:
                 want = slot.pace.height(settings.LEASE_WORK_SECONDS, settings.MAX_HEIGHT)
             reach("supervisor.before_report")
+            asked = time.monotonic()
             reply = self._queue.report(self._worker, self._epoch, steps, want)
             reach("supervisor.after_report")
             steps = []
@@ -128,14 +130,17 @@ class Supervisor:
                 raise Restart
             self._phase = reply.phase
             if slot is not None:
-                self._take(slot, reply)
+                self._take(slot, reply, asked)
 
-    def _take(self, slot: Slot, reply: Reply) -> None:
+    def _take(self, slot: Slot, reply: Reply, asked: float) -> None:
         lease = reply.lease
         if lease is None:
             self._wait_a_little()
             return
         reach("supervisor.leased")
+        if time.monotonic() - asked > self._lease_seconds:  # frozen since: others have it by now
+            self._steps.append(Release(lease.nonce))
+            return
         self._idle_since = None
         self._hold_until = 0.0
         if lease.chore:
