@@ -231,3 +231,20 @@ def test_a_chore_that_kills_its_workers_fails_the_job(client, clock):
         queue.bye(worker.name, lost=True)
     raw = read_raw(client)
     assert (raw.phase, raw.job["reason"]) == ("failed", "WorkerLost")
+
+
+def test_attempts_of_a_fragment_are_forgotten_when_it_is_halved(client, clock):
+    worker = planned_job(client, 1, attempts=2, isolate=1)
+    for _ in range(2):
+        worker.report(fail(worker.lease().nonce, 0, items=8))
+        clock.advance(2000)
+        worker.report()
+    worker.report(fail(worker.lease().nonce, 0, items=4))
+    assert read_raw(client).units == {"0:0:4": 1}
+    clock.advance(2000)
+    worker.report()
+    for _ in range(2):
+        worker.report(Release(worker.lease().nonce, lost=True))
+    raw = read_raw(client)
+    assert raw.units == {}
+    assert set(raw.pending) == {"0:1:0:2:2", "0:1:2:4:2", "0:1:4:8:0"}
