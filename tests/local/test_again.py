@@ -120,13 +120,14 @@ def test_kill_of_the_server_is_mended_by_the_keeper(slow: Here, until: Until) ->
     assert slow.results() == list(range(400))
 
 
-def test_queue_folder_deleted_goes_on_from_the_parts(slow: Here, until: Until) -> None:
-    process = slow.start("run", "job.yaml", "--json")
+@pytest.mark.parametrize("name", ["s", "long-" * 20])
+def test_queue_folder_deleted_goes_on_from_the_parts(slow: Here, until: Until, name: str) -> None:
+    process = slow.start("run", "job.yaml", "--json", "--state", name)
     until(lambda: len(calls(slow)) > 40)
-    shutil.rmtree(slow.folder / ".gristmill" / "slow" / "queue")
+    shutil.rmtree(slow.folder / name / "queue")
     _, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
-    assert slow.results() == list(range(400))
+    assert slow.results("--state", name) == list(range(400))
     assert len(calls(slow)) < 480
 
 

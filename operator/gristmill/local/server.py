@@ -6,14 +6,15 @@ wheel, the system's own server does. Nothing here imports a client library: the 
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import os
 import re
 import shutil
 import signal
+import stat
 import subprocess
 import sys
-import tempfile
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -49,10 +50,15 @@ def find_server() -> str:
 
 
 def socket_path(folder: Path) -> Path:
-    """Return where the server of this queue folder listens: the folder itself if its path is short enough."""
-    with suppress(FileNotFoundError):
-        return Path((folder / "socket").read_text(encoding="utf-8"))
-    return folder / "valkey.sock"
+    """Return where the server of this queue folder listens: in the folder itself if its path is short enough.
+
+    Elsewhere the name follows from the folder's, so that everybody finds it, even when the folder was deleted.
+    """
+    path = folder / "valkey.sock"
+    if len(os.fsencode(path)) <= _PATH_BYTES:
+        return path
+    digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:16]
+    return Path("/tmp") / f"gristmill-{os.getuid()}-{digest}" / "valkey.sock"
 
 
 def server_url(folder: Path) -> str:
@@ -87,7 +93,9 @@ class Server:
     def start(cls, folder: Path, durable: bool) -> Server:
         """Start a server with its log in `folder`; `durable`: a write is on the disk before its answer."""
         folder.mkdir(parents=True, exist_ok=True)
-        path = _choose_socket(folder)
+        path = socket_path(folder)
+        if path.parent != folder:
+            _own(path.parent)
         draft = path.with_suffix(".new")
         for left in (path, draft):
             left.unlink(missing_ok=True)
@@ -135,7 +143,11 @@ class Server:
             self._process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self.kill()
-        socket_path(self._folder).unlink(missing_ok=True)
+        path = socket_path(self._folder)
+        path.unlink(missing_ok=True)
+        if path.parent != self._folder:
+            with suppress(OSError):  # another server may be in it already
+                path.parent.rmdir()
 
     def kill(self) -> None:
         """End it at once."""
@@ -169,16 +181,12 @@ def _is_server(pid: int, path: Path) -> bool:
     return str(path.with_suffix("")) in text and not text.startswith("Z")
 
 
-def _choose_socket(folder: Path) -> Path:
-    path = folder / "valkey.sock"
-    if len(os.fsencode(path)) <= _PATH_BYTES:
-        (folder / "socket").unlink(missing_ok=True)
-        return path
-    known = socket_path(folder)
-    if known.parent == folder or not known.parent.exists():
-        known = Path(tempfile.mkdtemp(prefix="gristmill-", dir="/tmp")) / "valkey.sock"
-        (folder / "socket").write_text(str(known), encoding="utf-8")
-    return known
+def _own(folder: Path) -> None:
+    """Make a folder in a place where others may write too, or see that it is ours."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    status = folder.lstat()
+    if status.st_uid != os.getuid() or not stat.S_ISDIR(status.st_mode):
+        raise ServerError(f"{folder} is somebody else's; choose a shorter path for --state")
 
 
 def _end_with_parent() -> None:
