@@ -85,7 +85,7 @@ def measure(side: Side) -> dict[str, Any]:
         raise MeasurementError(f"{side.needs} is not installed")
     mark = processes.new_mark()
     command = [sys.executable, "-m", "benchmarks.measure", side.function, json.dumps(dict(side.arguments))]
-    environment = {**os.environ, **side.environment, processes.MARK: mark, "PYTHONPATH": str(ROOT)}
+    environment = {**os.environ, **side.environment, processes.MARK: mark, "PYTHONPATH": _path()}
     try:
         done = subprocess.run(  # noqa: PLW1510 (the exit code is looked at)
             command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=TIMEOUT_SECONDS
@@ -114,6 +114,11 @@ def end_all(mark: str) -> None:
 def tell(line: str) -> None:
     """Show what is going on, on stderr: stdout is for rows."""
     print(line, file=sys.stderr, flush=True)
+
+
+def _path() -> str:
+    """The caller's PYTHONPATH, and these benchmarks, whose functions the workers import."""
+    return os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(ROOT)]))
 
 
 def _last_line(text: str) -> str:
