@@ -116,7 +116,12 @@ class Rig(Here):
 
     def blocks(self) -> list[str]:
         """The sidecars of complete blocks."""
-        return [name for name in jobs.files_of(self.output) if name.startswith("_gristmill/blocks/")]
+        folder = self.output / "_gristmill" / "blocks"
+        return sorted(os.listdir(folder)) if folder.exists() else []
+
+    def is_written(self) -> bool:
+        """Whether the output is complete."""
+        return (self.output / "_gristmill" / "manifest.json").exists()
 
     def letters(self) -> list[DeadLetter]:
         """The dead letters of a run that has ended."""

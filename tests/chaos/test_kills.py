@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from tests.builders import source
 from tests.chaos import jobs
-from tests.chaos.rig import Rig
+from tests.chaos.rig import DEADLINE, Rig
 
 Calm = Callable[[str], dict[str, Any]]
 
@@ -46,7 +46,8 @@ def test_keeper_killed_again_and_again(rig: Rig, calm: Calm, kind: str) -> None:
     for _ in range(KEEPER_KILLS):
         if not wait_for_progress(rig, process):
             break
-        os.kill(rig.keeper(), signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(rig.keeper(), signal.SIGKILL)
     rig.check(kind, rig.end(process), expected)
 
 
@@ -160,8 +161,9 @@ def kill_servers(rig: Rig, calm: Calm, kind: str, times: int, **spec: Any) -> No
 def stop_and_go_on(rig: Rig, calm: Calm, kind: str, how: str, times: int) -> None:
     expected = calm(kind)
     rig.prepare(jobs.job(kind))
-    for _ in range(times):
+    while times and not rig.is_written():
         stop(rig, rig.go(), how)
+        times -= 1
     rig.check(kind, rig.complete(), expected)
 
 
@@ -172,24 +174,26 @@ def stop(rig: Rig, process: subprocess.Popen[str], how: str) -> None:
         return
     if how in ("ctrl-c", "terminate"):
         process.send_signal(signal.SIGINT if how == "ctrl-c" else signal.SIGTERM)
-        rig.end(process, code=130)
+        process.communicate(timeout=DEADLINE)
+        assert process.returncode == 130 or rig.is_written()
+        rig.nothing_runs()
         return
-    keeper = rig.keeper()
+    keeper = rig.keeper()  # (it may end by itself, now)
     if how == "everything":
-        os.killpg(keeper, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(keeper, signal.SIGKILL)
     elif how == "keeper and runner":
-        os.kill(keeper, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.kill(keeper, signal.SIGKILL)
     process.kill()
     process.communicate()
 
 
 def wait_for_progress(rig: Rig, process: subprocess.Popen[str]) -> bool:
     """Wait until a random number of blocks more are complete; False when the run has ended before."""
-    known = (rig.output / "_gristmill" / "blocks").exists()
-    wanted = (len(rig.blocks()) if known else 0) + rig.random.randint(1, 120)
-    manifest = rig.output / "_gristmill" / "manifest.json"
-    rig.until(lambda: len(rig.blocks()) >= wanted or process.poll() is not None or manifest.exists())
-    return process.poll() is None
+    wanted = len(rig.blocks()) + rig.random.randint(1, jobs.NUMBERS // jobs.BLOCK // 8)
+    rig.until(lambda: len(rig.blocks()) >= wanted or process.poll() is not None or rig.is_written())
+    return process.poll() is None and not rig.is_written()
 
 
 def wake(rig: Rig) -> None:
@@ -212,7 +216,7 @@ def calls(rig: Rig) -> list[int]:
 
 def finish_without_repeating(rig: Rig, expected: dict[str, Any]) -> None:
     """Run to the end; what was in complete blocks is not run again."""
-    blocks = {int(name.rpartition("/")[2].removesuffix(".json")) for name in rig.blocks()}
+    blocks = {int(name.removesuffix(".json")) for name in rig.blocks()}
     assert blocks
     before = len(calls(rig))
     rig.check("lines", rig.complete(), expected)

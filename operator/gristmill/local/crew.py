@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 #: a worker that crashes within this time of its start (seconds) has not even begun
 _EARLY_SECONDS = 5.0
-#: so many early crashes in a row end the job
+#: so many early crashes in a row, without a chunk done between them, end the job
 _EARLY_CRASHES = 6
 #: seconds that workers may take to end beyond the time they give the chunk that runs
 _GRACE_SECONDS = 5.0
@@ -40,6 +40,7 @@ class Crew:
         self._queue = queue
         self._places: list[_Place] = [_Place() for _ in range(size)]
         self._early = 0
+        self._settled = ""
         self._deadline = _deadline(job)
         state.logs.mkdir(exist_ok=True)
 
@@ -94,15 +95,20 @@ class Crew:
     def _bury(self, place: _Place, now: float) -> None:
         assert place.process is not None
         code = place.process.exitcode
+        if code:
+            print(f"worker {place.worker} ended with code {code}", flush=True)
+            self._queue.bye(place.worker, lost=True)
         place.process.close()
         place.process = None
-        if code == 0:
-            place.finished = True
+        place.finished = code == 0
+        if place.finished:
             return
-        print(f"worker {place.worker} ended with code {code}", flush=True)
-        self._queue.bye(place.worker, lost=True)
-        self._early = self._early + 1 if now - place.started < _EARLY_SECONDS else 0
-        place.due = now + min(0.1 * 2**self._early, 2.0) if self._early else now
+        settled = str(self._queue.status()["job"].get("settled"))
+        if now - place.started >= _EARLY_SECONDS or settled != self._settled:
+            self._early = 0
+        self._settled = settled
+        self._early += 1
+        place.due = now + min(0.1 * 2 ** (self._early - 1), 2.0) if self._early > 1 else now
         if self._early >= _EARLY_CRASHES:
             message = (
                 f"workers crash as soon as they start, last with code {code}; see {self._state.keeper_log}"

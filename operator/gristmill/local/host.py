@@ -56,9 +56,11 @@ class KeeperHost:
         """Wait until the keeper tells something, or so long. GristmillError when it can't go on."""
         assert self._process.stdout is not None
         handle = self._process.stdout.fileno()
-        if not select.select([handle], [], [], seconds)[0]:
+        ready = select.select([handle], [], [], seconds)[0]
+        if not ready and self._process.poll() is None:
             return
-        data = os.read(handle, 1 << 16)
+        # (a worker of a dead keeper, frozen, would hold the pipe open for ever)
+        data = os.read(handle, 1 << 16) if ready else b""
         if not data:
             self._start_again()
             return

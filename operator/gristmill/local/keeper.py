@@ -26,7 +26,7 @@ import orjson
 
 from gristmill.errors import GristmillError
 from gristmill.local.leftovers import take_over
-from gristmill.local.server import Server
+from gristmill.local.server import Server, ServerError
 from gristmill.local.state import State, StoredJob
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class Keeper:
         signal.signal(signal.SIGCHLD, lambda number, frame: None)
         self._told_to_stop = False
         self._starts: list[float] = []
+        self._why = ""
         self._server: Server
         self._queue: Queue
         self._crew: Crew | None = None
@@ -92,10 +93,14 @@ class Keeper:
             self._crew = Crew(self._state, job, self._queue, self._workers)
             self._crew.forget_former()
         while True:
-            if not self._server.alive():
-                job = self._restart_server(job)
-            if self._crew is not None and self._crew.look():
-                self.tell("worker")
+            try:
+                if not self._server.alive():
+                    job = self._restart_server(job)
+                if self._crew is not None and self._crew.look():
+                    self.tell("worker")
+            except ServerError as error:  # it died while it was asked, or before it answered
+                self._why = f", last: {error}"
+                continue
             self._pause(_LOOK_SECONDS)
 
     def _pause(self, seconds: float) -> None:
@@ -116,7 +121,7 @@ class Keeper:
         now = time.monotonic()
         self._starts = [at for at in self._starts if at > now - 60] + [now]
         if len(self._starts) > _SERVER_STARTS:
-            raise GristmillError(f"the queue's server died {_SERVER_STARTS} times within a minute")
+            raise GristmillError(f"the queue's server died {_SERVER_STARTS} times within a minute{self._why}")
         return Server.start(self._state.queue, job.durable)
 
     def _open_queue(self, job: StoredJob) -> StoredJob:

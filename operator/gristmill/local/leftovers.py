@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 from contextlib import suppress
 
@@ -19,6 +20,7 @@ def take_over(state: State) -> None:
     """Take the keeper's lock, from a keeper of an earlier run if need be, and end the server that it left."""
     until = time.monotonic() + _HANDOVER_SECONDS
     asked = False
+    former = state.keeper_lock.last_holder()
     while holder := state.keeper_lock.take():
         late = time.monotonic() > until
         if late or not asked:
@@ -27,3 +29,15 @@ def take_over(state: State) -> None:
             asked = True
         time.sleep(0.02)
     end_orphan(state.queue)
+    if former:
+        _kill_group(former)
+
+
+def _kill_group(keeper: int) -> None:
+    """Kill what is left of a keeper that was killed: workers that are frozen, or have not noticed yet."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(keeper, 0)
+        told = subprocess.run(["ps", "-A", "-o", "pgid=,command="], capture_output=True, check=False)
+        rows = (line.split(None, 1) for line in told.stdout.decode(errors="replace").splitlines())
+        if any(int(group) == keeper and "gristmill.local.keeper" in command for group, command in rows):
+            os.killpg(keeper, signal.SIGKILL)

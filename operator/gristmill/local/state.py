@@ -165,6 +165,13 @@ class Lock:
             self.release()
         return holder
 
+    def last_holder(self) -> int:
+        """Return the process that took it last, alive or not; 0 when none did."""
+        try:
+            return int(self.path.read_bytes() or b"0")
+        except FileNotFoundError:
+            return 0
+
     def release(self) -> None:
         """Give it back."""
         if self._handle >= 0:
