@@ -6,7 +6,6 @@ import os
 import select
 import signal
 import subprocess
-import sys
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ import orjson
 from gristmill import settings
 from gristmill.errors import GristmillError
 from gristmill.local.server import server_url
+from gristmill.local.spawn import keeper_process
 from gristmill.local.state import State
 
 if TYPE_CHECKING:
@@ -92,15 +92,12 @@ class KeeperHost:
 
     def _start(self) -> subprocess.Popen[bytes]:
         self._starts += 1
-        words = ["-P", "-m", "gristmill.local.keeper", str(self.state.folder), str(self._workers)]
-        with open(self.state.keeper_log, "ab") as log:
-            return subprocess.Popen(
-                [sys.executable, *words],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                start_new_session=True,
-            )
+        process = keeper_process()
+        assert process.stdin is not None
+        with suppress(BrokenPipeError):  # it is dead, and will be found dead
+            process.stdin.write(orjson.dumps([str(self.state.folder), self._workers]) + b"\n")
+            process.stdin.flush()
+        return process
 
     def _start_again(self) -> None:
         code = self._process.wait()

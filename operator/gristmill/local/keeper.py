@@ -5,8 +5,6 @@ the user's may have many. It is in a session of its own, so that Ctrl-C reaches 
 that says stop. Its standard input is a pipe from there: when that ends, the user's process is gone, and the
 keeper goes too. What it tells goes to its standard output, a JSON object a line: {"event": NAME, ...}, with
 the names ready, worker (one has ended) and failed (with a message).
-
-    python -m gristmill.local.keeper STATE WORKERS        (0 workers: the server alone)
 """
 
 from __future__ import annotations
@@ -188,19 +186,33 @@ def _renew(queue: Queue, context: JobContext) -> None:
         queue.retry([])
 
 
+def _import_ahead() -> None:
+    """Import what a keeper needs, while nobody has told it yet what to keep."""
+    import gristmill.local.crew
+    import gristmill.protocol.client
+    import gristmill.protocol.job  # noqa: F401
+
+
 def main() -> NoReturn:
-    """Run a keeper with the arguments of the command line."""
-    state = State(Path(sys.argv[1]))
+    """Be a keeper: read a line of JSON, [state folder, workers], and keep that until the input ends."""
+    with open(0, "rb", buffering=0, closefd=False) as told:
+        if not select.select([told], [], [], 0)[0]:
+            _import_ahead()
+        line = told.readline()
+    if not line:
+        os._exit(0)
+    folder, workers = orjson.loads(line)
+    state = State(Path(folder))
     tell = os.dup(1)
     log = os.open(state.keeper_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(log, 1)
     os.dup2(log, 2)
     try:
         take_over(state)
-        code = Keeper(state, int(sys.argv[2]), tell).run()
+        code = Keeper(state, workers, tell).run()
     except BaseException:
         traceback.print_exc()
-        code = 70
+        code = os.EX_SOFTWARE
     sys.stdout.flush()
     os._exit(code)
 

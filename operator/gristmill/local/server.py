@@ -104,7 +104,7 @@ class Server:
             *(find_server(), "--port", "0", "--unixsocket", str(draft), "--unixsocketperm", "700"),
             *("--dir", str(folder), "--logfile", str(log), "--save", "", "--appendonly", "yes"),
             *("--appendfsync", "always" if durable else "everysec", "--maxmemory-policy", "noeviction"),
-            *("--daemonize", "no"),
+            *("--daemonize", "no", "--hz", "50"),  # (it looks for signals so often a second)
         ]
         process = subprocess.Popen(
             words,
