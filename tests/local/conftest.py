@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+#: waits until a condition holds, and returns its value
+Until = Callable[[Callable[[], Any]], Any]
 #: seconds after which a condition that a test waits for will not come any more
 PATIENCE = 60.0
 
@@ -92,7 +94,7 @@ def here(tmp_path: Path) -> Iterator[Here]:
 
 
 @pytest.fixture
-def until() -> Callable[[Callable[[], Any]], Any]:
+def until() -> Until:
     """Wait until a condition holds, and return its value."""
 
     def wait(condition: Callable[[], Any]) -> Any:

@@ -7,14 +7,11 @@ import os
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from tests.builders import chunk_job, numbers, source
-from tests.local.conftest import Here, end_group
-
-Until = Callable[[Callable[[], Any]], Any]
+from tests.local.conftest import Here, Until, end_group
 
 #: counts its calls in a file; a chunk takes a moment
 COUNTING = (
@@ -72,6 +69,23 @@ def test_ctrl_c_finishes_what_runs_and_the_next_run_goes_on(slow: Here, until: U
     assert done < 400
     assert json.loads(slow.run("get", "--json").stdout)["chunks"]["succeeded"] >= done - 2
     check_complete(slow, most_calls=402)
+
+
+def test_second_ctrl_c_does_not_wait_for_what_runs(here: Here, until: Until) -> None:
+    here.write(chunk_job("slow", **source("import time\n\ndef process(x):\n    time.sleep(600)\n")))
+    process = here.start("run", "job.yaml", env={**os.environ, "GRISTMILL_DRAIN_SECONDS": "600"})
+    log = here.folder / ".gristmill" / "slow" / "queue" / "server.log"
+    until(log.exists)
+    until(lambda: json.loads(here.run("get", "--json").stdout)["chunks"]["running"])
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    until(lambda: "stopping" in process.stderr.readline())
+    keeper, server = keeper_of(here), server_of(here)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130
+    until(lambda: not is_alive(keeper))
+    until(lambda: not is_alive(server))
 
 
 def test_kill_of_the_runner_ends_all_and_the_next_run_goes_on(slow: Here, until: Until) -> None:

@@ -9,14 +9,11 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from tests.builders import chunk_job, numbers, source
-from tests.local.conftest import Here
-
-Until = Callable[[Callable[[], Any]], Any]
+from tests.local.conftest import Here, Until
 
 PICKY = "def process(x):\n    print('saw', x)\n    if x == 13:\n        raise ValueError('unlucky')\n    return x * x\n"
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
-from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.builders import chunk_job, numbers, source
-from tests.local.conftest import Here
+from tests.local.conftest import Here, Until
 
 import gristmill
 from gristmill.api.manifest import load_manifest
@@ -138,9 +138,16 @@ def test_script_without_a_main_guard(here: Here) -> None:
     assert (done.stdout, done.stderr) == ("[0, 2, 4, 6, 8]\n", "")
 
 
-def test_run_that_is_dropped_ends(here: Here, tmp_path: Path) -> None:
+@pytest.mark.parametrize("end", ["", "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n"])
+def test_run_that_is_dropped_leaves_nothing(here: Here, until: Until, end: str) -> None:
+    temporary = here.folder / "temporary"
+    temporary.mkdir()
     script = here.folder / "script.py"
     job = chunk_job(**source("import time\n\ndef process(x):\n    time.sleep(600)\n"))
-    script.write_text(f"import gristmill\nrun = gristmill.run({job!r}, 1)\nrun.wait(0.5)\n")
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    script.write_text(f"import gristmill\nrun = gristmill.run({job!r}, 1)\nrun.wait(0.5)\n{end}")
+    environment = {**os.environ, "TMPDIR": str(temporary), "GRISTMILL_DRAIN_SECONDS": "0.2"}
+    done = subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, timeout=60, check=False, env=environment
+    )
+    assert (done.returncode, done.stderr) == (-9 if end else 0, "")
+    until(lambda: not list(temporary.iterdir()))

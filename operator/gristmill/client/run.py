@@ -60,6 +60,7 @@ class Run:
     def __init__(self, host: Host, final: dict[str, Any] | None = None) -> None:
         self._host = host
         self._final = final
+        self._last: dict[str, Any] | None = None
         self._samples: list[Sample] = []
         self._cursor = 0
         self._collected = bool(host.output)
@@ -84,7 +85,7 @@ class Run:
         now = told["now"] / 1000
         sample = Sample(now, int(told["job"].get("settled") or 0))
         self._samples = recent([*self._samples, sample], now)
-        status = status_of(told, self._samples, self._host.output)
+        self._last = status = status_of(told, self._samples, self._host.output)
         if ended(status) and (self._collected or status["state"] == State.FAILED):
             self._final = status
             self._host.end(status)
@@ -127,11 +128,12 @@ class Run:
 
         What is done is kept where state or output are, so that another run goes on from there.
         """
+        if self._final is not None:
+            return
+        last = self._last if now and self._last else self.status
         if self._final is None:
-            status = self.status
-            if self._final is None:
-                self._final = {**status, "state": str(State.STOPPED), "etaSeconds": None}
-                self._host.stop(now)
+            self._host.stop(now)
+            self._final = {**last, "state": str(State.STOPPED), "etaSeconds": None}
 
     def _read(self) -> Iterator[Any]:
         from gristmill.sinks import read_results

@@ -32,9 +32,9 @@ _MOST_STARTS = 5
 class KeeperHost:
     """A keeper process of a state folder, `workers` strong; 0: the server alone."""
 
-    def __init__(self, state: State, workers: int) -> None:
+    def __init__(self, state: State, workers: int, *, temporary: bool = False) -> None:
         self.state = state
-        self._workers = workers
+        self._told = orjson.dumps([str(state.folder), workers, temporary]) + b"\n"
         self._starts = 0
         self._ready = False
         self._heard = b""
@@ -95,7 +95,7 @@ class KeeperHost:
         process = keeper_process()
         assert process.stdin is not None
         with suppress(BrokenPipeError):  # it is dead, and will be found dead
-            process.stdin.write(orjson.dumps([str(self.state.folder), self._workers]) + b"\n")
+            process.stdin.write(self._told)
             process.stdin.flush()
         return process
 

@@ -31,7 +31,7 @@ class LiveHost:
     def __init__(self, state: State, output: str, workers: int, *, temporary: bool = False) -> None:
         self.output = output
         self._state = state
-        self._keeper = KeeperHost(state, workers)
+        self._keeper = KeeperHost(state, workers, temporary=temporary)
         self._temporary = temporary
         self._letters: list[DeadLetter] = []
         if temporary:

@@ -18,6 +18,7 @@ import traceback
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from shutil import rmtree
 from typing import TYPE_CHECKING, NoReturn
 
 import orjson
@@ -194,14 +195,17 @@ def _import_ahead() -> None:
 
 
 def main() -> NoReturn:
-    """Be a keeper: read a line of JSON, [state folder, workers], and keep that until the input ends."""
+    """Be a keeper: read [state folder, workers, temporary] as a line of JSON, and keep that until the input ends.
+
+    A temporary folder is removed in the end, for whoever made it may have been killed.
+    """
     with open(0, "rb", buffering=0, closefd=False) as told:
         if not select.select([told], [], [], 0)[0]:
             _import_ahead()
         line = told.readline()
     if not line:
         os._exit(0)
-    folder, workers = orjson.loads(line)
+    folder, workers, temporary = orjson.loads(line)
     state = State(Path(folder))
     tell = os.dup(1)
     log = os.open(state.keeper_log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
@@ -214,6 +218,8 @@ def main() -> NoReturn:
         traceback.print_exc()
         code = os.EX_SOFTWARE
     sys.stdout.flush()
+    if temporary and code == 0:
+        rmtree(folder, ignore_errors=True)
     os._exit(code)
 
 
