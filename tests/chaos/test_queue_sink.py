@@ -12,6 +12,7 @@ from tests.chaos import jobs
 from tests.chaos.rig import Rig
 
 import gristmill
+from gristmill.errors import GristmillError
 from gristmill.local import runner
 
 
@@ -68,3 +69,22 @@ def read_while_killing(rig: Rig, folder: Path, victims: list[str], times: int, *
         assert run.status["state"] == "Complete"
     assert got == jobs.expected("lines")
     rig.nothing_runs()
+
+
+@pytest.mark.chaos
+def test_keeper_that_always_dies_is_told_and_leaves_nothing(rig: Rig, folder: Path) -> None:
+    with pytest.raises(GristmillError, match="the keeper of the run ended with code -9"):
+        kill_each_keeper(folder)
+    rig.nothing_runs()
+
+
+def kill_each_keeper(folder: Path) -> None:
+    manifest = jobs.job("lines")
+    del manifest["spec"]["output"]
+    killed = 0
+    with gristmill.run(manifest, workers=2) as run:
+        while run.status["state"] != "Complete":
+            keeper = int((folder / "keeper.lock").read_text() or 0)
+            if keeper and keeper != killed:
+                os.kill(keeper, signal.SIGKILL)
+                killed = keeper

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -71,7 +72,8 @@ class Run:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.cancel()
+        with suppress(GristmillError) if error else nullcontext():  # (the first error is the one to hear of)
+            self.cancel()
 
     def __repr__(self) -> str:
         return f"<Run of {self.status['name']}: {self.status['state']}>"
@@ -130,7 +132,11 @@ class Run:
         """
         if self._final is not None:
             return
-        last = self._last if now and self._last else self.status
+        try:
+            last = self._last if now and self._last else self.status
+        except GristmillError:
+            self._host.stop(now=True)
+            raise
         if self._final is None:
             self._host.stop(now)
             self._final = {**last, "state": str(State.STOPPED), "etaSeconds": None}

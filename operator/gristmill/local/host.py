@@ -39,6 +39,7 @@ class KeeperHost:
         self._ready = False
         self._heard = b""
         self._queue: Queue | None = None
+        self._failure = ""
         self._process = self._start()
 
     def queue(self) -> Queue:
@@ -54,6 +55,8 @@ class KeeperHost:
 
     def wait(self, seconds: float) -> None:
         """Wait until the keeper tells something, or so long. GristmillError when it can't go on."""
+        if self._failure:
+            raise GristmillError(self._failure)
         assert self._process.stdout is not None
         handle = self._process.stdout.fileno()
         ready = select.select([handle], [], [], seconds)[0]
@@ -68,8 +71,9 @@ class KeeperHost:
         for line in lines:
             told = orjson.loads(line)
             if told["event"] == "failed":
+                self._failure = told["message"]
                 self.stop()
-                raise GristmillError(told["message"])
+                raise GristmillError(self._failure)
             self._ready = self._ready or told["event"] == "ready"
 
     def stop(self) -> None:
@@ -103,11 +107,11 @@ class KeeperHost:
         code = self._process.wait()
         self._close()
         if code == os.EX_SOFTWARE or self._starts >= _MOST_STARTS:
-            lines = self.state.keeper_log.read_text(encoding="utf-8", errors="replace").splitlines()
-            raise GristmillError(
-                f"the keeper of the run ended with code {code}: {lines[-1] if lines else 'without a word'} "
-                f"(more in {self.state.keeper_log})"
-            )
+            log = self.state.keeper_log
+            lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
+            last = lines[-1] if lines else "without a word"
+            self._failure = f"the keeper of the run ended with code {code}: {last} (more in {log})"
+            raise GristmillError(self._failure)
         self._ready = False
         self._heard = b""
         self._process = self._start()
