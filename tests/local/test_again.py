@@ -47,6 +47,12 @@ def server_of(here: Here, name: str = "slow") -> int:
     return int((here.folder / ".gristmill" / name / "queue" / "server.pid").read_text())
 
 
+def workers_of(here: Here) -> list[int]:
+    told = subprocess.run(["ps", "-e", "-o", "ppid=,pid="], capture_output=True, check=True, text=True).stdout
+    pairs = [tuple(map(int, line.split())) for line in told.splitlines()]
+    return [pid for parent, pid in pairs if parent == keeper_of(here) and pid != server_of(here)]
+
+
 def check_complete(here: Here, most_calls: int = 400) -> dict[str, Any]:
     status = here.status()
     assert status["state"] == "Complete"
@@ -148,17 +154,17 @@ def test_queue_folder_deleted_goes_on_from_the_parts(slow: Here, until: Until, n
 def test_kill_of_a_worker(slow: Here, until: Until) -> None:
     process = slow.start("run", "job.yaml", "--json", "--workers", "2")
     until(lambda: len(calls(slow)) > 40)
-    workers = json.loads(slow.run("top", "--json").stdout)["workerList"]
-    os.kill(workers[0]["pid"], signal.SIGKILL)
+    os.kill(workers_of(slow)[0], signal.SIGKILL)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
     assert slow.results() == list(range(400))
 
 
-def test_second_runner_is_refused(slow: Here, until: Until) -> None:
-    process = slow.start("run", "job.yaml")
-    until(lambda: calls(slow))
-    done = slow.run("run", "job.yaml", code=2)
+def test_second_runner_is_refused(here: Here, until: Until) -> None:
+    here.write(chunk_job("slow", **source("import time\n\ndef process(x):\n    time.sleep(600)\n")))
+    process = here.start("run", "job.yaml")
+    until((here.folder / ".gristmill" / "slow" / "job.json").exists)
+    done = here.run("run", "job.yaml", code=2)
     assert f"run by process {process.pid} already" in done.stderr
 
 
