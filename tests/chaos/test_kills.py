@@ -143,6 +143,23 @@ def test_parts_deleted_before_they_are_assembled(rig: Rig, calm: Calm) -> None:
     assert max(Counter(calls(rig)).values()) > 1
 
 
+@chaos
+def test_blocks_deleted_while_it_runs(rig: Rig, calm: Calm) -> None:
+    """Final blocks that disappear are found missing at the end, and made again."""
+    expected = calm("lines")
+    counting(rig)
+    rig.order("supervisor.leased=stop@20", 1)  # not before the blocks are gone is the job done
+    process = rig.go()
+    rig.until(rig.struck)
+    gone = rig.random.sample(sorted(rig.output.glob("part-*.jsonl")), 3)
+    for path in gone:
+        path.unlink()
+    wake(rig)
+    rig.check("lines", rig.end(process), expected)
+    again = {x // jobs.BLOCK for x, times in Counter(calls(rig)).items() if times > 1}
+    assert {int(path.stem.removeprefix("part-")) for path in gone} <= again
+
+
 # -- what is done
 
 

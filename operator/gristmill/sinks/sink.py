@@ -146,12 +146,16 @@ class Sink:
         """Return the name of a chunk's file in the format `files`."""
         return layout.chunk_file(chunk, self._extension)
 
-    def publish_direct(self, block: int, payload: Payload) -> Written:
-        """Make a whole block visible, unless it is there already; used by PartWriter."""
+    def publish_direct(self, block: int, payload: Payload) -> Written | None:
+        """Make a whole block visible, unless it is there already; used by PartWriter.
+
+        None, and nothing is done, where it is there with dead items: only the queue knows whether they were opened
+        again, or this is a late writer. The results are to be staged, and who assembles the block decides.
+        """
         found = self._sidecar(block)
-        if found is None or found.dead:
+        if found is None:
             found = self._publish(block, payload, [], {})
-        return Written(True, found.items, found.size)
+        return None if found.dead else Written(True, found.items, found.size)
 
     def publish_part(
         self, block: int, start: int, nonce: str, payload: Payload, segments: list[Any]

@@ -42,7 +42,7 @@ class _Publisher(Protocol):
     chunks: int
     combine: Callable[[Any, Any], Any] | None
 
-    def publish_direct(self, block: int, payload: Payload) -> Written: ...
+    def publish_direct(self, block: int, payload: Payload) -> Written | None: ...
 
     def publish_part(
         self, block: int, start: int, nonce: str, payload: Payload, segments: list[Any]
@@ -107,7 +107,9 @@ class PartWriter:
             files = [told for segment in self._segments for told in segment[7]]
             whole = Payload(self._draft, self._size, self._sha256.hexdigest(), items, files, self._files)
             if len(self._segments) == 1 and tuple(self._segments[0][:2]) == self._bounds:
-                return self._sink.publish_direct(self._block, whole)
+                written = self._sink.publish_direct(self._block, whole)
+                if written:
+                    return written
             return self._sink.publish_part(self._block, self._start, self._nonce, whole, self._segments)
         finally:
             self.abort()

@@ -8,7 +8,8 @@
 --                        splits = [[chunk, items left, items]...], dead = [[chunk, item, items, letter]...]}}
 -- data of `assemble:BLOCK`: {}; data of `finish`: {digest, items, bytes}
 -- chore_failed: `missing` = [[start, stop]...], in order, are chunks of the block counted as done whose parts are not in
--- the output: they are opened again. Otherwise the chore is tried again, 5 times in all, then the job fails with `reason`.
+-- the output: they are opened again. Of `finish` they are blocks that were assembled and are gone: they are assembled again,
+-- which tells what of them is missing. Otherwise the chore is tried again, 5 times in all, then the job fails with `reason`.
 -- A chore may be held twice, where a failed job was tried again: the first that is done counts, the other is refused.
 
 local CHORE_ATTEMPTS = 5
@@ -61,9 +62,18 @@ function chore_fault(k, step, chore)
     return nil
   end
   if not rows(RANGE)(step.missing) then return 'missing is not of its form' end
+  local size, position = block_size(k), 0
+  if chore == 'finish' then
+    for _, m in ipairs(step.missing) do
+      if m[1] < position or m[1] % size > 0 or m[2] ~= math.min(m[1] + size, number(k, 'chunks')) or m[2] <= m[1] then
+        return 'missing blocks are no blocks, or not in order'
+      end
+      position = m[2]
+    end
+  end
   local block = tonumber(chore:match('^assemble:(%d+)$'))
   if #step.missing == 0 or not block then return nil end
-  local position = block * block_size(k)
+  position = block * size
   local stop = position + block_chunks(k, block)
   for _, m in ipairs(step.missing) do
     if m[1] < position or m[2] <= m[1] or m[2] > stop then return 'missing chunks are of another block, or not in order' end
@@ -157,6 +167,14 @@ function APPLY.chore_failed(k, step, lease, now)
       give_back(k, {start = m[1], stop = m[2], low = 0, high = 0, losses = 0}, false, now)
     end
     return true
+  end
+  if #step.missing > 0 and lease.chore == 'finish' then
+    for _, m in ipairs(step.missing) do
+      record(k, 'missing', m[1], m[2])
+      add(k, 'blocks_done', -1)
+      redis.call('ZADD', k.chores, 0, 'assemble:' .. int(m[1] / block_size(k)))
+    end
+    return true -- when they are assembled, check_end() makes the chore again
   end
   local attempts = redis.call('HINCRBY', k.units, 'chore:' .. lease.chore, 1)
   local ended = (step.final or attempts >= CHORE_ATTEMPTS) and is_active(k)
