@@ -43,7 +43,9 @@ class PartsMissing(OutputError):  # noqa: N818
 
     def __init__(self, missing: list[tuple[int, int]]) -> None:
         self.missing = missing
-        super().__init__(f"{len(missing)} finished intervals are not in the output any more, first {missing[0]}")
+        super().__init__(
+            f"{len(missing)} finished intervals are not in the output any more, first {missing[0]}"
+        )
 
 
 class LoadError(GristmillError):
@@ -59,4 +61,5 @@ class ResultError(GristmillError):
 
     def __init__(self, index: int, reason: str) -> None:
         self.index = index
+        self.reason = reason
         super().__init__(f"the result is not JSON: {reason}")
