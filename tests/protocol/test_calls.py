@@ -176,6 +176,25 @@ def test_missing_chunks_must_be_of_the_block_apart_and_in_order(client, missing)
     assert raw.number("settled") == 1
 
 
+def test_blocks_that_are_gone_at_the_end_are_assembled_again(client):
+    worker = planned_job(client, 8)
+    for _ in range(20):
+        lease = worker.lease()
+        if lease.chore == "finish":
+            break
+        worker.report(
+            ChoreDone(lease.nonce, {}) if lease.chore else Done(lease.nonce, lease.stop, 1, start=lease.start)
+        )
+    assert lease.chore == "finish"
+    for missing in ([(0, 3)], [(1, 4)], [(4, 8), (0, 4)], [(0, 4), (0, 4)], [(8, 12)]):
+        with pytest.raises(QueueError, match="BADREQUEST"):
+            worker.report(ChoreFailed(lease.nonce, "PartsMissing", "", missing=missing))
+    assert worker.report(ChoreFailed(lease.nonce, "PartsMissing", "", missing=[(4, 8)])).accepted == [True]
+    raw = read_raw(client)
+    assert (raw.number("blocks_done"), raw.number("settled")) == (1, 8)
+    assert worker.lease().chore == "assemble:1"
+
+
 @pytest.mark.parametrize("function", ["hello", "heartbeat"])
 @pytest.mark.parametrize(
     "info",
