@@ -29,7 +29,11 @@ class Told:
         self.letters: list[dict[str, Any]] = []
         self.messages: list[tuple[Any, ...]] = []
 
-    def __call__(self, *message: Any) -> None:
+    def __call__(self, *messages: tuple[Any, ...]) -> None:
+        for message in messages:
+            self._hear(message)
+
+    def _hear(self, message: tuple[Any, ...]) -> None:
         self.messages.append(message)
         match message:
             case ("done", _, upto, items, False, payload):

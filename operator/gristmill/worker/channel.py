@@ -32,9 +32,12 @@ class Channel:
 
     def send(self, *message: Any) -> None:
         """Send a message; waits while the other end's buffer is full. OSError when the other end is gone."""
-        data = msgpack.packb(message)
-        self.sock.sendall(_LENGTH.pack(len(data)))
-        self.sock.sendall(data)
+        self.send_all(message)
+
+    def send_all(self, *messages: tuple[Any, ...]) -> None:
+        """Send some messages at once."""
+        packed = [msgpack.packb(message) for message in messages]
+        self.sock.sendall(b"".join([part for data in packed for part in (_LENGTH.pack(len(data)), data)]))
 
     def receive(self) -> list[Any] | None:
         """Wait for a message; None when the other end is gone."""

@@ -133,7 +133,7 @@ class Child:
             read=read,
         )
         self._plan = plan
-        self._computer = Computer(work, output, self._marker, self._worker, self._channel.send)
+        self._computer = Computer(work, output, self._marker, self._worker, self._channel.send_all)
 
     def _run(self, lease: Lease) -> None:
         assert self._computer is not None

@@ -44,7 +44,7 @@ class Work:
 
 
 class Computer:
-    """Runs leases one after the other; `tell` sends what happened to the supervisor."""
+    """Runs leases one after the other; `tell` sends what happened to the supervisor, some messages at a time."""
 
     def __init__(
         self, work: Work, output: Output, marker: Marker, worker: str, tell: Callable[..., None]
@@ -54,6 +54,7 @@ class Computer:
         self._marker = marker
         self._worker = worker
         self._tell = tell
+        self._outbox: list[tuple[Any, ...]] = []
         self._pace = Pace()
         self._held: Handed | None = None
         self._held_since = 0.0
@@ -76,10 +77,12 @@ class Computer:
         except BaseException:
             self._output.abort()
             self._held = None
+            self._send()
             raise
         finally:
             self._marker.idle()
-        self._tell("end", lease.nonce)
+        self._outbox.append(("end", lease.nonce))
+        self._send()
 
     def _run_chunks(self, lease: Lease) -> None:
         position, stop = lease.start, lease.stop
@@ -95,7 +98,7 @@ class Computer:
                 keep = position + (stop - position + 1) // 2
                 if keep < stop:
                     stop = keep
-                    self._tell("trim", lease.nonce, stop)
+                    self._outbox.append(("trim", lease.nonce, stop))
             height = min(self._pace.height(settings.SLICE_SECONDS, settings.MAX_HEIGHT), self._output.height)
             end = slice_stop(position, stop, height)
             begun = time.perf_counter()
@@ -113,6 +116,8 @@ class Computer:
             if time.monotonic() - flushed > settings.PIECE_SECONDS:
                 self._hand(lease, self._output.flush())
                 flushed = time.monotonic()
+            if position < stop:
+                self._send()
         self._hand(lease, self._output.flush())
         self._let_go(lease)
 
@@ -227,8 +232,13 @@ class Computer:
         if held is not None:
             self._done(lease, held)
 
+    def _send(self) -> None:
+        if self._outbox:
+            messages, self._outbox = self._outbox, []
+            self._tell(*messages)
+
     def _done(self, lease: Lease, handed: Handed) -> None:
-        self._tell("done", lease.nonce, handed.upto, handed.items, handed.direct, handed.payload)
+        self._outbox.append(("done", lease.nonce, handed.upto, handed.items, handed.direct, handed.payload))
 
     def _fail(self, lease: Lease, failure: Failure) -> None:
         self._hand(lease, self._output.flush())
@@ -236,7 +246,9 @@ class Computer:
         letter = letter_of(failure, lease.attempt, self._worker, time.time())
         final = is_final(failure.error, self._work.final)
         text = orjson.dumps(letter).decode()
-        self._tell("fail", lease.nonce, failure.chunk, letter.kind, failure.item, failure.items, final, text)
+        self._outbox.append(
+            ("fail", lease.nonce, failure.chunk, letter.kind, failure.item, failure.items, final, text)
+        )
 
     def _run_fragment(self, lease: Lease) -> None:
         chunk = lease.start
