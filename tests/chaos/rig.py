@@ -57,6 +57,8 @@ class Rig(Here):
         self.output = self.folder / "out"
         self.faults = self.folder / "faults"
         self.faults.touch()
+        #: what the last run told on its standard error
+        self.told = ""
         #: in the environment of every process of this rig, so that those left over are found
         self.mark = f"GRISTMILL_RIG={self.folder}/"
 
@@ -93,6 +95,7 @@ class Rig(Here):
             out, err = process.communicate(timeout=DEADLINE)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"the run does not end\n{self.account()}") from None
+        self.told = err
         assert process.returncode == code, f"exit code {process.returncode}: {err}\n{self.account()}"
         self.nothing_runs()
         return json.loads(out.splitlines()[-1]) if out else {}

@@ -40,12 +40,32 @@ def test_full_disk(rig: Rig, small: Path, calm: Calm) -> None:
     fill_and_free(rig, small, calm, "lines")
 
 
+@pytest.mark.chaos
+@pytest.mark.parametrize(
+    ("durability", "cause"), [("everysec", "No space left on device"), ("always", "writing to the AOF")]
+)
+def test_full_disk_of_the_queue(rig: Rig, small: Path, calm: Calm, durability: str, cause: str) -> None:
+    """State and output on the same full disk: the queue can't even take down that the job fails."""
+    expected = calm("lines")
+    rig.state = small / "state"
+    spec = {"output": {"url": str(rig.output)}, "durability": durability}
+    rig.prepare(jobs.job("lines", **spec), GRISTMILL_RECONNECT_SECONDS="2")
+    process = rig.go()
+    rig.until(lambda: len(rig.blocks()) > 20)
+    filler = small / "filler"
+    fill(filler)
+    rig.end(process, code=1)
+    assert cause in rig.told
+    filler.unlink()
+    rig.check("lines", rig.complete(), expected)
+
+
 def fill_and_free(rig: Rig, small: Path, calm: Calm, kind: str) -> None:
     expected = calm(kind)
     output = {"url": str(rig.output), **({"format": "files"} if kind == "files" else {})}
     rig.prepare(jobs.job(kind, output=output))
     process = rig.go()
-    rig.until(lambda: rig.output.exists() and len(rig.blocks()) > 20)
+    rig.until(lambda: len(rig.blocks()) > 20)
     filler = small / "filler"
     fill(filler)
     status = rig.end(process, code=1)

@@ -132,9 +132,8 @@ class Server:
             return
         log = self._folder / "server.log"
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
-        raise ServerError(
-            f"the queue's server ended with code {code}: {lines[-1] if lines else 'without a word'}"
-        )
+        last = " ".join(lines[-2:]) or "without a word"  # (the cause, then that it can't go on)
+        raise ServerError(f"the queue's server ended with code {code}: {last}")
 
     def stop(self) -> None:
         """Let it write its log and end."""
