@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 from gristmill import settings
 from gristmill.local.server import server_url
 from gristmill.local.state import State, StoredJob
-from gristmill.worker import supervise
+from gristmill.worker.frozen import LEASES, FrozenFor, is_frozen
+from gristmill.worker.service import supervise
 
 if TYPE_CHECKING:
     from gristmill.protocol.client import Queue
@@ -41,6 +42,7 @@ class Crew:
         self._places: list[_Place] = [_Place() for _ in range(size)]
         self._early = 0
         self._settled = ""
+        self._lease_seconds = job.job_context().job.spec.workers.lease_seconds
         self._deadline = _deadline(job)
         state.logs.mkdir(exist_ok=True)
 
@@ -62,6 +64,8 @@ class Crew:
         self._check_deadline(now)
         ended = False
         for place in self._places:
+            if place.process is not None and place.frozen.look(place.process) > LEASES * self._lease_seconds:
+                place.process.kill()
             if place.process is not None and place.process.exitcode is not None:
                 ended = True
                 self._bury(place, now)
@@ -73,7 +77,7 @@ class Crew:
         """Let each finish the chunk that runs; kill those that don't end, and at once those that are frozen."""
         living = [place.process for place in self._places if place.process is not None]
         for process in living:
-            if _is_frozen(process):
+            if is_frozen(process):
                 process.kill()
             else:
                 process.terminate()
@@ -132,13 +136,7 @@ class _Place:
         self.started = 0.0
         self.due = 0.0
         self.finished = False
-
-
-def _is_frozen(process: ForkProcess) -> bool:
-    """Whether a process was stopped by a signal; never where the system does not tell (macOS, Python 3.11)."""
-    if not hasattr(os, "waitid") or process.exitcode is not None or process.pid is None:
-        return False
-    return os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None
+        self.frozen = FrozenFor()
 
 
 def _deadline(job: StoredJob) -> float:

@@ -192,7 +192,8 @@ class Queue:
 
     def status(self) -> dict[str, Any]:
         """Return what `lua/inspect.lua` describes, with text as str."""
-        return self._unpacked("status", read_only=True)
+        told = self._unpacked("status", read_only=True)
+        return {**told, "workers": told["workers"] or {}}  # an empty table of Lua is a list
 
     def plan(self) -> bytes | None:
         """Return the JSON of the plan, once there is one."""

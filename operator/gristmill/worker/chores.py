@@ -39,13 +39,15 @@ def plan_job(context: JobContext, combine: Callable[[Any, Any], Any] | None) -> 
         plan = make_plan(spec, context.base, context.spec_digest, context.code_version)
     if context.output:
         plan = save_plan(context.output, plan)
+    # what a chunk gives is known only where it gives a result an item
+    items = plan.items if spec.process.each == "item" else None
     data: dict[str, Any] = {
         "digest": plan.digest,
         "chunks": plan.chunks,
-        "items": -1 if plan.items is None else plan.items,
+        "items": -1 if items is None else items,
         "blocks": plan.blocks,
         "block_height": plan.block_height,
-        "tolerated": spec.failures.allowed(plan.chunks if plan.items is None else plan.items),
+        "tolerated": spec.failures.allowed(plan.chunks if items is None else items),
         "plan": plan.to_json().decode(),
     }
     if found:

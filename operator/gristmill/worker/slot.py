@@ -19,6 +19,7 @@ from gristmill.protocol.job import JobContext
 from gristmill.worker.capture import Captured
 from gristmill.worker.channel import Channel
 from gristmill.worker.child import child_main
+from gristmill.worker.frozen import FrozenFor
 from gristmill.worker.marker import GO_ON, Marker
 
 #: fork, because a child must begin in milliseconds; a supervisor has one thread and never ran user code
@@ -40,6 +41,7 @@ class Slot:
         #: set when this supervisor killed the child, with the reason
         self.killed_for = ""
         self.starts = 0
+        self.frozen = FrozenFor()
         self.has_plan = False
         self.process: BaseProcess
         self.channel: Channel

@@ -21,6 +21,7 @@ from gristmill.protocol.job import JobContext
 from gristmill.protocol.steps import ChoreDone, ChoreFailed, Done, Fail, Release, Step, Trim
 from gristmill.worker.capture import Log
 from gristmill.worker.failpoints import reach
+from gristmill.worker.frozen import LEASES
 from gristmill.worker.leaving import Leave, Leaving
 from gristmill.worker.marker import GIVE_TAIL, GO_ON, STOP
 from gristmill.worker.slot import Slot
@@ -289,6 +290,8 @@ class Supervisor:
             raise Restart
         self._phase = pulse.phase
         for slot in self._slots:
+            if slot.frozen.look(slot.process) > LEASES * self._lease_seconds:
+                slot.kill("frozen")
             if slot.leases and slot.leases[0].nonce in pulse.gone:
                 slot.marker.wish = STOP
             elif slot.leases and slot.leases[0].nonce in pulse.asked and slot.marker.wish == GO_ON:

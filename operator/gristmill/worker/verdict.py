@@ -14,7 +14,7 @@ from gristmill.protocol.steps import ChoreFailed, Fail, Release, Step
 class Scene:
     """What a dead child left: how it died, and what it last said of where it was (see `Marker`)."""
 
-    #: crash or timeout
+    #: crash, timeout or frozen
     kind: str
     error: str
     chunk: int
@@ -29,8 +29,11 @@ def after_death(lease: Lease, scene: Scene, now: float) -> list[Step]:
     """Return what to tell the queue of the lease that ran; `now` in unix seconds.
 
     A chunk that was announced is charged, and the rest of the lease is not. Where chunks were not announced nobody is
-    charged: the lease goes back as lost, and its next holder announces every item.
+    charged: the lease goes back as lost, and its next holder announces every item. A process that somebody froze is
+    nobody's fault either.
     """
+    if scene.kind == "frozen":
+        return [Release(lease.nonce, lost=True)]
     if lease.chore:
         return [ChoreFailed(lease.nonce, "ChoreFailed", f"{lease.chore}: {scene.error}")]
     if not scene.exact or not lease.start <= scene.chunk < lease.stop:
