@@ -46,9 +46,11 @@ def test_frozen_until_the_lease_is_over(rig: Rig, calm: Calm, name: str) -> None
 
 
 @pytest.mark.chaos
-@pytest.mark.parametrize("name", [name for name in NAMES if name.startswith("supervisor")])
-def test_frozen_for_ever(rig: Rig, calm: Calm, name: str) -> None:
-    strike(rig, calm, "lines", f"{name}=stop@1", 1)
+@everywhere
+@pytest.mark.parametrize("most", [1, 2])
+def test_frozen_for_ever(rig: Rig, calm: Calm, name: str, most: int) -> None:
+    """One of two workers, or both: they are replaced."""
+    strike(rig, calm, "lines", f"{name}=stop@1", most)
 
 
 @pytest.mark.chaos
