@@ -29,6 +29,12 @@ class Pace:
             return 0
         return max(0, min(highest, int(target / self.seconds).bit_length() - 1))
 
+    def intervals(self, target: float, height: int, most: int) -> int:
+        """Return how many intervals of this height take about `target` seconds: many where heights are bounded."""
+        if self.seconds is None:
+            return 1
+        return max(1, min(most, int(target / self.seconds) >> (height + 1)))
+
     def reads_ahead(self, limit: float) -> bool:
         """Whether a worker may hold a second interval: a chunk must be short, else another worker would wait for it."""
         return self.seconds is not None and self.seconds < limit

@@ -59,8 +59,13 @@ class Reply:
     phase: str
     suspended: bool
     accepted: list[bool]
-    lease: Lease | None
+    leases: list[Lease]
     error: str | None
+
+    @property
+    def lease(self) -> Lease | None:
+        """The first lease, or None."""
+        return self.leases[0] if self.leases else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,21 +160,21 @@ class Queue:
         """Introduce a worker; return {epoch, phase, spec, digest}."""
         return self._unpacked("hello", worker, orjson.dumps(info))
 
-    def report(self, worker: str, epoch: int, steps: list[Step], want: int | None) -> Reply:
-        """Tell what happened to leases, and lease an interval of at most 2^`want` chunks (None: nothing)."""
+    def report(self, worker: str, epoch: int, steps: list[Step], want: int | None, most: int = 1) -> Reply:
+        """Tell what happened to leases; lease `most` intervals of at most 2^`want` chunks each (None: nothing)."""
         self._sequence += 1
         payloads: list[bytes] = []
         request: dict[str, Any] = {"steps": [s.to_wire(payloads) for s in steps]}
         if want is not None:
             request["want"] = want
+            request["most"] = most
         data = msgpack.packb(request)
         reply = self._unpacked("report", worker, self._sequence, epoch, data, random.random(), *payloads)
-        lease = reply.get("lease")
         return Reply(
             phase=reply["phase"],
             suspended=reply["suspended"],
             accepted=list(reply["accepted"]),
-            lease=_lease(lease, epoch) if lease else None,
+            leases=[_lease(lease, epoch) for lease in reply.get("leases") or []],
             error=reply.get("error"),
         )
 

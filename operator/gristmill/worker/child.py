@@ -97,7 +97,7 @@ class Child:
     def _receive(self) -> None:
         while (message := self._channel.receive()) is not None:
             if self._ahead and message[0] == "lease":
-                self._ahead.hint(message[1]["start"])
+                self._ahead.hint(Lease(*message[1:]).start)
             self._messages.put(message)
         self._messages.put(None)
 
@@ -105,8 +105,8 @@ class Child:
         match message:
             case ["plan", data]:
                 self._take_plan(Plan.from_json(data))
-            case ["lease", fields]:
-                self._run(Lease(**fields))
+            case ["lease", *fields]:
+                self._run(Lease(*fields))
             case ["chore", nonce, name, dead, fragments]:
                 self._chore(nonce, name, [DeadLetter(**letter) for letter in dead], fragments)
 
@@ -140,7 +140,7 @@ class Child:
         if self._ahead:
             self._ahead.until = lease.stop
         try:
-            self._computer.run(lease)
+            self._computer.run(lease, more=not self._messages.empty())
         except InputChanged as error:
             self._channel.send("job_failed", "InputChanged", str(error))
         except OutputError as error:

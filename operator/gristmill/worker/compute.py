@@ -29,6 +29,8 @@ from gristmill.worker.outputs import Handed, Output
 
 #: seconds for which hand-overs of whole blocks are held, to be committed together
 _HOLD = 0.2
+#: seconds for which messages wait for those of the next lease, where that is there already
+_WAIT = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ class Computer:
         self._worker = worker
         self._tell = tell
         self._outbox: list[tuple[Any, ...]] = []
+        self._sent = 0.0
         self._pace = Pace()
         self._held: Handed | None = None
         self._held_since = 0.0
@@ -67,8 +70,12 @@ class Computer:
         start, size, results = self._running
         return start + len(results) // size
 
-    def run(self, lease: Lease) -> None:
-        """Run a lease to its end, or to where the supervisor wants it to stop; OutputError when storage fails."""
+    def run(self, lease: Lease, more: bool = False) -> None:
+        """Run a lease to its end, or to where the supervisor wants it to stop; OutputError when storage fails.
+
+        `more`: another one is there, so what is told may wait a moment for its messages.
+        """
+        begun = time.perf_counter()
         try:
             if lease.is_fragment:
                 self._run_fragment(lease)
@@ -81,8 +88,9 @@ class Computer:
             raise
         finally:
             self._marker.idle()
-        self._outbox.append(("end", lease.nonce))
-        self._send()
+        self._outbox.append(("end", lease.nonce, time.perf_counter() - begun))
+        if not more or time.monotonic() - self._sent > _WAIT:
+            self._send()
 
     def _run_chunks(self, lease: Lease) -> None:
         position, stop = lease.start, lease.stop
@@ -235,6 +243,7 @@ class Computer:
     def _send(self) -> None:
         if self._outbox:
             messages, self._outbox = self._outbox, []
+            self._sent = time.monotonic()
             self._tell(*messages)
 
     def _done(self, lease: Lease, handed: Handed) -> None:

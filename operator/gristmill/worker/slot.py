@@ -7,9 +7,7 @@ import multiprocessing
 import os
 import signal
 import socket
-import time
-from collections import deque
-from dataclasses import asdict, replace
+from dataclasses import dataclass, fields
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -20,10 +18,32 @@ from gristmill.worker.capture import Captured
 from gristmill.worker.channel import Channel
 from gristmill.worker.child import child_main
 from gristmill.worker.frozen import FrozenFor
-from gristmill.worker.marker import GO_ON, Marker
+from gristmill.worker.marker import GO_ON, STOP, Marker
 
 #: fork, because a child must begin in milliseconds; a supervisor has one thread and never ran user code
 _FORK = multiprocessing.get_context("fork")
+
+
+#: the fields of a lease, in the order in which they are sent
+_FIELDS = tuple(field.name for field in fields(Lease))
+
+
+@dataclass(slots=True)
+class Held:
+    """A lease that the child has, and what is left of it: [start, stop)."""
+
+    lease: Lease
+    start: int
+    stop: int
+
+    @property
+    def is_left(self) -> bool:
+        """Whether there is something to give back."""
+        return not self.lease.is_fragment and self.start < self.stop
+
+    def holds(self, chunk: int) -> bool:
+        """Whether a chunk is in what is left."""
+        return self.start <= chunk < self.stop
 
 
 class Slot:
@@ -33,10 +53,12 @@ class Slot:
         self._context = context
         self._worker = worker
         self.marker = Marker()
-        self.leases: deque[Lease] = deque()
+        #: by nonce, in the order in which the child runs them
+        self.held: dict[str, Held] = {}
+        #: how many leases it was given last
+        self.batch = 1
         self.pace = Pace()
-        self.begun = 0.0
-        self._first: dict[str, int] = {}
+        self._stopping = False
         self.ready = False
         #: set when this supervisor killed the child, with the reason
         self.killed_for = ""
@@ -66,58 +88,60 @@ class Slot:
         theirs.close()
         os.close(write)
 
-    def give(self, lease: Lease) -> None:
-        """Send a lease; the child runs them in order."""
-        if not self.leases:
-            self.begun = time.monotonic()
-        self.leases.append(lease)
-        self._first[lease.nonce] = lease.start
-        self._send("lease", asdict(lease))
+    def give(self, leases: list[Lease]) -> None:
+        """Send leases; the child runs them in order."""
+        self.held.update((lease.nonce, Held(lease, lease.start, lease.stop)) for lease in leases)
+        self.batch = len(leases)
+        self._send(*[("lease", *(getattr(lease, name) for name in _FIELDS)) for lease in leases])
 
     def give_chore(self, lease: Lease, dead: list[dict[str, Any]], fragments: dict[int, int]) -> None:
         """Send a chore, with the dead letters and split chunks that it must know of."""
-        self.leases.append(lease)
-        self.begun = time.monotonic()
-        self._send("chore", lease.nonce, lease.chore, dead, fragments)
+        self.held[lease.nonce] = Held(lease, 0, 0)
+        self._send(("chore", lease.nonce, lease.chore, dead, fragments))
 
     def give_plan(self, plan: bytes) -> None:
         """Send the plan."""
         self.has_plan = True
-        self._send("plan", plan)
+        self._send(("plan", plan))
+
+    @property
+    def first(self) -> Held | None:
+        """What the child runs now, as far as is known here."""
+        return next(iter(self.held.values()), None)
 
     def advance(self, nonce: str, upto: int) -> int:
         """Note that a lease is done up to a chunk; return where it stood (-1: not a lease of this child)."""
-        for index, lease in enumerate(self.leases):
-            if lease.nonce == nonce:
-                self.leases[index] = replace(lease, start=min(upto, lease.stop))
-                return lease.start
-        return -1
+        held = self.held.get(nonce)
+        if held is None:
+            return -1
+        start, held.start = held.start, min(upto, held.stop)
+        return start
 
     def trim(self, nonce: str, stop: int) -> None:
         """Note that a lease ends earlier now."""
-        for index, lease in enumerate(self.leases):
-            if lease.nonce == nonce:
-                self.leases[index] = replace(lease, stop=stop)
+        if held := self.held.get(nonce):
+            held.stop = stop
 
-    def end(self, nonce: str) -> Lease | None:
-        """Note that the child is through with its first lease, and return what is left of it; measures the pace."""
-        if not self.leases or self.leases[0].nonce != nonce:
-            return None
-        lease = self.leases.popleft()
-        now = time.monotonic()
-        if not lease.chore and not lease.is_fragment:
-            self.pace = self.pace.after(lease.start - self._first.pop(nonce, lease.start), now - self.begun)
-        self.begun = now
-        self.marker.wish = GO_ON
-        return lease
+    def end(self, nonce: str, seconds: float | None = None) -> Held | None:
+        """Note that the child is through with a lease, which took so long; return what is left of it."""
+        held = self.held.pop(nonce, None)
+        if held is not None and seconds is not None and not held.lease.is_fragment:
+            self.pace = self.pace.after(held.start - held.lease.start, seconds)
+        if not self._stopping:
+            self.marker.wish = GO_ON
+        return held
 
-    def forget(self) -> list[Lease]:
-        """Return the leases that the child had, the running one first; it has none any more."""
-        leases = list(self.leases)
-        self.leases.clear()
-        self._first.clear()
+    def forget(self) -> list[Held]:
+        """Return what the child had; it has nothing any more."""
+        held = list(self.held.values())
+        self.held.clear()
         self.marker.wish = GO_ON
-        return leases
+        return held
+
+    def stop(self) -> None:
+        """Have the child stop at the next chunk, and begin nothing that it was given."""
+        self._stopping = True
+        self.marker.wish = STOP
 
     def close(self, timeout: float) -> None:
         """End the child: by the end of its channel, after `timeout` seconds by SIGKILL."""
@@ -141,9 +165,9 @@ class Slot:
             return f"killed by {signal.Signals(-code).name}"
         return f"exited with code {code}"
 
-    def _send(self, *message: Any) -> None:
+    def _send(self, *messages: tuple[Any, ...]) -> None:
         with contextlib.suppress(OSError):  # a child that has died is noticed by the end of its channel
-            self.channel.send(*message)
+            self.channel.send_all(*messages)
 
 
 def _begin(

@@ -10,7 +10,7 @@ import os
 import selectors
 import socket
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from gristmill import settings
@@ -29,6 +29,8 @@ from gristmill.worker.verdict import Scene, after_death
 
 #: a worker holds a second interval only while its chunks are shorter than this (seconds)
 _READ_AHEAD = 0.25
+#: leases that a worker takes at a time, where intervals can't be higher
+_BATCH = 64
 #: children that die this often before they are ready end the job
 _STARTS = 3
 #: storage that fails this often in a row ends the job
@@ -109,9 +111,9 @@ class Supervisor:
     def _pause(self) -> float:
         now = time.monotonic()
         pause = min(self._next_beat - now, _LOOK)
-        if self._timeout and any(slot.leases for slot in self._slots):
+        if self._timeout and any(slot.held for slot in self._slots):
             pause = min(pause, self._timeout / 4)
-        if any(slot.ready and not slot.leases for slot in self._slots):
+        if any(slot.ready and not slot.held for slot in self._slots):
             pause = min(pause, self._hold_until - now)
         return max(0.0, pause)
 
@@ -119,12 +121,13 @@ class Supervisor:
         """Send all steps; lease for one slot in the same call, for further ones in calls of their own."""
         steps, self._steps = self._steps, []
         for slot in wanting or (None,):
-            want = None
+            want, most = None, 1
             if slot is not None:
                 want = slot.pace.height(settings.LEASE_WORK_SECONDS, settings.MAX_HEIGHT)
+                most = slot.pace.intervals(settings.LEASE_WORK_SECONDS, want, _BATCH)
             reach("supervisor.before_report")
             asked = time.monotonic()
-            reply = self._queue.report(self._worker, self._epoch, steps, want)
+            reply = self._queue.report(self._worker, self._epoch, steps, want, most)
             reach("supervisor.after_report")
             steps = []
             if reply.error:
@@ -140,7 +143,7 @@ class Supervisor:
             return
         reach("supervisor.leased")
         if time.monotonic() - asked > self._lease_seconds:  # frozen since: others have it by now
-            self._steps.append(Release(lease.nonce))
+            self._steps += [Release(late.nonce) for late in reply.leases]
             return
         self._idle_since = None
         self._hold_until = 0.0
@@ -154,7 +157,7 @@ class Supervisor:
             slot.give_chore(lease, [asdict(letter) for letter in dead], fragments)
         else:
             self._give_plan(slot)
-            slot.give(lease)
+            slot.give(reply.leases)
 
     def _wait_a_little(self) -> None:
         """Nothing to lease: ask again after a quarter of the time that nothing came, within 5 ms and a second."""
@@ -166,9 +169,11 @@ class Supervisor:
     def _wants(self, slot: Slot) -> bool:
         if not slot.ready or time.monotonic() < self._hold_until:
             return False
-        if not slot.leases:
+        first = slot.first
+        if first is None:
             return True
-        return len(slot.leases) == 1 and not slot.leases[0].chore and slot.pace.reads_ahead(_READ_AHEAD)
+        few = len(slot.held) <= max(1, slot.batch // 2)
+        return few and not first.lease.chore and slot.pace.reads_ahead(_READ_AHEAD)
 
     def _give_plan(self, slot: Slot) -> None:
         if slot.has_plan:
@@ -199,7 +204,7 @@ class Supervisor:
                 self._capture(slot)
 
     def _capture(self, slot: Slot) -> None:
-        attempt = slot.leases[0].attempt if slot.leases else 0
+        attempt = slot.first.lease.attempt if slot.first else 0
         for record in slot.captured.read(slot.marker.chunk):
             self._log.write({**record, "attempt": attempt, "worker": self._worker})
 
@@ -218,8 +223,10 @@ class Supervisor:
             case ["trim", nonce, stop]:
                 slot.trim(nonce, stop)
                 self._steps.append(Trim(nonce, stop))
-            case ["end", nonce]:
-                self._end(slot, nonce)
+            case ["end", nonce, seconds]:
+                left = slot.end(nonce, seconds)
+                if left is not None and left.is_left:
+                    self._steps.append(Release(nonce))
             case ["chore_done", nonce, data]:
                 slot.end(nonce)
                 self._steps.append(ChoreDone(nonce, data))
@@ -238,13 +245,8 @@ class Supervisor:
             case ["job_failed", reason, text]:
                 self._failure = (reason, text)
 
-    def _end(self, slot: Slot, nonce: str) -> None:
-        left = slot.end(nonce)
-        if left is not None and not left.is_fragment and left.start < left.stop:
-            self._steps.append(Release(nonce))
-
     def _watch(self, slot: Slot) -> None:
-        if self._timeout and slot.leases and slot.marker.running_seconds > self._timeout:
+        if self._timeout and slot.held and slot.marker.running_seconds > self._timeout:
             slot.kill("timeout")
 
     def _bury(self, slot: Slot) -> None:
@@ -264,8 +266,11 @@ class Supervisor:
             else f"the process was {how}"
         )
         scene = Scene(kind, said, marker.chunk, marker.exact, marker.item, marker.items, tail, self._worker)
-        for index, lease in enumerate(slot.forget()):
-            self._steps += after_death(lease, scene, time.time()) if index == 0 else [Release(lease.nonce)]
+        held = slot.forget()
+        running = next((h for h in held if h.holds(marker.chunk)), held[0] if held else None)
+        for one in held:
+            left = replace(one.lease, start=one.start, stop=one.stop)
+            self._steps += after_death(left, scene, time.time()) if one is running else [Release(left.nonce)]
         slot.close(0)
         if not self._failure:
             self._start(slot)
@@ -275,9 +280,9 @@ class Supervisor:
     def _heartbeat(self) -> None:
         current = {}
         for slot in self._slots:
-            for index, lease in enumerate(slot.leases):
-                running = index == 0 and lease.start <= slot.marker.chunk < lease.stop
-                current[lease.nonce] = slot.marker.chunk if running else lease.start
+            chunk = slot.marker.chunk
+            for nonce, held in slot.held.items():
+                current[nonce] = chunk if held.holds(chunk) else held.start
         self._info["running"] = [
             {"chunk": slot.marker.chunk, "seconds": round(slot.marker.running_seconds, 1)}
             for slot in self._slots
@@ -292,15 +297,16 @@ class Supervisor:
         for slot in self._slots:
             if slot.frozen.look(slot.process) > LEASES * self._lease_seconds:
                 slot.kill("frozen")
-            if slot.leases and slot.leases[0].nonce in pulse.gone:
+            first = slot.first
+            if first and first.lease.nonce in pulse.gone:
                 slot.marker.wish = STOP
-            elif slot.leases and slot.leases[0].nonce in pulse.asked and slot.marker.wish == GO_ON:
+            elif first and first.lease.nonce in pulse.asked and slot.marker.wish == GO_ON:
                 slot.marker.wish = GIVE_TAIL
 
     def _leave(self) -> None:
         """Let the chunks that run come to their end, commit them, and give back the rest."""
         for slot in self._slots:
-            slot.marker.wish = STOP
+            slot.stop()
         until = time.monotonic() + settings.DRAIN_SECONDS
         while self._draining() and time.monotonic() < until:
             self._listen(0.1)
@@ -318,4 +324,4 @@ class Supervisor:
     def _draining(self) -> bool:
         if self._failure or self._phase not in ("planning", "running"):
             return False
-        return any(slot.leases and not slot.leases[0].chore for slot in self._slots)
+        return any(slot.first and not slot.first.lease.chore for slot in self._slots)

@@ -1,5 +1,5 @@
--- grant.lua: which unit is leased next. Chores first; then the lowest pending unit; then the frontier `next`.
--- The height is what the worker asks for, and towards the end at most 1/(2·slots) of the chunks that are open.
+-- grant.lua: which units are leased next. Chores first; then the lowest pending unit; then the frontier `next`.
+-- The height is what the worker asks for, and towards the end at most 1/(2·slots) of the chunks that are open, in all.
 -- Results kept for collection hold back the frontier (back-pressure), but never the lowest open chunk.
 
 local PIECES = 100000 -- results, however small, that may wait for collection
@@ -47,9 +47,12 @@ local function size_at(k, start, most)
   return size
 end
 
+-- how many chunks a worker may take at a time
+local function fair_share(k) return math.max(1, number(k, 'open') / (2 * math.max(1, number(k, 'slots')))) end
+
 -- takes the next unit out of pending or off the frontier, or returns nil
 local function take(k, want)
-  local most = math.min(2 ^ want, math.max(1, number(k, 'open') / (2 * math.max(1, number(k, 'slots')))))
+  local most = math.min(2 ^ want, fair_share(k))
   local first = redis.call('ZRANGE', k.pending, 0, 0)[1]
   if first then
     local u = unit_of(first)
@@ -114,4 +117,17 @@ local function grant(k, nonce, worker, want, now)
   redis.call('ZADD', k.deadlines, int(now + number(k, 'lease_ms')), 'l' .. nonce)
   record(k, 'leased', lease.start, lease.stop, 'nonce', nonce, 'worker', worker, 'chore', lease.chore, 'low', int(lease.low), 'high', int(lease.high))
   return lease
+end
+
+-- leases up to `most` units, or one chore; the nonces after the first have a number behind them
+local function grant_some(k, nonce, worker, want, most, now)
+  local leases, taken, fair = {}, 0, fair_share(k)
+  while #leases < most and taken < fair do
+    local lease = grant(k, #leases == 0 and nonce or nonce .. ':' .. #leases, worker, want, now)
+    if not lease then break end
+    leases[#leases + 1] = lease
+    if lease.chore ~= '' then break end
+    taken = taken + math.max(1, lease.stop - lease.start)
+  end
+  return leases
 end

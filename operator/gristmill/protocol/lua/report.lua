@@ -1,9 +1,9 @@
 -- report.lua: a worker tells what it did and asks for more, in one round trip.
 --
 -- FCALL gristmill_report 15 KEYS  worker sequence epoch request random payload...
---   request: msgpack {steps = [step...], want = height or nil}
+--   request: msgpack {steps = [step...], want = height of an interval or nil, most = number of intervals (1)}
 --   random: a number in [0, 1) for the jitter
---   returns msgpack {phase, suspended, accepted = [bool...], lease = nil or lease, error = nil or "epoch" or "stale"}
+--   returns msgpack {phase, suspended, accepted = [bool...], leases = [lease...], error = nil or "epoch" or "stale"}
 -- Steps, each for the lease `nonce`, refused (false, nothing changes) unless this worker holds the lease:
 --   {what = "done", nonce, start, upto, items, direct, payload = index or 0}
 --                                                                       chunks [start, upto) or the fragment are done
@@ -172,6 +172,7 @@ end
 local function fault_of(k, worker, request, payloads)
   if type(request) ~= 'table' or type(request.steps) ~= 'table' then return 'no steps' end
   if request.want and not (is_count(request.want) and request.want <= 53) then return 'want is no height' end
+  if request.most and not (is_count(request.most) and request.most <= 1024) then return 'most is no number of intervals' end
   for _, step in ipairs(request.steps) do
     local form = type(step) == 'table' and FORM[step.what]
     if not form or not has_form(step, form) then return 'a step is not of its form' end
@@ -218,9 +219,9 @@ define('report', function(k, args)
   end
   reap(k, now)
   redis.call('ZADD', k.deadlines, int(now + 3 * number(k, 'lease_ms')), 'w' .. worker)
-  local lease
-  if request.want then lease = grant(k, worker .. ':' .. int(sequence), worker, request.want, now) end
-  local reply = cmsgpack.pack({phase = get(k, 'phase'), suspended = get(k, 'suspended') == '1', accepted = accepted, lease = lease})
+  local leases = {}
+  if request.want then leases = grant_some(k, worker .. ':' .. int(sequence), worker, request.want, request.most or 1, now) end
+  local reply = cmsgpack.pack({phase = get(k, 'phase'), suspended = get(k, 'suspended') == '1', accepted = accepted, leases = leases})
   redis.call('HSET', k.replies, worker, cmsgpack.pack({sequence, reply}))
   return reply
 end)
