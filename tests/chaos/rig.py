@@ -112,10 +112,10 @@ class Rig(Here):
         return [(name, action, int(pid)) for name, action, pid in rows]
 
     def keeper(self) -> int:
-        return int((self.state / "keeper.lock").read_text())
+        return pid_in(self.state / "keeper.lock")
 
     def server(self) -> int:
-        return int((self.state / "queue" / "server.pid").read_text())
+        return pid_in(self.state / "queue" / "server.pid")
 
     def blocks(self) -> list[str]:
         """The sidecars of complete blocks."""
@@ -203,3 +203,18 @@ class Rig(Here):
         for process in self.started:
             with suppress(OSError, ValueError):
                 process.communicate()
+
+
+def pid_in(path: Path) -> int:
+    """The process that a file names, as soon as it does."""
+    end = time.monotonic() + DEADLINE
+    while not (path.exists() and (text := path.read_text())):
+        assert time.monotonic() < end, f"{path} names no process"
+        time.sleep(0.005)
+    return int(text)
+
+
+def kill(pid: int) -> None:
+    """Kill a process, if it has not ended meanwhile."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)

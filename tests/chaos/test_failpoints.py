@@ -71,7 +71,7 @@ def often(name: str, action: str) -> str:
     """The order to do it at a place as often as a run can bear."""
     if name in ONCE:
         return f"={action}@1"
-    return f"={action}~{0.5 if name in RARE else 0.05}"
+    return f"={action}~{0.5 if name in RARE else 0.1}"
 
 
 def strike(rig: Rig, calm: Calm, kind: str, orders: str, most: int, *, wakes: bool = False) -> None:
@@ -83,7 +83,7 @@ def strike(rig: Rig, calm: Calm, kind: str, orders: str, most: int, *, wakes: bo
     if wakes:
         wake_late(rig, lambda: process.poll() is None)
     rig.check(kind, rig.end(process), expected)
-    assert rig.struck()
+    assert rig.struck() or "~" in orders  # (a draw may spare them all)
 
 
 def wake_late(rig: Rig, goes_on: Callable[[], bool]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from tests.builders import source
 from tests.chaos import jobs
-from tests.chaos.rig import DEADLINE, Rig
+from tests.chaos.rig import DEADLINE, Rig, kill
 
 Calm = Callable[[str], dict[str, Any]]
 
@@ -46,8 +46,7 @@ def test_keeper_killed_again_and_again(rig: Rig, calm: Calm, kind: str) -> None:
     for _ in range(KEEPER_KILLS):
         if not wait_for_progress(rig, process):
             break
-        with suppress(ProcessLookupError):
-            os.kill(rig.keeper(), signal.SIGKILL)
+        kill(rig.keeper())
     rig.check(kind, rig.end(process), expected)
 
 
@@ -84,7 +83,7 @@ def test_keeper_and_frozen_worker(rig: Rig, calm: Calm, kind: str) -> None:
     rig.order("supervisor.leased=stop@5", 1)
     process = rig.go()
     rig.until(rig.struck)
-    os.kill(rig.keeper(), signal.SIGKILL)
+    kill(rig.keeper())
     rig.check(kind, rig.end(process), expected)
 
 
@@ -107,7 +106,7 @@ def test_queue_deleted_while_it_runs(rig: Rig, calm: Calm, killed: bool) -> None
     server = rig.server()
     shutil.rmtree(rig.state / "queue")
     if killed:
-        os.kill(server, signal.SIGKILL)
+        kill(server)
     rig.check("lines", rig.end(process), expected)
     few_repeated(rig)
 
@@ -170,8 +169,7 @@ def kill_servers(rig: Rig, calm: Calm, kind: str, times: int, **spec: Any) -> No
     for _ in range(times):
         if not wait_for_progress(rig, process):
             break
-        with suppress(ProcessLookupError):
-            os.kill(rig.server(), signal.SIGKILL)
+        kill(rig.server())
     rig.check(kind, rig.end(process), expected)
 
 
@@ -200,8 +198,7 @@ def stop(rig: Rig, process: subprocess.Popen[str], how: str) -> None:
         with suppress(ProcessLookupError):
             os.killpg(keeper, signal.SIGKILL)
     elif how == "keeper and runner":
-        with suppress(ProcessLookupError):
-            os.kill(keeper, signal.SIGKILL)
+        kill(keeper)
     process.kill()
     process.communicate()
 

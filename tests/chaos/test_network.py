@@ -49,10 +49,12 @@ def through_the_proxy(rig: Rig, calm: Calm, kind: str, durability: str) -> None:
         queue = Queue(connect(f"unix://{path}"), "mill")
         queue.load_library()
         queue.create(context.fields(1))
-        workers = [start(rig, _WORK, f"unix://{listen}", f"w{number}", durability) for number in range(2)]
-        status = rig.until(lambda: final_status(queue, context))
-        for worker in workers:
-            assert worker.wait(30) == 0
+        with (
+            start(rig, _WORK, f"unix://{listen}", "w1", durability) as one,
+            start(rig, _WORK, f"unix://{listen}", "w2", durability) as two,
+        ):
+            status = rig.until(lambda: final_status(queue, context) or one.poll() or two.poll())
+            assert (one.wait(30), two.wait(30)) == (0, 0)
     rig.check(kind, status, expected)
 
 

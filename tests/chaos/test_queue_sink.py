@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.chaos import jobs
-from tests.chaos.rig import Rig
+from tests.chaos.rig import Rig, kill, pid_in
 
 import gristmill
 from gristmill.errors import GristmillError
@@ -65,7 +63,7 @@ def read_while_killing(rig: Rig, folder: Path, victims: list[str], times: int, *
             if strikes and len(got) > strikes[0]:
                 strikes.pop(0)
                 path = {"server": folder / "queue" / "server.pid", "keeper": folder / "keeper.lock"}
-                os.kill(int(path[rig.random.choice(victims)].read_text()), signal.SIGKILL)
+                kill(pid_in(path[rig.random.choice(victims)]))
         assert run.status["state"] == "Complete"
     assert got == jobs.expected("lines")
     rig.nothing_runs()
@@ -84,7 +82,7 @@ def kill_each_keeper(folder: Path) -> None:
     killed = 0
     with gristmill.run(manifest, workers=2) as run:
         while run.status["state"] != "Complete":
-            keeper = int((folder / "keeper.lock").read_text() or 0)
-            if keeper and keeper != killed:
-                os.kill(keeper, signal.SIGKILL)
+            keeper = pid_in(folder / "keeper.lock")
+            if keeper != killed:
+                kill(keeper)
                 killed = keeper

@@ -14,7 +14,10 @@ def is_frozen(process: BaseProcess) -> bool:
     """Whether a child process is stopped; never where the system does not tell (macOS before Python 3.13)."""
     if not hasattr(os, "waitid") or process.exitcode is not None or process.pid is None:
         return False
-    return os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None
+    try:
+        return os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:  # it has ended since: nothing can stop it any more
+        return False
 
 
 class FrozenFor:
