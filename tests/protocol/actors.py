@@ -79,7 +79,7 @@ class Actors:
     # -- one call of a worker, told to the model
 
     def report(self, who: int, steps: list[Step], want: int | None) -> Reply:
-        reply = self.callers[who].report(self.names[who], self.ledger.epoch, steps, want)
+        reply = self.callers[who].report(self.names[who], self.ledger.epoch, steps, want, 1 + (want or 0) % 3)
         self.hear(who, steps, reply)
         return reply
 
@@ -98,8 +98,8 @@ class Actors:
             if not accepted:
                 self.views.pop(step.nonce, None)
         self.absorb()  # before the new lease: what expired in this call may be leased by it
-        if reply.lease:
-            self.grant(who, reply.lease)
+        for lease in reply.leases:
+            self.grant(who, lease)
 
     def absorb(self) -> Raw:
         raw = read_raw(self.client)

@@ -186,8 +186,8 @@ class Worker:
         self.info = {"slots": slots}
         self.epoch = int(self.queue.hello(name, self.info)["epoch"])
 
-    def report(self, *steps: Any, want: int | None = None) -> Any:
-        return self.queue.report(self.name, self.epoch, list(steps), want)
+    def report(self, *steps: Any, want: int | None = None, most: int = 1) -> Any:
+        return self.queue.report(self.name, self.epoch, list(steps), want, most)
 
     def lease(self, want: int = 0) -> Lease:
         found = self.report(want=want).lease

@@ -248,3 +248,18 @@ def test_attempts_of_a_fragment_are_forgotten_when_it_is_halved(client, clock):
     raw = read_raw(client)
     assert raw.units == {}
     assert set(raw.pending) == {"0:1:0:2:2", "0:1:2:4:2", "0:1:4:8:0"}
+
+
+def test_many_intervals_are_leased_at_once_up_to_a_fair_share(client: Redis):
+    worker = planned_job(client, 64)
+    leases = worker.report(want=1, most=5).leases
+    assert [(lease.start, lease.stop) for lease in leases] == [(0, 2), (2, 4), (4, 6), (6, 8), (8, 10)]
+    first = leases[0].nonce
+    assert [lease.nonce for lease in leases] == [first, *(f"{first}:{i}" for i in range(1, 5))]
+    assert sum(lease.stop - lease.start for lease in worker.report(want=3, most=100).leases) < 27 + 8
+    assert worker.report(*(done(lease) for lease in leases)).accepted == [True] * 5
+
+
+def test_a_chore_is_leased_alone(client: Redis):
+    Queue(client, "j").create({"epoch": 1, "lease_ms": 1000, "sink": "queue", "name": "j", "spec": "{}"})
+    assert [lease.chore for lease in Worker(client).report(want=3, most=10).leases] == ["plan"]
