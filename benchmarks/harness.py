@@ -15,11 +15,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks import processes
+from benchmarks import processes, quiet
 
 ROOT = Path(__file__).resolve().parent.parent
 #: a measurement that takes longer is a failure
 TIMEOUT_SECONDS = 600
+
+
+#: the share of the processors that others took, for each measurement so far
+disturbances: list[float] = []
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,8 @@ class Options:
 
     rounds: int
     quick: bool
+    #: seconds that a measurement waits for a quiet machine
+    patience: float = 0
 
     def pick(self, full: int, quick: int) -> int:
         """Return the size of the work."""
@@ -66,9 +72,14 @@ def alternate(name: str, sides: Sequence[Side], options: Options) -> list[Series
             if series.problem:
                 continue
             tell(f"{name}: {side.variant}, round {number + 1} of {options.rounds}")
+            quiet.wait_for_quiet(options.patience)
+            before = quiet.Usage.now()
             try:
                 series.rounds.append(measure(side))
-                tell(f"    {_short(series.rounds[-1])}")
+                taken = quiet.Usage.now().others_since(before)
+                disturbances.append(taken)
+                note = f" (others took {taken:.0%} of the machine)" if taken > quiet.TOLERATED else ""
+                tell(f"    {_short(series.rounds[-1])}{note}")
             except MeasurementError as error:
                 series.problem = str(error)
                 tell(f"    {error}")
@@ -103,12 +114,14 @@ def measure(side: Side) -> dict[str, Any]:
 def end_all(mark: str) -> None:
     """Kill what a measurement left behind, so that it does not disturb the next."""
     deadline = time.monotonic() + 2
+    quiet.bury_orphans()
     while left := processes.find(mark):
         if time.monotonic() > deadline:
             for process in left:
                 with suppress(ProcessLookupError):
                     os.kill(process.pid, signal.SIGKILL)
         time.sleep(0.05)
+        quiet.bury_orphans()
 
 
 def tell(line: str) -> None:
