@@ -243,19 +243,26 @@ class Sink:
 
     def _write_result(self, sidecars: Sequence[Sidecar]) -> Entry:
         assert self.combine, "only a reduction has a result"
-        fold = TreeFold(json_combine(self.combine))
+        if len(sidecars) == 1:
+            data = self.store.read(sidecars[0].name) or encode_value(None)
+        else:
+            data = self._folded(sidecars, self.combine)
+        data += b"\n"
+        self._write(layout.RESULT, data)
+        dead = [position for s in sidecars for position in s.positions]
+        return Entry(
+            layout.RESULT, len(data), hashlib.sha256(data).hexdigest(), sum(s.items for s in sidecars), dead
+        )
+
+    def _folded(self, sidecars: Sequence[Sidecar], combine: Callable[[Any, Any], Any]) -> bytes:
+        fold = TreeFold(json_combine(combine))
         for first in range(0, len(sidecars), _VALUES_AT_ONCE):
             some = sidecars[first : first + _VALUES_AT_ONCE]
             for sidecar, value in zip(some, self.store.read_many([s.name for s in some]), strict=True):
                 if value:
                     fold.push(sidecar.block, decode_value(value))
         found, value = fold.result()
-        data = encode_value(value if found else None) + b"\n"
-        self._write(layout.RESULT, data)
-        dead = [position for s in sidecars for position in s.positions]
-        return Entry(
-            layout.RESULT, len(data), hashlib.sha256(data).hexdigest(), sum(s.items for s in sidecars), dead
-        )
+        return encode_value(value if found else None)
 
     def _remove_losers(self, sidecars: Sequence[Sidecar], manifest: Manifest) -> None:
         keep = {entry.name for entry in manifest.entries} | {
