@@ -164,10 +164,10 @@ class Actors:
             return ChoreDone(nonce, {"digest": "d", "items": self.manifest_items(), "bytes": 1})
         block = int(view.chore[9:])
         inside = self.ledger.block_range(block)
-        if missing and nonce in self.ledger.held and self.clock.now < self.ledger.held[nonce].deadline:
-            lost = [
-                c for c in inside if c in self.ledger.done and c % 2 == 0 and (c, 0) not in self.ledger.dead
-            ]
+        if nonce in self.ledger.held and self.clock.now < self.ledger.held[nonce].deadline:
+            done = [c for c in inside if c in self.ledger.done and (c, 0) not in self.ledger.dead]
+            # (what was told missing before may have been forgotten by the queue, and is missing still)
+            lost = [c for c in done if (missing and c % 2 == 0) or (c, 0) not in self.output.parts]
             if lost:
                 self.output.parts -= {(c, i) for c in lost for i in range(items_of(c))}
                 self.output.blocks.pop(block, None)
