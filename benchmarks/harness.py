@@ -122,6 +122,7 @@ def end_all(mark: str) -> None:
                     os.kill(process.pid, signal.SIGKILL)
         time.sleep(0.05)
         quiet.bury_orphans()
+    quiet.bury_orphans()
 
 
 def tell(line: str) -> None:
