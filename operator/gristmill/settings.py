@@ -18,7 +18,7 @@ SLICE_SECONDS = _number("SLICE_SECONDS", 0.02)
 #: seconds after which a child hands over what it has, even in the middle of an interval
 PIECE_SECONDS = _number("PIECE_SECONDS", 5.0)
 #: bytes of results after which a child hands them over, where they go through the queue
-PIECE_BYTES = int(_number("PIECE_BYTES", 4 << 20))
+PIECE_BYTES = int(_number("PIECE_BYTES", 1 << 20))
 #: bytes of uncollected results above which nothing but the lowest open chunk is leased
 WINDOW_BYTES = int(_number("WINDOW_BYTES", 64 << 20))
 #: seconds that the queue may take for an answer; then the call is repeated on a new connection

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 #: seconds between two looks at a run that somebody waits for
 _LOOK_SECONDS = 1.0
 #: bytes of results fetched at a time where the queue keeps them
-_FETCH_BYTES = 4 << 20
+_FETCH_BYTES = 1 << 20
 #: seconds between two tries to fetch results: the first, and the longest
 _PAUSE_SECONDS = (0.001, 0.05)
 
