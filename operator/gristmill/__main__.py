@@ -1,5 +1,5 @@
 """`python -m gristmill` is the command line."""
 
-from gristmill.cli.main import main
+from gristmill.cli.entry import main
 
 main()

@@ -41,9 +41,6 @@ def run(
     as_json: Annotated[bool, typer.Option("--json", help="Print the final status as JSON.")] = False,
 ) -> None:
     """Run a job here, or go on with one that was interrupted."""
-    from gristmill.local.spawn import start_ahead
-
-    start_ahead()
     from gristmill.cli.running import run_job
 
     raise typer.Exit(run_job(file, workers, state, fresh=fresh, accept_code=accept_code, as_json=as_json))
