@@ -51,6 +51,8 @@ class Side:
     #: a package that must be there
     needs: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
+    #: whether the system counts the time of all its processes (not where a daemon ignores its children's end)
+    accounted: bool = True
 
 
 @dataclass
@@ -77,8 +79,10 @@ def alternate(name: str, sides: Sequence[Side], options: Options) -> list[Series
             try:
                 series.rounds.append(measure(side))
                 taken = quiet.Usage.now().others_since(before)
-                disturbances.append(taken)
-                note = f" (others took {taken:.0%} of the machine)" if taken > quiet.TOLERATED else ""
+                note = ""
+                if side.accounted:
+                    disturbances.append(taken)
+                    note = f" (others took {taken:.0%} of the machine)" if taken > quiet.TOLERATED else ""
                 tell(f"    {_short(series.rounds[-1])}{note}")
             except MeasurementError as error:
                 series.problem = str(error)
