@@ -71,6 +71,25 @@ def test_a_bad_byte_is_in_the_slice_that_has_it() -> None:
         list(lines[1:2])
 
 
+@given(st.lists(st.sampled_from([b"a", b"\r", b"\n", b"\r\n", b"\xff"]), max_size=20).map(b"".join))
+def test_only_a_line_with_a_bad_byte_raises(content: bytes) -> None:
+    lines, any_byte = Lines(content), Lines(content, "latin-1")
+    assert len(lines) == len(any_byte)
+    for index, line in enumerate(any_byte):
+        if "\xff" not in line:
+            assert lines[index] == line
+            continue
+        with pytest.raises(UnicodeDecodeError):
+            lines[index]
+
+
+def test_lines_before_a_bad_one_are_given() -> None:
+    seen: list[str] = []
+    with pytest.raises(UnicodeDecodeError):
+        seen.extend(map(str.upper, Lines(b"good\r\nfine\nb\xffd\nlast")))
+    assert seen == ["GOOD", "FINE"]
+
+
 def test_encoding(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_bytes("año\nüber\n".encode("latin-1"))
     plan = plan_of(lines={"url": str(tmp_path), "encoding": "latin-1"})

@@ -26,7 +26,7 @@ class Lines(Sequence[str]):
         self._start = start
         self._stop = len(buffer) if stop is None else stop
         self._text: str | None = None
-        self._lines: list[str] | None = None
+        self._lines: Sequence[str] | None = None
 
     @property
     def data(self) -> bytes:
@@ -67,12 +67,40 @@ class Lines(Sequence[str]):
     def __repr__(self) -> str:
         return f"<Lines: {len(self)} lines, {self._stop - self._start} bytes>"
 
-    def _split(self) -> list[str]:
+    def _split(self) -> Sequence[str]:
         if self._lines is None:
-            text = self.text
+            try:
+                text = self.text
+            except UnicodeDecodeError:
+                self._lines = _Undecoded(self.data, self.encoding)
+                return self._lines
             lines = (text.replace("\r\n", "\n") if "\r" in text else text).split("\n")
             last = lines.pop().removesuffix("\r")
             if last or text.endswith("\r"):
                 lines.append(last)
             self._lines = lines
         return self._lines
+
+
+class _Undecoded(Sequence[str]):
+    """Lines of which some can't be decoded: each is when it is asked for, so that only a bad one raises."""
+
+    def __init__(self, data: bytes, encoding: str) -> None:
+        self._encoding = encoding
+        self._lines = [line.removesuffix(b"\r") for line in data.split(b"\n")]
+        if data.endswith(b"\n"):
+            self._lines.pop()
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[str]: ...
+
+    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
+        if isinstance(index, slice):
+            return [line.decode(self._encoding) for line in self._lines[index]]
+        return self._lines[index].decode(self._encoding)
