@@ -63,3 +63,7 @@ class ResultError(GristmillError):
         self.index = index
         self.reason = reason
         super().__init__(f"the result is not JSON: {reason}")
+
+
+class ReduceError(GristmillError):
+    """The reducing function raised; the message has the original exception."""

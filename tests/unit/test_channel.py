@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gristmill import settings
-from gristmill.worker.capture import Captured, Log, TaggedStream
+from gristmill.worker.capture import Captured, Log, TaggedOutput
 from gristmill.worker.channel import Channel
 from gristmill.worker.marker import Marker
 
@@ -48,7 +48,7 @@ def test_half_a_message_is_kept_and_nobody_waits_for_the_rest(pair: tuple[Channe
 
 def test_a_large_message_passes_while_the_other_side_drains(pair: tuple[Channel, Channel]) -> None:
     ours, theirs = pair
-    data = os.urandom(5 << 20)
+    data = os.urandom(70 << 20)
     sender = threading.Thread(target=theirs.send, args=("done", data))
     sender.start()
     got: list[list[object]] = []
@@ -65,21 +65,23 @@ def test_a_large_message_passes_while_the_other_side_drains(pair: tuple[Channel,
 def test_printed_lines_know_their_stream_and_chunk() -> None:
     read, write = os.pipe()
     chunk = 7
-    out = TaggedStream("stdout", write, lambda: chunk)
+    raw = TaggedOutput("stdout", write, lambda: chunk)
+    out = raw.text()
     captured = Captured(read)
     print("one\ntwo", file=out)
     print("three ", end="", file=out)
-    os.write(write, b"raw from C\n")
+    os.write(write, b"raw from C\n\x1ebinary\x1fgarbage\n")
     chunk = 8
-    out.flush_rest()
+    raw.flush_rest()
     records = [(r["stream"], r["chunk"], r["text"]) for r in captured.read(99)]
     assert records == [
         ("stdout", 7, "one"),
         ("stdout", 7, "two"),
         ("raw", 99, "raw from C"),
+        ("raw", 99, "\x1ebinary\x1fgarbage"),
         ("stdout", 8, "three "),
     ]
-    assert captured.tail() == "raw from C\n"
+    assert captured.tail().startswith("raw from C\n")
 
 
 def test_a_log_is_bounded_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pdb
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from gristmill.local.state import State, find
 from gristmill.planning.plan import Plan
 from gristmill.sinks import encode
 from gristmill.sources import open_source
+from gristmill.worker.compute import results_of
 from gristmill.worker.user_code import load
 
 
@@ -33,10 +34,19 @@ def repeat_chunk(chunk: int, item: int | None, folder: Path | None, *, debug: bo
     function, _ = load(context.job.spec, context.base)
     if context.job.spec.process.each == "chunk":
         part = items if len(wanted) == len(items) else items[wanted[0] : wanted[-1] + 1]
-        return _call(function, part, f"chunk {chunk}", debug)
-    return max(
-        (_call(function, items[place], f"chunk {chunk} item {place}", debug) for place in wanted), default=0
-    )
+        return _call(lambda: list(results_of(function(part))), f"chunk {chunk}: {_shortened(part)}", debug)
+    return max((_call_item(function, items, place, chunk, debug) for place in wanted), default=0)
+
+
+def _call_item(
+    function: Callable[[Any], Any], items: Sequence[Any], place: int, chunk: int, debug: bool
+) -> int:
+    def call() -> list[Any]:
+        item = items[place]
+        print(_shortened(item), file=sys.stderr)
+        return [function(item)]
+
+    return _call(call, f"chunk {chunk} item {place}", debug)
 
 
 def _plan_of(state: State, chunk: int) -> tuple[Plan, list[int]]:
@@ -49,10 +59,10 @@ def _plan_of(state: State, chunk: int) -> tuple[Plan, list[int]]:
     return Plan.from_json(data), sorted(letter.item for letter in letters if letter.item >= 0)
 
 
-def _call(function: Callable[[Any], Any], argument: Any, what: str, debug: bool) -> int:
-    print(f"{what}: {_shortened(argument)}", file=sys.stderr)
+def _call(call: Callable[[], list[Any]], what: str, debug: bool) -> int:
+    print(what, file=sys.stderr)
     try:
-        sys.stdout.write(encode([function(argument)]).decode())
+        sys.stdout.write(encode(call()).decode())
         sys.stdout.flush()
     except Exception as error:
         _, *frames = traceback.extract_tb(error.__traceback__)

@@ -204,10 +204,6 @@ class Queue:
         """Return the JSON of the plan, once there is one."""
         return self._again(lambda: self._client.hget(self._keys[0], "plan"))  # type: ignore[return-value]
 
-    def spec(self) -> bytes | None:
-        """Return what was given as `spec` when the job was made."""
-        return self._again(lambda: self._client.hget(self._keys[0], "spec"))  # type: ignore[return-value]
-
     def dead_letters(self) -> Iterator[DeadLetter]:
         """Yield the dead letters by chunk and item; beyond the bound only their positions are known."""
         found: Any = self._again(lambda: self._client.hgetall(self._keys[6]))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,19 +18,28 @@ import orjson
 
 from gristmill import settings
 
-_TAG, _END = b"\x1e", b"\x1f"
+_TAGGED = re.compile(rb"\x1e(stdout|stderr),(-?\d+)\x1f")
+_LINE_END = re.compile(rb"\r?\n|\r")
+#: bytes without a line end that are kept together
+_LONGEST = 1 << 16
+#: bytes that are read at a time, so that a child that prints fast does not keep its supervisor
+_READ = 1 << 20
 #: bytes of untagged output that are kept to explain a crash
 _TAIL = 4096
 
 
-class TaggedStream(io.TextIOBase):
-    """Replaces sys.stdout or sys.stderr in a child: whole lines, each with its stream and chunk."""
+class TaggedOutput(io.RawIOBase):
+    """What is behind sys.stdout or sys.stderr in a child: writes whole lines, each with its stream and chunk."""
 
     def __init__(self, name: str, descriptor: int, current: Callable[[], int]) -> None:
-        self._name = name
+        self.name = name
         self._descriptor = descriptor
         self._current = current
-        self._rest = ""
+        self._rest = b""
+
+    def text(self) -> io.TextIOWrapper:
+        """Return the text stream over it."""
+        return io.TextIOWrapper(self, encoding="utf-8", errors="replace", write_through=True)
 
     def writable(self) -> bool:
         """Return True."""
@@ -39,24 +49,23 @@ class TaggedStream(io.TextIOBase):
         """Return the descriptor, for programs that write to it themselves."""
         return self._descriptor
 
-    def write(self, text: str) -> int:
-        """Write the lines that are complete; keep the rest."""
-        self._rest += text
-        if "\n" in text:
-            *lines, self._rest = self._rest.split("\n")
-            self._send(lines)
-        return len(text)
+    def write(self, data: Any) -> int:
+        """Write the lines that are complete (a progress bar ends its own with a return); keep a bounded rest."""
+        *lines, self._rest = _LINE_END.split(self._rest + bytes(data))
+        self._send(lines)
+        if len(self._rest) > _LONGEST:
+            self.flush_rest()
+        return len(data)
 
     def flush_rest(self) -> None:
         """Write what has no line end yet."""
         if self._rest:
-            rest, self._rest = self._rest, ""
+            rest, self._rest = self._rest, b""
             self._send([rest])
 
-    def _send(self, lines: list[str]) -> None:
-        head = _TAG + f"{self._name},{self._current()}".encode() + _END
-        data = b"".join(head + line.encode("utf-8", "replace") + b"\n" for line in lines)
-        view = memoryview(data)
+    def _send(self, lines: list[bytes]) -> None:
+        head = b"\x1e%s,%d\x1f" % (self.name.encode(), self._current())
+        view = memoryview(b"".join([head + line + b"\n" for line in lines]))
         while view:
             view = view[os.write(self._descriptor, view) :]
 
@@ -66,6 +75,8 @@ class Captured:
 
     def __init__(self, descriptor: int) -> None:
         self.descriptor = descriptor
+        #: whether the child has closed its end
+        self.ended = False
         os.set_blocking(descriptor, False)
         self._rest = b""
         self._tail = b""
@@ -76,17 +87,20 @@ class Captured:
 
     def read(self, chunk: int) -> Iterator[dict[str, Any]]:
         """Yield a record for each line that has arrived; `chunk` is what untagged lines are put down to."""
-        while True:
+        left = _READ
+        while left > 0:
             try:
                 data = os.read(self.descriptor, 1 << 16)
             except BlockingIOError:
                 return
             if not data:
+                self.ended = True
                 return
+            left -= len(data)
             *lines, self._rest = (self._rest + data).split(b"\n")
             for line in lines:
                 yield self._record(line, chunk)
-            if len(self._rest) > 1 << 16:
+            if len(self._rest) > _LONGEST:
                 yield self._record(self._rest, chunk)
                 self._rest = b""
 
@@ -100,10 +114,9 @@ class Captured:
 
     def _record(self, line: bytes, chunk: int) -> dict[str, Any]:
         stream = "raw"
-        if line.startswith(_TAG) and _END in line:
-            head, _, line = line[1:].partition(_END)
-            name, _, number = head.decode().partition(",")
-            stream, chunk = name, int(number)
+        if tagged := _TAGGED.match(line):
+            stream, chunk = tagged[1].decode(), int(tagged[2])
+            line = line[tagged.end() :]
         else:
             self._tail = (self._tail + line + b"\n")[-_TAIL:]
         return {

@@ -50,7 +50,8 @@ class Channel:
     def drain(self) -> Iterator[list[Any]]:
         """Yield the messages that have arrived whole, without waiting. ConnectionError when the other end is gone."""
         gone = False
-        while len(self._buffer) < _DRAIN:
+        most = len(self._buffer) + _DRAIN
+        while len(self._buffer) < most:
             try:
                 data = self.sock.recv(_READ, socket.MSG_DONTWAIT)
             except BlockingIOError:

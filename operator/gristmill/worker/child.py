@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any
@@ -22,7 +23,7 @@ from gristmill.protocol.job import JobContext
 from gristmill.sinks import Sink
 from gristmill.sources import open_source
 from gristmill.worker import chores, user_code
-from gristmill.worker.capture import TaggedStream
+from gristmill.worker.capture import TaggedOutput
 from gristmill.worker.channel import Channel
 from gristmill.worker.compute import Computer, Work
 from gristmill.worker.failpoints import reach
@@ -39,8 +40,10 @@ def child_main(channel: Channel, printed: int, marker: Marker, context: JobConte
         _settle_in(printed)
         Child(channel, marker, context, worker).serve()
         code = 0
-    except OSError:
+    except ConnectionError:
         pass  # the supervisor is gone
+    except BaseException:
+        os.write(2, traceback.format_exc().encode("utf-8", "replace"))
     finally:
         with contextlib.suppress(Exception):
             sys.stdout.flush()
@@ -49,6 +52,8 @@ def child_main(channel: Channel, printed: int, marker: Marker, context: JobConte
 
 def _settle_in(printed: int) -> None:
     die_with_parent()
+    os.setpgid(0, 0)  # so that what user code forks can be ended with it
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -72,14 +77,17 @@ class Child:
         self._computer: Computer | None = None
         self._sink: Sink | None = None
         self._ahead: ReadAhead | None = None
+        self._outputs = [
+            TaggedOutput(name, descriptor, self._current_chunk)
+            for name, descriptor in (("stdout", 1), ("stderr", 2))
+        ]
         self._messages: SimpleQueue[list[Any] | None] = SimpleQueue()
         self._function: Callable[[Any], Any]
         self._combine: Callable[[Any, Any], Any] | None = None
 
     def serve(self) -> None:
         """Load the code, then handle messages one after the other."""
-        sys.stdout = TaggedStream("stdout", 1, self._current_chunk)
-        sys.stderr = TaggedStream("stderr", 2, self._current_chunk)
+        sys.stdout, sys.stderr = (output.text() for output in self._outputs)
         spec = self._context.job.spec
         if spec.process.memory_bytes:
             limit_memory(spec.process.memory_bytes)
@@ -147,12 +155,16 @@ class Child:
             self._channel.send("storage_failed", lease.nonce, str(error))
         except GristmillError as error:
             self._channel.send("job_failed", type(error).__name__, str(error))
+        else:
+            return
         finally:
-            for stream in (sys.stdout, sys.stderr):
-                if isinstance(stream, TaggedStream):
-                    stream.flush_rest()
+            for output in self._outputs:
+                output.flush_rest()
+        self._marker.idle()
 
     def _chore(self, nonce: str, name: str, dead: list[DeadLetter], fragments: dict[int, int]) -> None:
+        if self._computer:
+            self._computer.send()
         reach("child.chore")
         try:
             if name == "plan":

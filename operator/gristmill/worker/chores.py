@@ -48,6 +48,7 @@ def plan_job(context: JobContext, combine: Callable[[Any, Any], Any] | None) -> 
         "blocks": plan.blocks,
         "block_height": plan.block_height,
         "tolerated": spec.failures.allowed(plan.chunks if items is None else items),
+        "tolerates": "chunks" if items is None and isinstance(spec.failures.tolerated, str) else "items",
         "plan": plan.to_json().decode(),
     }
     if found:

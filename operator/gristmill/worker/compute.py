@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from types import GeneratorType
 from typing import Any
@@ -43,6 +43,11 @@ class Work:
     source: Source
     #: items of the chunks [start, stop), read by whoever reads ahead
     read: Callable[[int], Sequence[Any]]
+
+
+def results_of(value: Any) -> Iterable[Any]:
+    """Return the results that a function gave for a chunk: those of a list or generator, or one."""
+    return value if isinstance(value, (list, GeneratorType)) else [value]
 
 
 class Computer:
@@ -84,13 +89,12 @@ class Computer:
         except BaseException:
             self._output.abort()
             self._held = None
-            self._send()
+            self.send()
             raise
-        finally:
-            self._marker.idle()
+        self._marker.idle()
         self._outbox.append(("end", lease.nonce, time.perf_counter() - begun))
         if not more or time.monotonic() - self._sent > _WAIT:
-            self._send()
+            self.send()
 
     def _run_chunks(self, lease: Lease) -> None:
         position, stop = lease.start, lease.stop
@@ -125,7 +129,7 @@ class Computer:
                 self._hand(lease, self._output.flush())
                 flushed = time.monotonic()
             if position < stop:
-                self._send()
+                self.send()
         self._hand(lease, self._output.flush())
         self._let_go(lease)
 
@@ -177,11 +181,7 @@ class Computer:
     def _call(self, items: Sequence[Any], first: int, results: list[Any], careful: bool) -> None:
         function = self._work.function
         if not self._work.each_item:
-            value = function(items)
-            if isinstance(value, (list, GeneratorType)):
-                results.extend(value)
-            else:
-                results.append(value)
+            results.extend(results_of(function(items)))
         elif careful:
             for number, item in enumerate(items, first):
                 self._marker.at_item(number)
@@ -240,7 +240,8 @@ class Computer:
         if held is not None:
             self._done(lease, held)
 
-    def _send(self) -> None:
+    def send(self) -> None:
+        """Send what waits for the messages of a next lease."""
         if self._outbox:
             messages, self._outbox = self._outbox, []
             self._sent = time.monotonic()

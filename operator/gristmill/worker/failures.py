@@ -32,8 +32,11 @@ class Failure:
 
 def failure_at(chunk: int, index: int, items: Sequence[Any], error: BaseException, low: int = 0) -> Failure:
     """Return the failure at items[index] (-1: unknown); items[0] is the chunk's item number `low`."""
-    text = _as_text(items[index] if index >= 0 else list(islice(items, _SHOWN)))
-    return Failure(chunk, index + low if index >= 0 else -1, len(items), error, text)
+    try:
+        text = _as_text(items[index] if index >= 0 else list(islice(items, _SHOWN)))
+    except Exception as unreadable:  # an item may be what can't be read
+        text = f"({_said(unreadable)})"
+    return Failure(chunk, index + low if index >= 0 else -1, len(items), error, _clean(text))
 
 
 def letter_of(failure: Failure, attempt: int, worker: str, now: float) -> DeadLetter:
@@ -46,7 +49,7 @@ def letter_of(failure: Failure, attempt: int, worker: str, now: float) -> DeadLe
         kind="memory" if isinstance(error, MemoryError) else "error",
         attempts=attempt,
         worker=worker,
-        error=f"{type(error).__name__}: {error}"[:_ERROR],
+        error=_said(error)[:_ERROR],
         traceback=own_traceback(error),
         input=failure.input,
         at=now,
@@ -67,7 +70,7 @@ def own_traceback(error: BaseException) -> str:
     ]
     head = "Traceback (most recent call last):\n" if frames else ""
     text = head + "".join(traceback.format_list(frames)) + "".join(traceback.format_exception_only(error))
-    return text[-_TRACEBACK:]
+    return _clean(text[-_TRACEBACK:])
 
 
 def _as_text(value: Any) -> str:
@@ -75,3 +78,16 @@ def _as_text(value: Any) -> str:
         return orjson.dumps(value).decode()[:_INPUT]
     except TypeError:
         return repr(value)[:_INPUT]
+
+
+def _said(error: BaseException) -> str:
+    """Return class and message of an error, whatever its own code does when it is asked."""
+    try:
+        return _clean(f"{type(error).__name__}: {error}")
+    except Exception:
+        return f"{type(error).__name__} (its message can't be shown)"
+
+
+def _clean(text: str) -> str:
+    """Return text that can be written as UTF-8."""
+    return text.encode("utf-8", "replace").decode()

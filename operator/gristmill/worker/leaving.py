@@ -19,7 +19,8 @@ class Leaving:
         self._asked = False
         signal.signal(signal.SIGTERM, self._note)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        #: readable once a signal came, so that a selector wakes up
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        #: readable when a signal came, or a child ended, so that a selector wakes up
         self.reader, self._writer = os.pipe()
         os.set_blocking(self._writer, False)
         signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
@@ -28,6 +29,10 @@ class Leaving:
         """Raise Leave when it is time."""
         if self._asked or (self._parent is not None and os.getppid() != self._parent):
             raise Leave
+
+    def heard(self) -> None:
+        """Read what made `reader` readable."""
+        os.read(self.reader, 512)
 
     def _note(self, *_: Any) -> None:
         self._asked = True

@@ -231,8 +231,15 @@ def _leaves(results: list[Any]) -> list[Any]:
 
 def _raw(results: list[Any], first: int) -> bytes:
     if all(isinstance(r, (bytes, str)) for r in results):
-        return b"".join(r.encode() if isinstance(r, str) else r for r in results)
+        return b"".join([_bytes_of(r, first + i) for i, r in enumerate(results)])
     try:
         return encode(results)
     except ResultError as error:
         raise ResultError(first + error.index, error.reason) from None
+
+
+def _bytes_of(result: bytes | str, index: int) -> bytes:
+    try:
+        return result.encode() if isinstance(result, str) else result
+    except UnicodeEncodeError as error:
+        raise ResultError(index, f"the text can't be written as UTF-8: {error.reason}") from None

@@ -150,20 +150,30 @@ class Slot:
         if self.process.exitcode is None:
             self.process.kill()
             self.process.join()
+        self._end_group()
         self.captured.close()
 
     def kill(self, reason: str) -> None:
         """Kill the child, because of `reason`."""
         self.killed_for = reason
         self.process.kill()
+        self._end_group()
 
     def how_it_died(self) -> str:
         """Say how the child ended, in words."""
         self.process.join(5)
         code = self.process.exitcode
         if code is not None and code < 0:
-            return f"killed by {signal.Signals(-code).name}"
+            known = {int(number): number.name for number in signal.Signals}
+            return f"killed by {known.get(-code, f'signal {-code}')}"
         return f"exited with code {code}"
+
+    def _end_group(self) -> None:
+        """End what the user's code has forked."""
+        pid = self.process.pid
+        if pid:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)
 
     def _send(self, *messages: tuple[Any, ...]) -> None:
         with contextlib.suppress(OSError):  # a child that has died is noticed by the end of its channel

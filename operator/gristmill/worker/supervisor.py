@@ -202,11 +202,15 @@ class Supervisor:
                     self._bury(slot)
             elif what == "captured":
                 self._capture(slot)
+            else:
+                self._leaving.heard()
 
     def _capture(self, slot: Slot) -> None:
         attempt = slot.first.lease.attempt if slot.first else 0
         for record in slot.captured.read(slot.marker.chunk):
             self._log.write({**record, "attempt": attempt, "worker": self._worker})
+        if slot.captured.ended and slot.captured in self._selector.get_map():
+            self._selector.unregister(slot.captured)
 
     def _hear(self, slot: Slot, message: list[Any]) -> None:
         match message:
@@ -246,14 +250,17 @@ class Supervisor:
                 self._failure = (reason, text)
 
     def _watch(self, slot: Slot) -> None:
-        if self._timeout and slot.held and slot.marker.running_seconds > self._timeout:
+        if slot.process.exitcode is not None:  # what it has forked may keep its channel open
+            self._bury(slot)
+        elif self._timeout and slot.held and slot.marker.running_seconds > self._timeout:
             slot.kill("timeout")
 
     def _bury(self, slot: Slot) -> None:
         """A child is dead: say what it died of, give back what it had, start another."""
         self._capture(slot)
         self._selector.unregister(slot.channel)
-        self._selector.unregister(slot.captured)
+        if slot.captured in self._selector.get_map():
+            self._selector.unregister(slot.captured)
         how = slot.how_it_died()
         tail = slot.captured.tail()
         if not slot.ready and slot.starts >= _STARTS and not self._failure:

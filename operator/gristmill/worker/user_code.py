@@ -13,7 +13,7 @@ from typing import Any
 
 from gristmill.api.chunkjob import ChunkJobSpec
 from gristmill.api.source import entry_point
-from gristmill.errors import LoadError
+from gristmill.errors import LoadError, ReduceError
 
 #: the name of the module that `process.source` becomes
 SOURCE_MODULE = "gristmill_job_source"
@@ -42,7 +42,7 @@ def load(spec: ChunkJobSpec, base: str) -> tuple[Callable[[Any], Any], Callable[
     for what, thing in (("process", function), ("reduce", combine)):
         if thing is not None and not callable(thing):
             raise LoadError(f"{what}: {thing!r} can't be called; name a function, or a class with __call__")
-    return function, combine
+    return function, _reducing(combine) if combine else None
 
 
 def code_version(spec: ChunkJobSpec, base: str) -> str:
@@ -55,6 +55,20 @@ def code_version(spec: ChunkJobSpec, base: str) -> str:
             for file in _files_of(name.partition(":")[0], base):
                 digest.update(file.read_bytes())
     return digest.hexdigest()
+
+
+def _reducing(combine: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Return `combine` with its errors told apart from those of anything else: no retry mends them."""
+
+    def reduce(left: Any, right: Any) -> Any:
+        try:
+            return combine(left, right)
+        except Exception as error:
+            values = f"{str(left)[:100]} and {str(right)[:100]}"
+            message = f"the reduce function raised {type(error).__name__}: {error} (for {values})"
+            raise ReduceError(message) from error
+
+    return reduce
 
 
 def _files_of(module: str, base: str) -> list[Path]:

@@ -1,7 +1,7 @@
 -- chores.lua: what follows when a chore is done or has failed. Extends the steps of report.lua.
 --
 -- data of the chore `plan`:
---   {digest, chunks, items (-1: unknown), blocks, block_height, tolerated, plan (the plan's JSON),
+--   {digest, chunks, items (-1: unknown), blocks, block_height, tolerated, tolerates (nil or "chunks"), plan (the plan's JSON),
 --    finished = nil or {digest, items, bytes},          the output is complete already
 --    recovered = nil or {pieces = [[start, stop, low, high]...]   what is still to do,
 --                        settled, items, blocks_done, blocks = [[block, chunks settled]...], assemble = [block...],
@@ -120,6 +120,7 @@ end
 local function planned(k, data, now)
   for _, field in ipairs({'digest', 'chunks', 'blocks', 'block_height', 'tolerated'}) do set(k, field, data[field]) end
   redis.call('HSET', k.job, 'items', int(data.items), 'plan', data.plan, 'planned', int(now))
+  set(k, 'tolerates', data.tolerates == 'chunks' and 'chunks' or 'items')
   set(k, 'phase', 'running')
   set(k, 'open', data.chunks)
   set(k, 'next', 0)
@@ -131,10 +132,8 @@ local function planned(k, data, now)
     set(k, 'settled', data.chunks)
     set(k, 'blocks_done', data.blocks)
     complete(k, data.finished, now)
-  elseif number(k, 'dead') > data.tolerated then
-    end_job(k, 'failed', 'TooManyFailures',
-      int(number(k, 'dead')) .. ' dead letters, and failures.tolerated allows ' .. int(data.tolerated), now)
   else
+    check_tolerated(k, now)
     check_end(k, now)
   end
 end

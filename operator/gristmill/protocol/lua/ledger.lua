@@ -81,21 +81,27 @@ local function unkeep(k, member)
   add(k, 'stored', -size)
 end
 
+-- ends the job when more has failed than may: items, or chunks where the number of items is not known and a share was given
+local function check_tolerated(k, now)
+  local unit = get(k, 'tolerates') == 'chunks' and 'chunks' or 'items'
+  local failed, allowed = number(k, unit == 'chunks' and 'chunks_failed' or 'items_dead'), number(k, 'tolerated')
+  if failed > allowed then
+    end_job(k, 'failed', 'TooManyFailures', int(failed) .. ' ' .. unit .. ' failed, and failures.tolerated allows ' .. int(allowed), now)
+  end
+end
+
 -- gives up a chunk (item -1, or 0 where it has that one only), or the fragment of one item; the letter is JSON with the
 -- fields of planning's DeadLetter
 local function bury(k, u, item, letter, items, now)
   if number(k, 'dead') >= number(k, 'keep') or #letter > 65536 then letter = '' end
   redis.call('HSET', k.dead, int(u.start) .. ':' .. int(item), int(items) .. ' ' .. letter)
-  local dead = add(k, 'dead', 1)
+  add(k, 'dead', 1)
   add(k, 'items_dead', items)
   record(k, 'dead', u.start, u.stop, 'item', int(item))
   if redis.call('HINCRBY', k.splits, 'd:' .. int(u.start), 1) == 1 then add(k, 'chunks_failed', 1) end
   if get(k, 'sink') == 'queue' then keep(k, u.start, u.start + 1, math.max(item, 0), item + 1, 0) end
   if u.high > u.low then settle_items(k, u.start, 1, now) else settle(k, u.start, u.start + 1, false, now) end
-  if dead > number(k, 'tolerated') and get(k, 'phase') == 'running' then
-    end_job(k, 'failed', 'TooManyFailures',
-      int(dead) .. ' dead letters, and failures.tolerated allows ' .. int(number(k, 'tolerated')), now)
-  end
+  if get(k, 'phase') == 'running' then check_tolerated(k, now) end
 end
 
 -- gives a unit back to be leased again. `lost`: its holder went away without a word, so nobody knows what it died of:
