@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import signal
 import sys
+from contextlib import suppress
 from typing import NoReturn
+
+from gristmill.errors import GristmillError
 
 
 def main() -> NoReturn:
     """Run the command line. A keeper that turns out not to be needed is ended by `spawn`."""
     if sys.argv[1:2] == ["run"] and not {"-h", "--help"} & set(sys.argv):
-        from gristmill.local.spawn import start_ahead
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # until `run_job`: imports don't stand an exception
+        with suppress(GristmillError):  # (the command line tells it)
+            import gristmill.settings  # noqa: F401
+            from gristmill.local.spawn import start_ahead
 
-        start_ahead()
+            start_ahead()
     from gristmill.cli.main import main as command_line
 
     command_line()

@@ -21,22 +21,51 @@ _INTERRUPTED = 130
 _NOTE_SECONDS = 2.0
 
 
+class _Interrupts:
+    """Ctrl-C and SIGTERM as KeyboardInterrupt; the first only when `act` is called.
+
+    Until then things are begun and imported that an exception in their middle would leave half done.
+    """
+
+    def __init__(self) -> None:
+        self._noted = False
+        self._acting = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._on_signal)
+
+    def act(self) -> None:
+        """Raise what was noted, and from now on at once."""
+        self._acting = True
+        if self._noted:
+            raise KeyboardInterrupt
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        if self._acting or self._noted:
+            raise KeyboardInterrupt
+        self._noted = True
+
+
 def run_job(
     file: Path, workers: int | None, folder: Path | None, *, fresh: bool, accept_code: bool, as_json: bool
 ) -> int:
     """Run a manifest to its end and return the exit code."""
     manifest, base = load(file)
     state = State(folder or HOME / manifest.metadata.name)
-    signal.signal(signal.SIGTERM, _interrupt)
+    interrupts = _Interrupts()
     run: Run | None = None
     status: dict[str, Any] | None = None
     try:
         run = start(manifest, base, state, workers, fresh=fresh, accept_code=accept_code)
+        import gristmill.protocol.client  # noqa: F401 (the run's status needs it)
+
+        interrupts.act()
         status = _follow(run, state)
     except KeyboardInterrupt:
         if run is not None:
             status = _stop(run)
-        _say(f"\nstopped; `gristmill run {file}` goes on from here")
+        if status is None or not ended(status):
+            _say(f"\nstopped; `gristmill run {file}` goes on from here")
     if as_json and status is not None:
         print_json(status)
     if status is None or not ended(status):
@@ -56,10 +85,6 @@ def _follow(run: Run, state: State) -> dict[str, Any]:
                 state.save_status(status)
             run.poll(display.pause)
     return status
-
-
-def _interrupt(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
 
 
 def _stop(run: Run) -> dict[str, Any]:

@@ -24,6 +24,8 @@ from gristmill.worker.service import supervise
 if TYPE_CHECKING:
     from gristmill.protocol.client import Queue
 
+#: what tells a process to stop
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
 #: a worker that crashes within this time of its start (seconds) has not even begun
 _EARLY_SECONDS = 5.0
 #: so many early crashes in a row, without a chunk done between them, end the job
@@ -94,7 +96,12 @@ class Crew:
         place.process = multiprocessing.get_context("fork").Process(
             target=_work, args=(self._state, self._job, place.worker, os.getpid()), name=place.worker
         )
-        place.process.start()
+        # the copy has the keeper's handlers until `_work` resets them: signals wait until then
+        former = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
+        try:
+            place.process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, former)
 
     def _bury(self, place: _Place, now: float) -> None:
         assert place.process is not None
@@ -147,8 +154,9 @@ def _deadline(job: StoredJob) -> float:
 def _work(state: State, job: StoredJob, worker: str, keeper: int) -> None:
     """Be a worker, in a forked process."""
     signal.set_wakeup_fd(-1)
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGCHLD):
+    for number in (*_STOPPING, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
     state.keeper_lock.release()
     url = server_url(state.queue)
     code = supervise(url, job.uid, worker, durable=job.durable, log_folder=state.logs, parent=keeper)
