@@ -207,6 +207,25 @@ def test_changed_code_is_refused_unless_accepted(here: Here, until: Until) -> No
     assert set(results) == {1, 2}
 
 
+def test_changed_code_of_an_output_without_its_state_is_refused_unless_accepted(
+    here: Here, until: Until
+) -> None:
+    module = here.folder / "mine.py"
+    module.write_text("import time\n\ndef f(x):\n    time.sleep(0.02)\n    return 1\n")
+    here.write(chunk_job(**numbers(200), process={"function": "mine:f"}, output={"url": "out"}))
+    process = here.start("run", "job.yaml")
+    until(lambda: list((here.folder / "out").glob("part-*")))
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    module.write_text("def f(x):\n    return 2\n")
+    shutil.rmtree(here.folder / ".gristmill")
+    assert "go on with --accept-code" in here.run("run", "job.yaml", code=1).stderr
+    here.run("run", "job.yaml", "--accept-code")
+    results = here.results()
+    assert len(results) == 200
+    assert set(results) == {1, 2}
+
+
 def test_parameters_may_change(here: Here) -> None:
     text = "def process(x):\n    if x == 3:\n        raise ValueError\n    return x\n"
     here.write(chunk_job(**source(text), retry={"attempts": 1}))

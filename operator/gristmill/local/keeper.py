@@ -177,7 +177,7 @@ class Keeper:
 def _renew(queue: Queue, context: JobContext) -> None:
     """Tell the queue of a job that is run again what may have changed, and try again what has failed."""
     told = queue.status()["job"]
-    parameters = context.parameters()
+    parameters = {**context.parameters(), "spec": context.to_json().decode()}
     if told.get("planned"):
         items = int(told["items"])
         size = items if items >= 0 else int(told["chunks"])

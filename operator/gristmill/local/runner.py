@@ -48,7 +48,7 @@ def run(
     """
     manifest, base = load(job)
     if state is None:
-        return _start_temporary(manifest, base, workers, fresh)
+        return _start_temporary(manifest, base, workers, fresh, accept_code)
     return start(manifest, base, State(Path(state)), workers, fresh=fresh, accept_code=accept_code)
 
 
@@ -69,7 +69,7 @@ def start(
     accept_code: bool = False,
 ) -> Run:
     """Start a run in a state folder, or go on with the one that is there."""
-    context = _context(manifest, base, str(state.output))
+    context = _context(manifest, base, str(state.output), accept_code)
     state.folder.mkdir(parents=True, exist_ok=True)
     if holder := state.runner_lock.take():
         raise UsageError(
@@ -93,9 +93,11 @@ def start(
         raise
 
 
-def _start_temporary(manifest: ChunkJob, base: Path, workers: int | None, fresh: bool) -> Run:
+def _start_temporary(
+    manifest: ChunkJob, base: Path, workers: int | None, fresh: bool, accept_code: bool
+) -> Run:
     state = State(Path(tempfile.mkdtemp(prefix="gristmill-")))
-    context = _context(manifest, base, str(state.output) if manifest.spec.reduce else "")
+    context = _context(manifest, base, str(state.output) if manifest.spec.reduce else "", accept_code)
     if fresh and context.output:
         remove_output(context.output)
     state.runner_lock.take()
@@ -103,7 +105,7 @@ def _start_temporary(manifest: ChunkJob, base: Path, workers: int | None, fresh:
     return Run(LiveHost(state, context.output, _crew_size(manifest, workers), temporary=True))
 
 
-def _context(manifest: ChunkJob, base: Path, default_output: str) -> JobContext:
+def _context(manifest: ChunkJob, base: Path, default_output: str, accept_code: bool) -> JobContext:
     output = manifest.spec.output
     url = output.url if output else default_output
     return JobContext(
@@ -111,6 +113,7 @@ def _context(manifest: ChunkJob, base: Path, default_output: str) -> JobContext:
         base=str(base),
         output=os.path.normpath(base / url) if url and "://" not in url else url,
         code_version=code_version(manifest.spec, str(base)),
+        accept_code=accept_code,
     )
 
 
@@ -126,7 +129,7 @@ def _renewed(stored: StoredJob, context: JobContext, accept_code: bool) -> Store
             f"the code of the function changed since this run began: {_WAYS_OUT}, "
             "--accept-code goes on and mixes results of both"
         )
-    kept = replace(context, code_version=former.code_version)
+    kept = replace(context, code_version=former.code_version, accept_code=accept_code or former.accept_code)
     return replace(stored, context=StoredJob.of(kept).context, renewed=True)
 
 

@@ -37,9 +37,11 @@ def save_plan(url: str, plan: Plan) -> Plan:
     if found is None:
         raise OutputError(f"{url}: the plan disappeared while it was written")
     if (found.spec_digest, found.code_version) != (plan.spec_digest, plan.code_version):
-        what = "spec" if found.spec_digest != plan.spec_digest else "code"
+        is_spec = found.spec_digest != plan.spec_digest
+        what = "spec" if is_spec else "code"
+        go_on = "" if is_spec else "go on with --accept-code, which mixes results of both, "
         raise OutputError(
-            f"{url} has the output of a job with another {what}; choose another output folder, "
+            f"{url} has the output of a job with another {what}; choose another output folder, {go_on}"
             "or start anew with --fresh, which removes it"
         )
     return found
