@@ -1,0 +1,116 @@
+"""User code that does what user code should not: the run goes on, and says why a chunk failed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from tests.builders import chunk_job, numbers, source
+from tests.local.conftest import Here
+
+TOLERANT = {
+    "failures": {"tolerated": 10},
+    "retry": {"attempts": 1, "timeoutSeconds": 2},
+    "workers": {"leaseSeconds": 5},
+}
+
+#: what an item does, the kind of its dead letter, and a word of its error
+DEEDS = {
+    "a fork that outlives": (
+        "import os, time\ndef bad():\n    if os.fork() == 0:\n        time.sleep(600)\n    os._exit(0)",
+        "crash",
+        "exited with code 0",
+    ),
+    "a fork that outlives a loop": (
+        "import os, time\ndef bad():\n    os.fork()\n    time.sleep(600)",
+        "timeout",
+        "longer than 2 s",
+    ),
+    "printing without end": (
+        "import os\ndef bad():\n    while True:\n        os.write(1, b'x' * 1000 + b'\\n')",
+        "timeout",
+        "longer than 2 s",
+    ),
+    "a signal without a name": ("import os\ndef bad():\n    os.kill(os.getpid(), 40)", "crash", "signal 40"),
+    "an error that can't be shown": (
+        "class Odd(Exception):\n    def __str__(self):\n        raise KeyError\ndef bad():\n    raise Odd",
+        "error",
+        "Odd",
+    ),
+    "an error that is no text": ("def bad():\n    raise ValueError('\\udc80')", "error", "ValueError"),
+    "closed descriptors": (
+        "import os\ndef bad():\n    os.close(1)\n    os.close(2)\n    1 / 0",
+        "error",
+        "ZeroDivision",
+    ),
+}
+
+
+@pytest.mark.parametrize("deed", DEEDS)
+def test_one_bad_item_is_a_dead_letter_and_all_others_are_done(here: Here, deed: str) -> None:
+    text, kind, word = DEEDS[deed]
+    text += "\ndef process(x):\n    return bad() if x == 11 else x\n"
+    here.write(chunk_job(**numbers(20), **source(text), **TOLERANT))
+    status = here.status("--workers", "1")
+    assert status["items"] == {"total": 20, "succeeded": 19, "failed": 1}
+    assert here.results() == [x for x in range(20) if x != 11]
+    letter = json.loads(here.run("failures", "--json").stdout)
+    assert (letter["chunk"], letter["kind"]) == (11, kind)
+    assert word in letter["error"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import sys\ndef process(x):\n    sys.stdout.buffer.write(b'raw\\n')\n    return sys.stdout.encoding",
+        "import os\ndef process(x):\n    os.write(1, b'\\x1ebinary\\x1fgarbage\\n')\n    return 'utf-8'",
+        "def process(x):\n    for i in range(20000):\n        print(i, end='\\r')\n    return 'utf-8'",
+    ],
+    ids=["buffer", "binary", "progress bar"],
+)
+def test_printing_of_any_kind_is_fine(here: Here, text: str) -> None:
+    here.write(chunk_job(**numbers(3), **source(text)))
+    here.status("--workers", "1")
+    assert here.results() == ["utf-8"] * 3
+
+
+def test_a_reduction_that_raises_fails_the_job_with_the_original_error(here: Here) -> None:
+    text = "def process(x):\n    return 'a' if x == 7 else x\ndef add(a, b):\n    return a + b\n"
+    here.write(
+        chunk_job(**numbers(10), **source(text), reduce={"function": "add"}, failures={"tolerated": 5})
+    )
+    status = here.status(code=1)
+    failed = next(c for c in status["conditions"] if c["type"] == "Failed")
+    assert failed["reason"] == "ReduceError"
+    assert "TypeError" in failed["message"]
+
+
+def test_a_percentage_is_of_items_whatever_fails_together(here: Here) -> None:
+    text = "def process(x):\n    raise ValueError(x)\n"
+    failures = {"tolerated": "5%", "isolate": False}
+    here.write(chunk_job(**numbers(1000, 100), **source(text), failures=failures, retry={"attempts": 1}))
+    status = here.status(code=1)
+    failed = next(c for c in status["conditions"] if c["type"] == "Failed")
+    assert failed["reason"] == "TooManyFailures"
+    assert "items failed" in failed["message"]
+
+
+def test_results_larger_than_what_is_read_at_a_time(here: Here) -> None:
+    text = "def process(x):\n    return 'y' * (40 << 20)\n"
+    here.write(chunk_job(**numbers(2), **source(text)))
+    script = (
+        "import gristmill, sys\n"
+        "with gristmill.run('job.yaml', workers=1) as run:\n"
+        "    print([len(r) for r in run.results()])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=here.folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout.strip() == str([40 << 20] * 2)
