@@ -120,6 +120,22 @@ def test_suspended_when_stopped(waiting: Here, until: Until) -> None:
     assert waiting.status()["state"] == "Complete"
 
 
+@pytest.mark.parametrize("by_manifest", [False, True])
+def test_a_stopped_run_is_resumed_by_command_or_by_manifest(
+    here: Here, until: Until, by_manifest: bool
+) -> None:
+    here.write(chunk_job(suspend=True))
+    process = here.start("run", "job.yaml")
+    until(lambda: _live(here, "state") == "Suspended")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    if by_manifest:
+        here.write(chunk_job())
+    else:
+        here.run("resume")
+    assert here.status()["state"] == "Complete"
+
+
 def test_top(waiting: Here, until: Until) -> None:
     waiting.start("run", "job.yaml", "--workers", "2")
     until(lambda: _live(waiting, "chunks", "running"))

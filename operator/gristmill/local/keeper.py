@@ -31,7 +31,6 @@ from gristmill.local.state import State, StoredJob
 if TYPE_CHECKING:
     from gristmill.local.crew import Crew
     from gristmill.protocol.client import Queue
-    from gristmill.protocol.job import JobContext
 
 #: seconds between two looks at server and workers when nothing happens
 _LOOK_SECONDS = 0.5
@@ -142,12 +141,14 @@ class Keeper:
     def _ensure_job(self, job: StoredJob) -> StoredJob:
         """See that the queue has the job; where it had it once, and forgot, a new epoch begins."""
         if not self._queue.exists():
-            job = replace(job, epoch=job.epoch + job.started, started=True, renewed=False)
+            job = replace(
+                job, epoch=job.epoch + job.started, started=True, renewed=False, suspend_changed=False
+            )
             self._state.save(job)
             self._queue.create(job.job_context().fields(job.epoch))
         elif job.renewed:
-            _renew(self._queue, job.job_context())
-            job = replace(job, renewed=False)
+            _renew(self._queue, job)
+            job = replace(job, renewed=False, suspend_changed=False)
             self._state.save(job)
         return job
 
@@ -174,10 +175,13 @@ class Keeper:
             self._server.stop()
 
 
-def _renew(queue: Queue, context: JobContext) -> None:
+def _renew(queue: Queue, job: StoredJob) -> None:
     """Tell the queue of a job that is run again what may have changed, and try again what has failed."""
+    context = job.job_context()
     told = queue.status()["job"]
     parameters = {**context.parameters(), "spec": context.to_json().decode()}
+    if not job.suspend_changed:
+        del parameters["suspended"]
     if told.get("planned"):
         items = int(told["items"])
         size = items if items >= 0 else int(told["chunks"])

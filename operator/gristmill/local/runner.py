@@ -69,8 +69,12 @@ def start(
     accept_code: bool = False,
 ) -> Run:
     """Start a run in a state folder, or go on with the one that is there."""
+    size = _crew_size(manifest, workers)
     context = _context(manifest, base, str(state.output), accept_code)
-    state.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        state.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{shown(state.folder)} can't be a state folder: {error.strerror}") from error
     if holder := state.runner_lock.take():
         raise UsageError(
             f"{shown(state.folder)} is run by process {holder} already; stop it, or choose another --state"
@@ -87,7 +91,7 @@ def start(
             return Run(EndedHost(state, context.output), final)
         state.save(job)
         state.save_status(None)
-        return Run(LiveHost(state, context.output, _crew_size(manifest, workers)))
+        return Run(LiveHost(state, context.output, size))
     except BaseException:
         state.runner_lock.release()
         raise
@@ -96,13 +100,14 @@ def start(
 def _start_temporary(
     manifest: ChunkJob, base: Path, workers: int | None, fresh: bool, accept_code: bool
 ) -> Run:
+    size = _crew_size(manifest, workers)
     state = State(Path(tempfile.mkdtemp(prefix="gristmill-")))
     context = _context(manifest, base, str(state.output) if manifest.spec.reduce else "", accept_code)
     if fresh and context.output:
         remove_output(context.output)
     state.runner_lock.take()
     state.save(StoredJob.of(context))
-    return Run(LiveHost(state, context.output, _crew_size(manifest, workers), temporary=True))
+    return Run(LiveHost(state, context.output, size, temporary=True))
 
 
 def _context(manifest: ChunkJob, base: Path, default_output: str, accept_code: bool) -> JobContext:
@@ -130,7 +135,13 @@ def _renewed(stored: StoredJob, context: JobContext, accept_code: bool) -> Store
             "--accept-code goes on and mixes results of both"
         )
     kept = replace(context, code_version=former.code_version, accept_code=accept_code or former.accept_code)
-    return replace(stored, context=StoredJob.of(kept).context, renewed=True)
+    suspend_changed = former.job.spec.suspend != context.job.spec.suspend
+    return replace(
+        stored,
+        context=StoredJob.of(kept).context,
+        renewed=True,
+        suspend_changed=stored.suspend_changed or suspend_changed,
+    )
 
 
 def _clear(state: State, context: JobContext) -> None:
@@ -150,6 +161,8 @@ def _check_output(url: str) -> None:
 def _crew_size(manifest: ChunkJob, workers: int | None) -> int:
     """Return how many workers to start: as many as asked for, else as the machine has processors for."""
     if workers is not None:
+        if workers < 1:
+            raise UsageError(f"workers: {workers} are too few; a run needs at least one")
         return workers
     spec = manifest.spec.workers
     room = max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)

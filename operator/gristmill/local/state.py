@@ -46,6 +46,8 @@ class StoredJob:
     started: bool = False
     #: it is run again: the queue must be told parameters that may have changed, and try what has failed
     renewed: bool = False
+    #: and the manifest's `suspend` has changed: it overrides what was commanded since
+    suspend_changed: bool = False
 
     @classmethod
     def of(cls, context: JobContext) -> StoredJob:
