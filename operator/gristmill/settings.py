@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import os
+
+from gristmill.errors import UsageError
 
 
 def _number(name: str, default: float) -> float:
-    return float(os.environ.get(f"GRISTMILL_{name}", default))
+    text = os.environ.get(f"GRISTMILL_{name}")
+    if text is None:
+        return default
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise UsageError(f"the environment variable GRISTMILL_{name} is {text!r}; it must be a number")
+    return number
 
 
 #: seconds of work that a lease aims at

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -76,6 +78,34 @@ def test_wrong_usage_exits_2(here: Here, words: tuple[str, ...]) -> None:
     done = here.run(*words, code=2)
     assert done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("state", ["job.yaml", "/proc/foo", "job.yaml/below"])
+@pytest.mark.parametrize("command", ["run", "get"])
+def test_what_cant_be_a_state_folder_is_told(here: Here, command: str, state: str) -> None:
+    here.write(chunk_job())
+    words = ["job.yaml"] if command == "run" else []
+    done = here.run(command, *words, "--state", state, code=2)
+    assert state in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", ["get", "results"])
+def test_full_device_is_told(here: Here, command: str) -> None:
+    here.write(chunk_job())
+    here.run("run", "job.yaml")
+    with open("/dev/full", "w") as full:
+        words = [sys.executable, "-m", "gristmill", command]
+        done = subprocess.run(words, cwd=here.folder, stdout=full, stderr=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stderr) == (1, b"error: No space left on device\n")
+
+
+@pytest.mark.parametrize("value", ["abc", "nan", "-1"])
+def test_setting_that_is_no_number_is_told(here: Here, value: str) -> None:
+    here.write(chunk_job())
+    done = here.run("run", "job.yaml", code=2, env={**os.environ, "GRISTMILL_LOG_BYTES": value})
+    assert done.stderr.startswith(f"error: the environment variable GRISTMILL_LOG_BYTES is '{value}'")
+    assert done.stderr.count("\n") == 1
 
 
 def test_failed_items_are_dead_letters_and_the_job_fails(here: Here) -> None:

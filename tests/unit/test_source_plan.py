@@ -94,6 +94,13 @@ def test_what_matches_nothing_is_told(tmp_path: Path, kind: str, url: str) -> No
         plan_of(**{kind: {"url": url}}, base=str(tmp_path))
 
 
+@pytest.mark.parametrize("kind", ["lines", "files"])
+def test_a_name_that_is_not_utf8_is_told(tmp_path: Path, kind: str) -> None:
+    (tmp_path / os.fsdecode(b"caf\xe9.txt")).write_text("x\n")
+    with pytest.raises(InputError, match=r"caf\\udce9\.txt': the name is not UTF-8"):
+        plan_of(**{kind: {"url": str(tmp_path)}})
+
+
 def test_an_empty_folder_is_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="matches no file"):
         plan_of(files={"url": str(tmp_path)})

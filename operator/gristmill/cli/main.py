@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -164,14 +165,30 @@ def version() -> None:
     print(version_of("gristmill"))
 
 
+def _drop_output() -> None:
+    """Let what can't be written go to nowhere, or the interpreter would try again when it ends."""
+    handle = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(handle, sys.stdout.fileno())
+    os.close(handle)
+
+
 def main() -> NoReturn:
     """Run the command line; an error that people can do something about is told without a traceback."""
     try:
-        app(prog_name="gristmill")
+        try:
+            app(prog_name="gristmill")
+        finally:
+            sys.stdout.flush()
     except GristmillError as error:
         for line in str(error).splitlines():
             print(f"error: {line}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except OSError as error:
+        _drop_output()
+        if not isinstance(error, BrokenPipeError):
+            where = f"{error.filename}: " if error.filename else ""
+            print(f"error: {where}{error.strerror or error}", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(0)

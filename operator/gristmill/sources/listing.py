@@ -93,6 +93,10 @@ def _list_local(path: str) -> list[Entry]:
         names = [name for name in filesystem.glob(path) if os.path.isfile(name)]
     entries = []
     for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise InputError(f"{name!r}: the name is not UTF-8; rename the file") from error
         status = os.stat(name)
         entries.append(Entry(name, status.st_size, local_etag(status)))
     return entries
