@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from itertools import islice
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from tests.local.conftest import Here, Until
 import gristmill
 from gristmill.api.manifest import load_manifest
 from gristmill.client.run import JobFailed
-from gristmill.errors import ManifestError, UsageError
+from gristmill.errors import GristmillError, ManifestError, UsageError
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +42,30 @@ def test_results_come_while_the_job_runs(here: Here) -> None:
         first = [next(results) for _ in range(5)]
         (here.folder / "go").touch()
         assert [*first, *results] == list(range(10))
+
+
+def test_results_go_on_where_they_were_left_and_are_handed_out_once(here: Here) -> None:
+    run = gristmill.run(chunk_job(**numbers(20)), 1)
+    assert list(islice(run.results(), 5)) == list(range(5))
+    assert list(run.results()) == list(range(5, 20))
+    with pytest.raises(GristmillError, match="were handed out already"):
+        run.results()
+
+
+@pytest.mark.parametrize("output", [{}, {"output": {"url": "out"}}])
+def test_results_of_a_stopped_run(here: Here, output: dict[str, Any]) -> None:
+    text = "import time\n\ndef process(x):\n    time.sleep(0.05)\n    return x\n"
+    with gristmill.run(chunk_job(**numbers(1000), **source(text), **output), 1) as run:
+        run.wait(timeout=0.2)
+    with pytest.raises(GristmillError, match="the run was stopped"):
+        list(run.results())
+
+
+@pytest.mark.parametrize("state", [None, "kept"])
+def test_no_workers(here: Here, state: str | None) -> None:
+    with pytest.raises(UsageError, match="at least one"):
+        gristmill.run(chunk_job(), 0, state)
+    assert list(here.folder.iterdir()) == []
 
 
 def test_path_and_model(here: Here) -> None:

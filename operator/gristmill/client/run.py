@@ -64,6 +64,8 @@ class Run:
         self._last: dict[str, Any] | None = None
         self._samples: list[Sample] = []
         self._cursor = 0
+        #: results that were fetched and not yet handed out
+        self._rest: Iterator[Any] = iter(())
         self._collected = bool(host.output)
 
     def __enter__(self) -> Self:
@@ -96,7 +98,7 @@ class Run:
     def wait(self, timeout: float | None = None) -> dict[str, Any]:
         """Wait until the job has ended, or `timeout` seconds, and return the status."""
         until = None if timeout is None else time.monotonic() + timeout
-        while not ended(status := self.status):
+        while not ended(status := self.status) and self._final is None:
             left = _LOOK_SECONDS if until is None else min(_LOOK_SECONDS, until - time.monotonic())
             if left <= 0:
                 break
@@ -113,11 +115,16 @@ class Run:
         """Iterate over the results in input order.
 
         With an output URL they are read when the job is complete, as often as wanted. Without, they come
-        as they are made, once; the run is held back while they are not fetched. JobFailed when it has failed.
+        as they are made, once: another call goes on where the last one was left. The run is held back while
+        they are not fetched. JobFailed when it has failed.
         """
-        if not self._host.output:
-            return self._collect()
-        return self._read()
+        if self._host.output:
+            return self._read()
+        if self._collected:
+            raise GristmillError(
+                "the results were handed out already; give the job an output URL to keep them"
+            )
+        return self._collect()
 
     def failures(self) -> list[DeadLetter]:
         """Return the dead letters: what was given up, by chunk and item."""
@@ -144,19 +151,22 @@ class Run:
     def _read(self) -> Iterator[Any]:
         from gristmill.sinks import read_results
 
-        self._raise_failure(self.wait())
+        self._check(self.wait())
         yield from read_results(self._host.output)
 
     def _collect(self) -> Iterator[Any]:
         from gristmill.sinks import decode
 
         pause = _PAUSE_SECONDS[0]
-        while not self._collected:
+        while True:
+            yield from self._rest
+            if self._collected or self._final is not None:
+                break
             got = self._host.queue().collect(self._cursor, _FETCH_BYTES)
             moved = got.cursor > self._cursor
             self._cursor = got.cursor
             if got.payloads:
-                yield from decode(b"".join(got.payloads))
+                self._rest = iter(decode(b"".join(got.payloads)))
             if moved:
                 pause = _PAUSE_SECONDS[0]
                 continue
@@ -167,8 +177,11 @@ class Run:
             else:
                 self._host.wait(pause)
                 pause = min(pause * 2, _PAUSE_SECONDS[1])
-        self._raise_failure(self.status)
+        self._check(self.status)
 
-    def _raise_failure(self, status: dict[str, Any]) -> None:
+    def _check(self, status: dict[str, Any]) -> None:
+        """Raise when the run has come to no good end."""
+        if status["state"] == State.STOPPED:
+            raise GristmillError(f"the run was stopped before the job {status['name']} was complete")
         if status["state"] == State.FAILED:
             raise JobFailed(status["name"], *failure_of(status))
