@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -121,6 +122,18 @@ def test_failed_items_are_dead_letters_and_the_job_fails(here: Here) -> None:
     told = here.run("failures").stdout
     assert "chunk 0 item 3: ValueError: unlucky 3" in told
     assert "input: 7" in told
+
+
+def test_a_line_that_cant_be_decoded_is_a_dead_letter_of_its_own(here: Here) -> None:
+    lines = [b"%d" % number for number in range(1000)]
+    (here.folder / "in.txt").write_bytes(b"\n".join([*lines[:700], b"caf\xe9", *lines[700:]]) + b"\n")
+    text = source("def process(line):\n    return int(line)\n", each="item")
+    here.write(chunk_job(input={"lines": {"url": "in.txt"}}, **text, failures={"tolerated": 5}))
+    assert here.status()["items"] == {"total": None, "succeeded": 1000, "failed": 1}
+    assert here.results() == list(range(1000))
+    letter = json.loads(here.run("failures", "--json").stdout)
+    assert (letter["chunk"], letter["item"]) == (0, 700)
+    assert "UnicodeDecodeError" in letter["error"]
 
 
 def test_deadline_ends_the_job(here: Here) -> None:
