@@ -151,6 +151,7 @@ def logged(start_server: Callable[..., Server]) -> Server:
 
 def test_a_killed_server_is_back_with_functions_leases_and_replies(logged: Server):
     with logged.connect() as client:
+        client.config_set("appendfsync", "always")
         load_library(client)
         client.set("clock", 1)
         worker = planned_job(client, 100, sink="queue")

@@ -326,7 +326,7 @@ class History(Actors, RuleBasedStateMachine):
             reason = read_raw(self.client).job["reason"]
             assert reason in {"TooManyFailures", "Broken", "WorkerLost"}
             if reason == "TooManyFailures":
-                assert len(self.ledger.dead) > self.shape.tolerated
+                assert sum(self.ledger.dead.values()) > self.shape.tolerated
         self.callers[0].suspend(False)
         self.views = {}
         self.names[0] = f"drain-{self.ledger.epoch}"
