@@ -33,7 +33,7 @@ def test_the_first_plan_holds(url: str) -> None:
 )
 def test_another_jobs_folder_is_refused(url: str, field: str, word: str) -> None:
     save_plan(url, plan_of(8))
-    with pytest.raises(OutputError, match=f"{word}; choose another output folder, or .* --fresh"):
+    with pytest.raises(OutputError, match=f"{word}; choose another output folder, .*--fresh"):
         save_plan(url, replace(plan_of(8), **{field: "other"}))
 
 
