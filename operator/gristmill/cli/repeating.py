@@ -41,12 +41,12 @@ def repeat_chunk(chunk: int, item: int | None, folder: Path | None, *, debug: bo
 def _call_item(
     function: Callable[[Any], Any], items: Sequence[Any], place: int, chunk: int, debug: bool
 ) -> int:
-    def call() -> list[Any]:
-        item = items[place]
-        print(_shortened(item), file=sys.stderr)
-        return [function(item)]
-
-    return _call(call, f"chunk {chunk} item {place}", debug)
+    what = f"chunk {chunk} item {place}"
+    try:
+        what = f"{what}: {_shortened(items[place])}"
+    except UnicodeError:
+        pass  # it fails below, with its traceback
+    return _call(lambda: [function(items[place])], what, debug)
 
 
 def _plan_of(state: State, chunk: int) -> tuple[Plan, list[int]]:
