@@ -6,6 +6,7 @@ import pdb
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +43,8 @@ def _call_item(
     function: Callable[[Any], Any], items: Sequence[Any], place: int, chunk: int, debug: bool
 ) -> int:
     what = f"chunk {chunk} item {place}"
-    try:
+    with suppress(UnicodeError):  # it fails below, with its traceback
         what = f"{what}: {_shortened(items[place])}"
-    except UnicodeError:
-        pass  # it fails below, with its traceback
     return _call(lambda: [function(items[place])], what, debug)
 
 
