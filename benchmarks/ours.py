@@ -39,7 +39,7 @@ def map_range(items: int, size: int) -> dict[str, float]:
 
 
 def word_count(folder: str, count: int = 4) -> dict[str, float]:
-    """Count words in `count` chunks (the best of 2 to 16): dictionaries travel slowly, as with a Pool."""
+    """Count words in `count` chunks : dictionaries travel slowly, as with a Pool."""
     started = time.perf_counter()
     job = manifest(
         {"lines": {"url": str(Path(folder) / "text-*.txt")}},
