@@ -71,7 +71,7 @@ def often(name: str, action: str) -> str:
     """The order to do it at a place as often as a run can bear."""
     if name in ONCE:
         return f"={action}@1"
-    return f"={action}~{0.5 if name in RARE else 0.1}"
+    return f"={action}~{0.2 if name in RARE else 0.1}"  # (six in a row at the start would end the job)
 
 
 def strike(rig: Rig, calm: Calm, kind: str, orders: str, most: int, *, wakes: bool = False) -> None:
