@@ -55,7 +55,9 @@ def test_frozen_for_ever(rig: Rig, calm: Calm, name: str, most: int) -> None:
 
 @pytest.mark.chaos
 def test_everything_now_and_then(rig: Rig, calm: Calm) -> None:
-    orders = "; ".join(name + often(name, rig.random.choice(["kill", "stop"])) for name in NAMES)
+    # (not where every new process would die: six such deaths in a row end a job)
+    names = [name for name in NAMES if name not in ONCE]
+    orders = "; ".join(name + often(name, rig.random.choice(["kill", "stop"])) for name in names)
     strike(rig, calm, "lines", orders, 12, wakes=True)
 
 
@@ -71,7 +73,7 @@ def often(name: str, action: str) -> str:
     """The order to do it at a place as often as a run can bear."""
     if name in ONCE:
         return f"={action}@1"
-    return f"={action}~{0.2 if name in RARE else 0.1}"  # (six in a row at the start would end the job)
+    return f"={action}~{0.5 if name in RARE else 0.1}"
 
 
 def strike(rig: Rig, calm: Calm, kind: str, orders: str, most: int, *, wakes: bool = False) -> None:
