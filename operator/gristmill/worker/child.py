@@ -73,7 +73,6 @@ class Child:
         self._marker = marker
         self._context = context
         self._worker = worker
-        self._plan: Plan | None = None
         self._computer: Computer | None = None
         self._sink: Sink | None = None
         self._ahead: ReadAhead | None = None
@@ -140,7 +139,6 @@ class Child:
             source=source,
             read=read,
         )
-        self._plan = plan
         self._computer = Computer(work, output, self._marker, self._worker, self._channel.send_all)
 
     def _run(self, lease: Lease) -> None:
