@@ -37,7 +37,8 @@ def tally(data: bytes, counts: Counter[bytes]) -> None:
 def count_words(lines: Any) -> dict[str, int]:
     """Count the words of a chunk of lines (words end at ASCII white space, as for `bytes.split`)."""
     counts: Counter[bytes] = Counter()
-    tally(lines.data, counts)
+    for block in lines.blocks():
+        tally(block, counts)
     return decode_keys(counts)
 
 

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from gristmill.client.run import Run
-    from gristmill.local.runner import run
+    from gristmill.local.run import run
 
 __all__ = ["Run", "run"]
 
 
 def __getattr__(name: str) -> Any:
     if name == "run":
-        from gristmill.local.runner import run
+        from gristmill.local.run import run
 
         return run
     if name == "Run":

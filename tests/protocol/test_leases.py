@@ -100,6 +100,41 @@ def test_a_lost_interval_is_whole_once_then_halved_then_its_last_chunk_is_dead(c
     ]
 
 
+@pytest.mark.parametrize("chunk", [0, 1])
+def test_a_chunk_that_is_lost_too_often_is_isolated_where_the_plan_knows_its_items(client, clock, chunk):
+    worker = planned_job(
+        client,
+        2,
+        infrastructure=2,
+        isolate=1,
+        plan={"chunk_items": 10, "last_chunk_items": 7},
+    )
+    items = (10, 7)[chunk]
+    poison = items // 2
+    ran = 0
+    while read_raw(client).phase == "running" and (lease := worker.report(want=0).lease) and not lease.chore:
+        ran += 1
+        low, high = (lease.low, lease.high) if lease.is_fragment else (0, (10, 7)[lease.start])
+        if lease.start == chunk and low <= poison < high:
+            assert lease.careful or not lease.is_fragment
+            worker.report(Release(lease.nonce, lost=True))
+        else:
+            worker.report(Done(lease.nonce, lease.start + 1, high - low, start=lease.start))
+    raw = read_raw(client)
+    assert list(raw.dead) == [f"{chunk}:{poison}"]
+    assert raw.number("items_done") == 10 + 7 - 1
+    assert ran <= 2 + 3 * items.bit_length() + 3
+
+
+def test_a_lost_chunk_that_is_not_isolated_counts_its_items(client, clock):
+    worker = planned_job(client, 1, infrastructure=1, plan={"chunk_items": 10, "last_chunk_items": 7})
+    for _ in range(2):
+        worker.report(Release(worker.lease().nonce, lost=True))
+    raw = read_raw(client)
+    assert raw.dead["0:-1"].startswith("7 ")
+    assert raw.number("items_dead") == 7
+
+
 def test_what_was_only_waiting_is_never_charged(client, clock):
     worker = planned_job(client, 8)
     lease = worker.lease(2)

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from gristmill.planning.plan import Plan
 from gristmill.planning.values import DeadLetter
-from gristmill.sinks import NO_VALUE, Sink, encode
+from gristmill.sinks import Sink, encode, encode_value
 
 
 def plan_of(chunks: int, blocks: int = 4) -> Plan:
@@ -28,7 +28,7 @@ def write_values(sink: Sink, start: int, pieces: Iterable[tuple[int, object]], n
     """Write one part of (stop, value) pieces, None standing for no value."""
     writer = sink.begin(start >> sink.plan.block_height, start, nonce)
     for stop, value in pieces:
-        writer.append_value(stop, NO_VALUE if value is None else value, 1)
+        writer.append_value(stop, b"" if value is None else encode_value(value), 1)
     return writer.close().direct
 
 

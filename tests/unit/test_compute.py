@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -11,8 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gristmill import settings
+from gristmill.errors import InputChanged, InputError
 from gristmill.planning.pace import Pace
 from gristmill.planning.values import Lease
+from gristmill.sources import LargeLines
 from gristmill.sources.readers import SliceSource
 from gristmill.worker.compute import Computer, Work
 from gristmill.worker.marker import GIVE_TAIL, GO_ON, STOP, Marker
@@ -54,7 +59,7 @@ def computer(
 ) -> tuple[Computer, Marker]:
     source = SliceSource(items, size)
     work = Work(
-        function, each_item, frozenset({"KeyError", "json.decoder.JSONDecodeError"}), source, source.read
+        function, each_item, frozenset({"KeyError", "json.decoder.JSONDecodeError"}), 3, source, source.read
     )
     marker = Marker()
     return Computer(work, QueueOutput(), marker, "w", told), marker
@@ -214,3 +219,26 @@ def test_a_generator_gives_many_results_and_may_fail_in_the_middle() -> None:
     run.run(Lease("n", 1, 0, 3))
     assert len(told.results) == 6
     assert told.failed == [(1, -1)]
+
+
+@pytest.mark.parametrize("error", [InputError("broken"), InputChanged("changed")])
+def test_what_the_function_could_not_read_is_no_result_even_where_it_hides_that(error: InputError) -> None:
+    def pieces() -> Iterator[bytes]:
+        yield b"one\n"
+        raise error
+
+    def function(lines: Any) -> int:
+        with suppress(InputError):
+            return len(list(lines))
+        return -1
+
+    told = Told(0)
+    run, _ = computer(function, told, each_item=False)
+    run._work = replace(run._work, read=lambda chunk: LargeLines(pieces, "utf-8"))
+    if isinstance(error, InputChanged):
+        with pytest.raises(InputChanged):
+            run.run(Lease("n", 1, 0, 1))
+    else:
+        run.run(Lease("n", 1, 0, 1))
+        assert told.failed == [(0, -1)]
+    assert told.results == []

@@ -14,7 +14,7 @@ from tests.unit.test_sink_blocks import shatter
 
 from gristmill.planning.intervals import decompose
 from gristmill.planning.reduction import TreeFold
-from gristmill.sinks import NO_VALUE, open_sink, read_results
+from gristmill.sinks import encode_value, open_sink, read_results
 
 
 def add(left: Any, right: Any) -> Any:
@@ -61,7 +61,7 @@ def test_fragments_make_the_tree_over_their_items(tmp_path: Path) -> None:
     write_values(sink, 0, [(1, 1.0)], "a")
     for low, high in ((0, 4), (4, 5), (6, 7)):
         value = fold([(i, values[i]) for i in range(low, high)])
-        sink.write_fragment(1, low, high, 7, b"", high - low, "b", value)
+        sink.write_fragment(1, low, high, 7, encode_value(value), high - low, "b")
     sink.assemble(0, [letter(1, 5)], {1: 7})
     sink.finish(1)
     chunk = fold([(i, value) for i, value in enumerate(values) if i != 5])
@@ -90,7 +90,7 @@ def test_no_value_at_all_is_null(tmp_path: Path, chunks: int) -> None:
     sink = open_sink(str(tmp_path), "jsonl", "txt", plan_of(chunks), add)
     for chunk in range(chunks):
         writer = sink.begin(chunk, chunk, "a")
-        writer.append_value(chunk + 1, NO_VALUE, 0)
+        writer.append_value(chunk + 1, b"", 0)
         assert writer.close().direct
     sink.finish(0)
     assert (tmp_path / "result.json").read_bytes() == b"null\n"

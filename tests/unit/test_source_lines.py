@@ -3,7 +3,9 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 from tests.unit.source_builders import plan_of
 
 from gristmill.errors import InputChanged, InputError
-from gristmill.sources import Lines, open_source
+from gristmill.sources import LargeLines, Lines, open_source, readers, reading_failure
 
 WORDS = st.sampled_from(
     [b"\n", b"\r\n", b"a", b"\r", b"\x0c", "é\u2028".encode(), "漢".encode(), b"y" * 9000]
@@ -27,9 +29,20 @@ def expected(content: bytes) -> list[str]:
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.lists(CONTENT, min_size=1, max_size=3), st.integers(1, 40), st.booleans(), st.booleans())
+@given(
+    st.lists(CONTENT, min_size=1, max_size=3),
+    st.integers(1, 40),
+    st.booleans(),
+    st.booleans(),
+    st.sampled_from([None, 1, 3, 50, 5000]),
+)
 def test_lines_are_read_exactly_once(
-    tmp_path_factory: pytest.TempPathFactory, contents: list[bytes], number: int, by_count: bool, remote: bool
+    tmp_path_factory: pytest.TempPathFactory,
+    contents: list[bytes],
+    number: int,
+    by_count: bool,
+    remote: bool,
+    block: int | None,
 ) -> None:
     folder = tmp_path_factory.mktemp("input")
     for index, content in enumerate(contents):
@@ -38,14 +51,26 @@ def test_lines_are_read_exactly_once(
     chunks = {"count": number} if by_count else {"bytes": max(number, sum(map(len, contents)) // 50)}
     plan = plan_of(lines={"url": url}, chunks=chunks)
     source = open_source(plan)
-    parts = [source.read(chunk) for chunk in range(plan.chunks)]
-    assert all(isinstance(part, Lines) for part in parts)
-    assert [line for part in parts for line in part] == [line for c in contents for line in expected(c)]
-    assert sum(map(len, parts)) == sum(len(expected(content)) for content in contents)
-    if len(contents) == 1:
-        assert b"".join(part.data for part in parts) == contents[0]  # type: ignore[attr-defined]
+    with pytest.MonkeyPatch.context() as patch:
+        if block is not None:
+            patch.setattr(readers, "_LARGE", 0)
+            patch.setattr(readers, "_BLOCK_BYTES", block)
+        _check_parts(contents, [source.read(chunk) for chunk in range(plan.chunks)], block)
     if by_count:
         assert plan.chunks == min(number, sum(map(len, contents)))
+
+
+def _check_parts(contents: list[bytes], parts: list[Any], block: int | None) -> None:
+    assert all(isinstance(part, LargeLines if block else Lines) for part in parts)
+    assert [line for part in parts for line in part] == [line for c in contents for line in expected(c)]
+    assert sum(map(len, parts)) == sum(len(expected(content)) for content in contents)
+    by_part = [list(part.blocks()) for part in parts]
+    assert all(piece.endswith(b"\n") for blocks in by_part for piece in blocks[:-1])
+    blocks = [piece for part in by_part for piece in part]
+    assert b"".join(blocks) == b"".join(part.data for part in parts)
+    assert [line for part in parts for line in part] == [line for c in contents for line in expected(c)]
+    if len(contents) == 1:
+        assert b"".join(blocks) == contents[0]
 
 
 @given(CONTENT, st.integers(-3, 45), st.integers(-3, 45))
@@ -88,6 +113,27 @@ def test_lines_before_a_bad_one_are_given() -> None:
     with pytest.raises(UnicodeDecodeError):
         seen.extend(map(str.upper, Lines(b"good\r\nfine\nb\xffd\nlast")))
     assert seen == ["GOOD", "FINE"]
+
+
+def test_blocks_are_whole_lines_of_about_a_megabyte() -> None:
+    content = b"".join(b"%d\n" % n for n in range(500_000))
+    blocks = list(Lines(content).blocks())
+    assert b"".join(blocks) == content
+    assert len(blocks) == 4
+    assert all(block.endswith(b"\n") for block in blocks)
+
+
+def test_what_cannot_be_read_is_known_whatever_the_reader_makes_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(readers, "_LARGE", 0)
+    (tmp_path / "a.txt").write_bytes(b"one\ntwo\n")
+    lines = open_source(plan_of(lines={"url": str(tmp_path)}, chunks={"count": 1})).read(0)
+    assert reading_failure(lines) is None
+    (tmp_path / "a.txt").write_bytes(b"others\n")
+    with suppress(Exception):
+        list(lines)
+    assert isinstance(reading_failure(lines), InputChanged)
 
 
 def test_encoding(tmp_path: Path) -> None:

@@ -31,27 +31,6 @@ _DECISIVE = ("input", "chunks", "process", "reduce", "output")
 _WAYS_OUT = "--fresh starts anew, --state DIR keeps both"
 
 
-def run(
-    job: Job,
-    workers: int | None = None,
-    state: str | Path | None = None,
-    *,
-    fresh: bool = False,
-    accept_code: bool = False,
-) -> Run:
-    """Run a job here and return its handle at once; `Run.results()` and `Run.wait()` wait.
-
-    `job` is a path, a text, a dict or a model of a manifest. `state` is the folder that lets a later call go
-    on where this one stopped; without it the run is kept in a temporary folder, and results that have no
-    output URL can be fetched once. `fresh` begins anew; `accept_code` goes on although the function's code
-    has changed.
-    """
-    manifest, base = load(job)
-    if state is None:
-        return _start_temporary(manifest, base, workers, fresh, accept_code)
-    return start(manifest, base, State(Path(state)), workers, fresh=fresh, accept_code=accept_code)
-
-
 def load(job: Job) -> tuple[ChunkJob, Path]:
     """Return the manifest as a model, and the folder that its relative paths start from."""
     manifest = job if isinstance(job, ChunkJob) else load_manifest(job)
@@ -97,9 +76,10 @@ def start(
         raise
 
 
-def _start_temporary(
+def start_temporary(
     manifest: ChunkJob, base: Path, workers: int | None, fresh: bool, accept_code: bool
 ) -> Run:
+    """Start a run without a state folder."""
     size = _crew_size(manifest, workers)
     state = State(Path(tempfile.mkdtemp(prefix="gristmill-")))
     context = _context(manifest, base, str(state.output) if manifest.spec.reduce else "", accept_code)

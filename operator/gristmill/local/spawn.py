@@ -1,7 +1,7 @@
 """Starting a keeper's process, ahead of time if that is known to be needed.
 
-An interpreter with its imports takes a quarter of a second. `gristmill run` starts one first of all and checks the
-manifest meanwhile; if it is wrong, the process is ended before it was told what to keep.
+An interpreter with its imports takes a quarter of a second. A run starts one first of all and checks the manifest
+meanwhile; if it is wrong, the process is ended before it was told what to keep.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import atexit
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _waiting: list[subprocess.Popen[bytes]] = []
 
@@ -18,6 +20,17 @@ def start_ahead() -> None:
     if not _waiting:
         _waiting.append(_start())
         atexit.register(_dismiss)
+
+
+@contextmanager
+def started_ahead() -> Iterator[None]:
+    """Have a keeper started for what runs inside; it is ended if that did not need it."""
+    if not _waiting:
+        _waiting.append(_start())
+    try:
+        yield
+    finally:
+        _dismiss()
 
 
 def keeper_process() -> subprocess.Popen[bytes]:
@@ -35,6 +48,7 @@ def _start() -> subprocess.Popen[bytes]:
 
 
 def _dismiss() -> None:
-    for process in _waiting:
+    while _waiting:
+        process = _waiting.pop()
         process.kill()
         process.communicate()

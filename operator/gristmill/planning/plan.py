@@ -43,6 +43,16 @@ class Plan:
         return hashlib.sha256(self.to_json()).hexdigest()
 
     @property
+    def chunk_items(self) -> int:
+        """Items of every chunk but the last, 0 where only reading tells."""
+        return int(self.source.get("size", 0))
+
+    @property
+    def last_chunk_items(self) -> int:
+        """Items of the last chunk, 0 where only reading tells."""
+        return self.items - (self.chunks - 1) * self.chunk_items if self.items else 0
+
+    @property
     def blocks(self) -> int:
         """Number of final blocks."""
         return -(-self.chunks >> self.block_height) if self.chunks else 0

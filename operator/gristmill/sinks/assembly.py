@@ -12,7 +12,7 @@ from gristmill.errors import OutputError
 from gristmill.planning.reduction import TreeFold
 from gristmill.planning.values import Segment
 from gristmill.sinks.drafts import Draft, told
-from gristmill.sinks.encoding import NO_VALUE, decode_value, encode_value, json_combine
+from gristmill.sinks.encoding import encoded_combine
 from gristmill.sinks.store import Store
 from gristmill.sinks.writer import Payload
 
@@ -31,20 +31,20 @@ def assemble_value(
     store: Store, draft: Draft, chosen: Sequence[Placed], combine: Callable[[Any, Any], Any]
 ) -> Payload:
     """Write the value of the tree over segments; fragments of a chunk make a tree over its items first."""
-    combine = json_combine(combine)
+    combine = encoded_combine(combine)
     fold = TreeFold(combine)
     with _Parts(store) as parts:
         for start, group in groupby(chosen, lambda placed: placed[1].start):
             inner = TreeFold(combine)
             for name, segment in group:
-                value = decode_value(b"".join(parts.read(name, segment.offset, segment.length)))
-                if value is not NO_VALUE:
+                value = b"".join(parts.read(name, segment.offset, segment.length))
+                if value:
                     inner.push(segment.low, value)
             found, value = inner.result()
             if found:
                 fold.push(start, value)
     found, value = fold.result()
-    data = encode_value(value if found else NO_VALUE)
+    data = value if found else b""
     draft.write(data)
     return Payload(draft, len(data), hashlib.sha256(data).hexdigest(), _items(chosen), [])
 

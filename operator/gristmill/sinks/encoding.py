@@ -84,27 +84,23 @@ def through_json(value: Any) -> Any:
         return value
     if kind is float and isfinite(value):
         return value
-    if isinstance(value, dict) and _is_tally(value):
-        return dict(value)
     return orjson.loads(_encode_one(value, 0))
-
-
-def _is_tally(value: dict[Any, Any]) -> bool:
-    """Whether it has numbers by text, and nothing that JSON would change: checking it is cheaper than writing it."""
-    if not value or set(map(type, value)) != {str} or set(map(type, value.values())) != {int}:
-        return False
-    if min(value.values()) < -_EXACT_INT or max(value.values()) >= _EXACT_INT:
-        return False
-    try:
-        "".join(value).encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def json_combine(combine: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     """Return `combine` with its results passed through JSON: alike, stored or not."""
     return lambda left, right: through_json(combine(left, right))
+
+
+def encoded_combine(combine: Callable[[Any, Any], Any]) -> Callable[[bytes, bytes], bytes]:
+    """Return `combine` of what `encode_value` wrote: a large value is written once, and read only to be combined."""
+
+    def combined(left: bytes, right: bytes) -> bytes:
+        if not left or not right:
+            return left or right
+        return encode_value(combine(decode_value(left), decode_value(right)))
+
+    return combined
 
 
 def _encode_one(result: Any, index: int) -> bytes:

@@ -21,7 +21,7 @@ from gristmill.planning.values import DeadLetter
 from gristmill.sinks import layout
 from gristmill.sinks.assembly import assemble_files, assemble_lines, assemble_value
 from gristmill.sinks.drafts import Draft
-from gristmill.sinks.encoding import NO_VALUE, decode_value, encode_value, json_combine, through_json
+from gristmill.sinks.encoding import encode_value, encoded_combine
 from gristmill.sinks.manifest import Entry, Manifest, output_digest
 from gristmill.sinks.parts import footer, read_parts
 from gristmill.sinks.recovery import Recovered, recover
@@ -60,7 +60,7 @@ class Sink:
         """Begin a part of a block at the chunk `start`; `nonce` is the lease's."""
         return PartWriter(self, block, self.plan.block_range(block), start, nonce)
 
-    def write_fragment(  # noqa: PLR0917 (a fragment is these facts)
+    def write_fragment(
         self,
         chunk: int,
         low: int,
@@ -69,11 +69,8 @@ class Sink:
         payload: bytes,
         items: int,
         nonce: str,
-        value: Any = NO_VALUE,
     ) -> Written:
-        """Stage the results of items [low, high) of a split chunk of `total` items: payload, or a value."""
-        if self.combine:
-            payload = encode_value(through_json(value))
+        """Stage the results of items [low, high) of a split chunk of `total` items: JSON lines, or one value."""
         block = chunk >> self.plan.block_height
         segment = [chunk, chunk + 1, low, high, 0, len(payload), items]
         name = layout.part_file(block, f"{chunk:012d}-{low:012d}", nonce)
@@ -255,14 +252,14 @@ class Sink:
         )
 
     def _folded(self, sidecars: Sequence[Sidecar], combine: Callable[[Any, Any], Any]) -> bytes:
-        fold = TreeFold(json_combine(combine))
+        fold = TreeFold(encoded_combine(combine))
         for first in range(0, len(sidecars), _VALUES_AT_ONCE):
             some = sidecars[first : first + _VALUES_AT_ONCE]
             for sidecar, value in zip(some, self.store.read_many([s.name for s in some]), strict=True):
                 if value:
-                    fold.push(sidecar.block, decode_value(value))
+                    fold.push(sidecar.block, value)
         found, value = fold.result()
-        return encode_value(value if found else None)
+        return bytes(value) if found else encode_value(None)
 
     def _remove_losers(self, sidecars: Sequence[Sidecar], manifest: Manifest) -> None:
         keep = {entry.name for entry in manifest.entries} | {

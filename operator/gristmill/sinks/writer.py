@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from gristmill.planning.cover import fits, halves
 from gristmill.sinks.drafts import Draft
-from gristmill.sinks.encoding import NO_VALUE, encode_value, json_combine, through_json
+from gristmill.sinks.encoding import encoded_combine
 from gristmill.sinks.store import Store
 
 
@@ -64,13 +64,13 @@ class PartWriter:
         self._bounds = bounds
         self._start = self._position = start
         self._nonce = nonce
-        self._combine = json_combine(sink.combine) if sink.combine else None
+        self._combine = encoded_combine(sink.combine) if sink.combine else None
         self._draft = sink.store.draft()
         self._sha256 = hashlib.sha256()
         self._size = 0
         #: fields of `Segment`, in order
         self._segments: list[list[Any]] = []
-        self._values: list[Any] = []
+        self._values: list[bytes] = []
         self._files: list[tuple[Draft, str]] = []
 
     def append(self, stop: int, payload: bytes, items: int) -> None:
@@ -78,9 +78,8 @@ class PartWriter:
         self._add(stop, payload, items, [])
         self._merge()
 
-    def append_value(self, stop: int, value: Any, items: int) -> None:
-        """Add the reduced value of the chunks up to `stop`, or NO_VALUE. May call `combine`."""
-        value = through_json(value)
+    def append_value(self, stop: int, value: bytes, items: int) -> None:
+        """Add the reduced value of the chunks up to `stop`, as `encode_value` wrote it. May call `combine`."""
         self._add(stop, b"", items, [])
         self._values.append(value)
         self._merge()
@@ -99,8 +98,7 @@ class PartWriter:
     def close(self) -> Written:
         """Make it visible: as the final block when it is all of one, as a staged part otherwise."""
         try:
-            for segment, value in zip(self._segments, self._values, strict=False):
-                payload = encode_value(value)
+            for segment, payload in zip(self._segments, self._values, strict=False):
                 segment[4], segment[5] = self._size, len(payload)
                 self._write(payload)
             items = sum(segment[6] for segment in self._segments)
@@ -148,7 +146,4 @@ class PartWriter:
             left[7] += right[7]
             if self._combine:
                 value = values.pop()
-                if values[-1] is NO_VALUE:
-                    values[-1] = value
-                elif value is not NO_VALUE:
-                    values[-1] = self._combine(values[-1], value)
+                values[-1] = self._combine(values[-1], value)

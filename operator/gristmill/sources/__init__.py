@@ -3,6 +3,6 @@
 from gristmill.sources.files import File
 from gristmill.sources.planner import make_plan
 from gristmill.sources.readers import Source, open_source
-from gristmill.sources.text import Lines
+from gristmill.sources.text import LargeLines, Lines, reading_failure
 
-__all__ = ["File", "Lines", "Source", "make_plan", "open_source"]
+__all__ = ["File", "LargeLines", "Lines", "Source", "make_plan", "open_source", "reading_failure"]

@@ -6,7 +6,7 @@ import bz2
 import gzip
 import lzma
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 from gristmill.errors import InputError
@@ -14,7 +14,7 @@ from gristmill.planning.cuts import Cuts, Piece, Run, own_lines
 from gristmill.planning.plan import Plan
 from gristmill.sources.access import FileTable
 from gristmill.sources.files import File
-from gristmill.sources.text import Lines
+from gristmill.sources.text import LargeLines, Lines
 
 #: how to decompress a file, by its extension
 DECOMPRESS: dict[str, Callable[[bytes], bytes]] = {
@@ -23,6 +23,10 @@ DECOMPRESS: dict[str, Callable[[bytes], bytes]] = {
     ".xz": lzma.decompress,
 }
 
+#: a chunk of more bytes (the most that one has by default) is not read ahead, but when it is asked for
+_LARGE = 8 << 20
+#: bytes that are read of such a chunk at a time
+_BLOCK_BYTES = 1 << 20
 #: bytes read past the end of a range in the hope that they hold the end of its last line
 _PAST = 4 << 10
 
@@ -115,15 +119,12 @@ class LinesSource:
 
     def read(self, chunk: int) -> Lines:
         """See `Source`. A file without a final line end gets one where another file follows in the chunk."""
-        pieces = [
-            self._read_whole(piece.file) if piece.whole else self._read_lines(piece)
-            for piece in self._cuts.pieces(chunk)
-        ]
+        pieces = self._cuts.pieces(chunk)
+        if not pieces[0].whole and sum(piece.stop - piece.start for piece in pieces) > _LARGE:
+            return LargeLines(lambda: self._blocks(pieces), self._encoding)
         if len(pieces) == 1:
-            return pieces[0]
-        texts = [piece.data for piece in pieces]
-        texts[:-1] = [text if text.endswith(b"\n") or not text else text + b"\n" for text in texts[:-1]]
-        return Lines(b"".join(texts), self._encoding)
+            return self._read_whole(pieces[0].file) if pieces[0].whole else self._read_lines(pieces[0])
+        return Lines(b"".join(self._blocks(pieces)), self._encoding)
 
     def span(self, start: int, stop: int) -> Sequence[Any] | None:
         """See `Source`."""
@@ -140,6 +141,19 @@ class LinesSource:
             return f"{name} bytes {first.start:,} to {first.stop:,}"
         until = f"{self._table.names[last.file]} byte {last.stop:,}"
         return f"{name} byte {first.start:,} to {until} ({len(pieces)} files)"
+
+    def _blocks(self, pieces: Sequence[Piece]) -> Iterator[bytes]:
+        """Yield the lines of pieces that are not whole: a line belongs to the block in which its first byte is."""
+        last = b""
+        for file, begin, end, _ in pieces:
+            for start in range(begin, end, _BLOCK_BYTES):
+                stop = min(start + _BLOCK_BYTES, end)
+                block = self._read_lines(Piece(file, start, stop, False)).data
+                if block and last:
+                    yield last if last.endswith(b"\n") else last + b"\n"
+                last = block or last
+        if last:
+            yield last
 
     def _read_lines(self, piece: Piece) -> Lines:
         file, start, stop, _ = piece

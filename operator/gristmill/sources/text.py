@@ -6,8 +6,13 @@ would also cut at form feeds and other separators that are part of people's data
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import overload
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, overload
+
+from gristmill.errors import InputError
+
+#: bytes of a block: large enough to cost nothing, small enough to stay in the processor's cache
+_BLOCK_BYTES: Final = 1 << 20
 
 
 class Lines(Sequence[str]):
@@ -16,34 +21,42 @@ class Lines(Sequence[str]):
     They are the bytes [start, stop) of `buffer`, which is not copied before somebody wants `data`.
     """
 
-    __slots__ = ("_buffer", "_lines", "_start", "_stop", "_text", "encoding")
+    __slots__ = ("_content", "_lines", "_text", "encoding")
 
     def __init__(
         self, buffer: bytes, encoding: str = "utf-8", start: int = 0, stop: int | None = None
     ) -> None:
         self.encoding = encoding
-        self._buffer = buffer
-        self._start = start
-        self._stop = len(buffer) if stop is None else stop
+        self._content: tuple[bytes, int, int] | None = (buffer, start, len(buffer) if stop is None else stop)
         self._text: str | None = None
         self._lines: Sequence[str] | None = None
 
     @property
     def data(self) -> bytes:
         """The lines' bytes as they are in the file, line ends included."""
-        return self._buffer[self._start : self._stop]
+        buffer, start, stop = self._read()
+        return buffer[start:stop]
 
     @property
     def text(self) -> str:
         """All lines as one text, line ends as they are. UnicodeDecodeError where it is not so encoded."""
         if self._text is None:
-            self._text = str(memoryview(self._buffer)[self._start : self._stop], self.encoding)
+            buffer, start, stop = self._read()
+            self._text = str(memoryview(buffer)[start:stop], self.encoding)
         return self._text
 
+    def blocks(self) -> Iterator[bytes]:
+        """Yield `data` in blocks of whole lines, about a megabyte each: a large chunk is never in memory as a whole."""
+        buffer, position, stop = self._read()
+        while position < stop:
+            cut = buffer.find(b"\n", position + _BLOCK_BYTES, stop) + 1 or stop
+            yield buffer[position:cut]
+            position = cut
+
     def __len__(self) -> int:
-        start, stop = self._start, self._stop
-        open_end = start < stop and not self._buffer.endswith(b"\n", start, stop)
-        return self._buffer.count(b"\n", start, stop) + open_end
+        buffer, start, stop = self._read()
+        open_end = start < stop and not buffer.endswith(b"\n", start, stop)
+        return buffer.count(b"\n", start, stop) + open_end
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._split())
@@ -65,7 +78,12 @@ class Lines(Sequence[str]):
         return Lines(data + b"\n" if start < stop < len(lines) else data, self.encoding)
 
     def __repr__(self) -> str:
-        return f"<Lines: {len(self)} lines, {self._stop - self._start} bytes>"
+        return f"<Lines: {len(self)} lines, {len(self.data)} bytes>"
+
+    def _read(self) -> tuple[bytes, int, int]:
+        """Return the bytes, and where in them the lines begin and end."""
+        assert self._content is not None
+        return self._content
 
     def _split(self) -> Sequence[str]:
         if self._lines is None:
@@ -80,6 +98,53 @@ class Lines(Sequence[str]):
                 lines.append(last)
             self._lines = lines
         return self._lines
+
+
+class LargeLines(Lines):
+    """The lines of a chunk that is read when it is asked for: whole, or by `blocks` and line by line in pieces.
+
+    What can't be read raises InputError in the user's code; `failure` keeps it, whatever that makes of it.
+    """
+
+    __slots__ = ("_pieces", "failure")
+
+    def __init__(self, pieces: Callable[[], Iterator[bytes]], encoding: str) -> None:
+        super().__init__(b"", encoding)
+        self._content = None
+        self._pieces = pieces
+        self.failure: InputError | None = None
+
+    def blocks(self) -> Iterator[bytes]:
+        """See `Lines`."""
+        try:
+            yield from self._pieces()
+        except InputError as error:
+            self.failure = error
+            raise
+
+    def __len__(self) -> int:
+        if self._content is None:
+            return sum(len(Lines(block)) for block in self.blocks())
+        return super().__len__()
+
+    def __iter__(self) -> Iterator[str]:
+        if self._content is None:
+            return (line for block in self.blocks() for line in Lines(block, self.encoding))
+        return super().__iter__()
+
+    def __repr__(self) -> str:
+        return "<LargeLines>"
+
+    def _read(self) -> tuple[bytes, int, int]:
+        if self._content is None:
+            data = b"".join(self.blocks())
+            self._content = (data, 0, len(data))
+        return self._content
+
+
+def reading_failure(items: Sequence[Any]) -> InputError | None:
+    """Return what went wrong when items were read while the user's code ran."""
+    return items.failure if isinstance(items, LargeLines) else None
 
 
 class _Undecoded(Sequence[str]):

@@ -136,6 +136,7 @@ class Child:
             function=self._function,
             each_item=spec.process.each == "item",
             final=frozenset(spec.retry.final_exceptions),
+            attempts=spec.retry.attempts,
             source=source,
             read=read,
         )

@@ -50,6 +50,8 @@ def plan_job(context: JobContext, combine: Callable[[Any, Any], Any] | None) -> 
         "tolerated": spec.failures.allowed(plan.chunks if items is None else items),
         "tolerates": "chunks" if items is None and isinstance(spec.failures.tolerated, str) else "items",
         "plan": plan.to_json().decode(),
+        "chunk_items": plan.chunk_items,
+        "last_chunk_items": plan.last_chunk_items,
     }
     if found:
         data["recovered"] = _recovered(sink_of(context, plan, combine), plan)

@@ -21,7 +21,7 @@ from gristmill.errors import InputChanged, ResultError
 from gristmill.planning.intervals import decompose
 from gristmill.planning.pace import Pace, slice_stop
 from gristmill.planning.values import Lease
-from gristmill.sources import Source
+from gristmill.sources import LargeLines, Source, reading_failure
 from gristmill.worker.failpoints import reach
 from gristmill.worker.failures import Failure, failure_at, is_final, letter_of
 from gristmill.worker.marker import GIVE_TAIL, GO_ON, STOP, Marker
@@ -40,6 +40,8 @@ class Work:
     function: Callable[[Any], Any]
     each_item: bool
     final: frozenset[str]
+    #: tries of a chunk: before the last one, its number of items is known
+    attempts: int
     source: Source
     #: items of the chunks [start, stop), read by whoever reads ahead
     read: Callable[[int], Sequence[Any]]
@@ -148,11 +150,15 @@ class Computer:
             items = ()
             try:
                 items = work.read(chunk)
-                self._marker.has_items(len(items))
+                if careful or work.attempts == 1 or not isinstance(items, LargeLines):
+                    self._marker.has_items(len(items))
                 self._call(items, 0, results, careful)
-            except InputChanged:
-                raise
-            except BaseException as error:
+                if unread := reading_failure(items):
+                    raise unread
+            except BaseException as caught:
+                error = reading_failure(items) or caught
+                if isinstance(error, InputChanged):
+                    raise error from None
                 item = len(results) - before if work.each_item and len(items) else -1
                 del results[before:]
                 return results, ends, failure_at(chunk, item, items, error)

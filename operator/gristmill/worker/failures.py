@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from gristmill.errors import InputError
 from gristmill.planning.values import DeadLetter
 
 #: characters that are kept of an input, an error and a traceback
@@ -36,7 +37,11 @@ def failure_at(chunk: int, index: int, items: Sequence[Any], error: BaseExceptio
         text = _as_text(items[index] if index >= 0 else list(islice(items, _SHOWN)))
     except Exception as unreadable:  # an item may be what can't be read
         text = f"({_said(unreadable)})"
-    return Failure(chunk, index + low if index >= 0 else -1, len(items), error, _clean(text))
+    try:
+        count = len(items)
+    except InputError:
+        count = 0
+    return Failure(chunk, index + low if index >= 0 else -1, count, error, _clean(text))
 
 
 def letter_of(failure: Failure, attempt: int, worker: str, now: float) -> DeadLetter:

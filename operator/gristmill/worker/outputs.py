@@ -15,7 +15,7 @@ from gristmill.errors import ResultError
 from gristmill.planning.plan import Plan
 from gristmill.planning.reduction import fold_levels
 from gristmill.sinks import NO_VALUE, Sink, encode
-from gristmill.sinks.encoding import json_combine, through_json
+from gristmill.sinks.encoding import encode_value, json_combine, through_json
 from gristmill.sinks.writer import PartWriter
 from gristmill.worker.failpoints import reach
 
@@ -138,8 +138,8 @@ class PartsOutput:
 
     def fragment(self, chunk: int, low: int, high: int, total: int, results: list[Any], nonce: str) -> Handed:
         """See `Output`."""
-        payload, value = self._form.fragment(results)
-        self._sink.write_fragment(chunk, low, high, total, payload, len(results), nonce, value)
+        payload = self._form.fragment(results)
+        self._sink.write_fragment(chunk, low, high, total, payload, len(results), nonce)
         return Handed(chunk + 1, len(results), False)
 
 
@@ -152,8 +152,8 @@ class Form(Protocol):
     def prepare(self, start: int, stop: int, results: list[Any], ends: Sequence[int]) -> Adder:
         """Encode an aligned piece (ResultError has the index of a wrong result); return what adds it to a part."""
 
-    def fragment(self, results: list[Any]) -> tuple[bytes, Any]:
-        """Return payload and value of some items of a chunk."""
+    def fragment(self, results: list[Any]) -> bytes:
+        """Return the payload of some items of a chunk."""
 
 
 class LinesForm:
@@ -164,9 +164,9 @@ class LinesForm:
         payload = encode(results)
         return lambda writer: writer.append(stop, payload, len(results))
 
-    def fragment(self, results: list[Any]) -> tuple[bytes, Any]:
+    def fragment(self, results: list[Any]) -> bytes:
         """See `Form`."""
-        return encode(results), NO_VALUE
+        return encode(results)
 
 
 class FilesForm:
@@ -184,9 +184,9 @@ class FilesForm:
 
         return add
 
-    def fragment(self, results: list[Any]) -> tuple[bytes, Any]:
+    def fragment(self, results: list[Any]) -> bytes:
         """See `Form`."""
-        return _raw(results, 0), NO_VALUE
+        return _raw(results, 0)
 
 
 class ValueForm:
@@ -197,19 +197,23 @@ class ValueForm:
 
     def prepare(self, start: int, stop: int, results: list[Any], ends: Sequence[int]) -> Adder:
         """See `Form`."""
+        items = len(results)
+        if items == 1:
+            payload = encode_value(results[0])
+            return lambda writer: writer.append_value(stop, payload, items)
         results = _leaves(results)
         values = results
         if ends != range(1, stop - start + 1):
             begins = [0, *ends]
             parts = [results[begins[i] : begins[i + 1]] for i in range(stop - start)]
             values = [fold_levels(part, self._combine) if part else NO_VALUE for part in parts]
-        value = fold_levels(values, self._either)
-        return lambda writer: writer.append_value(stop, value, len(results))
+        value = encode_value(fold_levels(values, self._either))
+        return lambda writer: writer.append_value(stop, value, items)
 
-    def fragment(self, results: list[Any]) -> tuple[bytes, Any]:
+    def fragment(self, results: list[Any]) -> bytes:
         """See `Form`."""
         leaves = _leaves(results)
-        return b"", fold_levels(leaves, self._combine) if leaves else NO_VALUE
+        return encode_value(fold_levels(leaves, self._combine)) if leaves else b""
 
     def _either(self, left: Any, right: Any) -> Any:
         if left is NO_VALUE:

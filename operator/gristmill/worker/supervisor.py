@@ -6,6 +6,7 @@ more in one call. Whatever the queue refuses is forgotten: somebody else has don
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import socket
@@ -311,7 +312,9 @@ class Supervisor:
                 slot.marker.wish = GIVE_TAIL
 
     def _leave(self) -> None:
-        """Let the chunks that run come to their end, commit them, and give back the rest."""
+        """Let the chunks that run come to their end, commit them, and give back the rest; unless the job has ended."""
+        with contextlib.suppress(GristmillError, Leave, Restart):
+            self._heartbeat()
         for slot in self._slots:
             slot.stop()
         until = time.monotonic() + settings.DRAIN_SECONDS

@@ -1,7 +1,8 @@
 -- chores.lua: what follows when a chore is done or has failed. Extends the steps of report.lua.
 --
 -- data of the chore `plan`:
---   {digest, chunks, items (-1: unknown), blocks, block_height, tolerated, tolerates (nil or "chunks"), plan (the plan's JSON),
+--   {digest, chunks, items (results: -1: unknown), blocks, block_height, tolerated, tolerates (nil or "chunks"),
+--    plan (the plan's JSON), chunk_items and last_chunk_items (of the last chunk; nil or 0: only reading tells),
 --    finished = nil or {digest, items, bytes},          the output is complete already
 --    recovered = nil or {pieces = [[start, stop, low, high]...]   what is still to do,
 --                        settled, items, blocks_done, blocks = [[block, chunks settled]...], assemble = [block...],
@@ -34,6 +35,7 @@ local RECOVERED = {pieces = rows(PIECE), settled = is_count, items = is_count, b
                    assemble = function(list) return type(list) == 'table' end, splits = rows(SPLIT), dead = rows(DEAD)}
 
 local function plan_fault(k, data)
+  if not (is_count(data.chunk_items or 0) and is_count(data.last_chunk_items or 0)) then return 'the items of a chunk are no numbers' end
   if not has_form(data, PLAN) or data.block_height > 53 then return 'the plan is not of its form' end
   if get(k, 'sink') ~= 'queue' and data.blocks ~= math.ceil(data.chunks / 2 ^ data.block_height) then return 'the blocks are not those of the chunks' end
   if data.finished and not has_form(data.finished, FINISHED) then return 'what is finished is not of its form' end
@@ -120,6 +122,8 @@ end
 local function planned(k, data, now)
   for _, field in ipairs({'digest', 'chunks', 'blocks', 'block_height', 'tolerated'}) do set(k, field, data[field]) end
   redis.call('HSET', k.job, 'items', int(data.items), 'plan', data.plan, 'planned', int(now))
+  set(k, 'chunk_items', data.chunk_items or 0)
+  set(k, 'last_chunk_items', data.last_chunk_items or 0)
   set(k, 'tolerates', data.tolerates == 'chunks' and 'chunks' or 'items')
   set(k, 'phase', 'running')
   set(k, 'open', data.chunks)

@@ -104,8 +104,47 @@ local function bury(k, u, item, letter, items, now)
   if get(k, 'phase') == 'running' then check_tolerated(k, now) end
 end
 
+-- items [low, high) of a chunk are to be leased by themselves: in halves where they are aligned, as they are cut otherwise
+local function put_halves(k, u, low, high)
+  decompose(low, high, function(a, b)
+    if a == low and b == high and b - a > 1 then
+      put(k, u.start, u.stop, a, middle(a, b), u.losses)
+      put(k, u.start, u.stop, middle(a, b), b, u.losses)
+    else
+      put(k, u.start, u.stop, a, b, u.losses)
+    end
+  end)
+end
+
+-- a chunk of `items` is split: its items are settled one by one from now on
+local function split_chunk(k, u, items)
+  redis.call('HSET', k.splits, int(u.start), int(items), 'n:' .. int(u.start), int(items))
+end
+
+-- the number of items of a chunk as the plan knows it, at least 1
+local function planned_items(k, chunk)
+  local last = chunk == number(k, 'chunks') - 1
+  return math.max(1, number(k, last and 'last_chunk_items' or 'chunk_items'))
+end
+
+-- a chunk, or an item of one, whose holders were lost too often, one after the other: it is given up, or isolated where it
+-- is a chunk of which the plan knows that it has more items
+local function give_up_lost(k, u, losses, now)
+  local fragment = u.high > u.low
+  local items = fragment and 1 or planned_items(k, u.start)
+  redis.call('HDEL', k.units, unit_name(u))
+  if items > 1 and get(k, 'isolate') == '1' then
+    split_chunk(k, u, items)
+    put_halves(k, {start = u.start, stop = u.start + 1, losses = 1}, 0, items)
+    return
+  end
+  bury(k, u, fragment and u.low or -1, cjson.encode({
+    kind = 'lost', attempts = losses, worker = u.worker, error = 'the worker that ran it was lost ' .. int(losses) .. ' times',
+    traceback = '', input = '', at = now / 1000}), items, now)
+end
+
 -- gives a unit back to be leased again. `lost`: its holder went away without a word, so nobody knows what it died of:
--- the next holder is careful, from the second loss on the unit is halved, and a single one lost too often is dead. The
+-- the next holder is careful, from the second loss on the unit is halved, and a single one lost too often is given up. The
 -- losses of an interval say only how often to halve it: a chunk (or item) that comes out single has one.
 local function give_back(k, u, lost, now)
   local losses = u.losses + (lost and 1 or 0)
@@ -114,11 +153,7 @@ local function give_back(k, u, lost, now)
   if fragment then low, high = u.low, u.high end
   if high <= low then return end
   if lost and high - low == 1 and losses > number(k, 'infrastructure') then
-    redis.call('HDEL', k.units, unit_name(u))
-    bury(k, u, fragment and low or -1, cjson.encode({
-      kind = 'lost', attempts = losses, worker = u.worker, error = 'the worker that ran it was lost ' .. int(losses) .. ' times',
-      traceback = '', input = '', at = now / 1000}), 1, now)
-    return
+    return give_up_lost(k, u, losses, now)
   end
   if not fragment then add(k, 'open', high - low) end
   local function back(a, b)

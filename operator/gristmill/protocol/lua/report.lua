@@ -92,20 +92,13 @@ end
 
 -- an item of a chunk (or fragment) is known to be the culprit, or not: it is buried alone, or what is left is halved
 local function isolate(k, u, low, high, step, now)
-  local function back(a, b) put(k, u.start, u.stop, a, b, u.losses) end
   if step.item >= low and step.item < high then
+    local function back(a, b) put(k, u.start, u.stop, a, b, u.losses) end
     decompose(low, step.item, back)
     decompose(step.item + 1, high, back)
     bury(k, {start = u.start, stop = u.stop, low = step.item, high = step.item + 1}, step.item, step.letter, 1, now)
   else
-    decompose(low, high, function(a, b)
-      if a == low and b == high then
-        back(a, middle(a, b))
-        back(middle(a, b), b)
-      else
-        back(a, b)
-      end
-    end)
+    put_halves(k, u, low, high)
   end
 end
 
@@ -137,7 +130,7 @@ function APPLY.fail(k, step, lease, now, _, random)
   if fragment then
     if u.high - u.low == 1 then bury(k, u, u.low, step.letter, 1, now) else isolate(k, u, u.low, u.high, step, now) end
   elseif get(k, 'isolate') == '1' and step.items > 1 then
-    redis.call('HSET', k.splits, int(u.start), int(step.items), 'n:' .. int(u.start), int(step.items))
+    split_chunk(k, u, step.items)
     isolate(k, u, 0, step.items, step, now)
   else
     local alone = get(k, 'isolate') == '1' and step.items == 1
