@@ -30,8 +30,10 @@ def run(options: Options) -> list[Row]:
                 Against(Side("Pool, hand-tuned", "peers.pool:word_count", where), target=1, goal=1.2),
                 Against(by_dask, target=2.5),
                 Against(by_ranges),
+                Against(Side("the counting alone, in a Pool", "peers.pool:count_only", where)),
             ],
             options,
             number="seconds",
             unit="s",
+            also=("until planned", "from planned to complete", "from complete to the result"),
         )

@@ -13,7 +13,7 @@ import orjson
 from gristmill.errors import OutputError
 from gristmill.sinks import layout
 from gristmill.sinks.drafts import told
-from gristmill.sinks.encoding import iter_batches
+from gristmill.sinks.encoding import decode_value, iter_batches
 from gristmill.sinks.sidecars import Sidecar
 from gristmill.sinks.store import Store, open_store
 
@@ -108,4 +108,7 @@ def _batches(store: Store, manifest: Manifest) -> Iterator[list[Any]]:
         if sizes.get(entry.name) != entry.size:
             raise OutputError(f"{store.url}/{entry.name} is not as the manifest says; run the job again")
         with store.open(entry.name) as file, told(f"{store.url}/{entry.name}", "read"):
-            yield from iter_batches(file)
+            if manifest.kind == "value":
+                yield [decode_value(file.read())]
+            else:
+                yield from iter_batches(file)
