@@ -6,9 +6,14 @@ FIND_PYTHON = for p in python3.14 python3.13 python3.12 python3.11 python3 pytho
   done
 BIN = .venv/bin
 DEMO = examples/wordcount
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+REGISTRY = ghcr.io/gristmill
+OPERATOR = $(REGISTRY)/operator:$(VERSION)
+WORKER = $(REGISTRY)/worker:$(VERSION)
+VALKEY = valkey/valkey:9.1
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint manifests verify bench chaos
+.PHONY: help demo test lint manifests verify bench chaos images deploy
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*##  *\(.*\)/make \1	\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -30,9 +35,11 @@ lint: .venv/made  ## ruff, mypy, import-linter
 
 manifests: .venv/made  ## generate crds/ from the models
 	$(BIN)/python -m gristmill.api.crd > crds/gristmill.dev_chunkjobs.yaml
+	cp crds/*.yaml charts/gristmill/files/crds/
 
 verify: .venv/made  ## see that what is generated is checked in
 	$(BIN)/python -m gristmill.api.crd | diff -u crds/gristmill.dev_chunkjobs.yaml -
+	diff -ru crds charts/gristmill/files/crds
 
 bench: .venv-bench/made  ## measure against peers
 	.venv-bench/bin/python -m benchmarks
@@ -41,6 +48,20 @@ chaos: .venv/made  ## kill, stop, cut and fill, and see that nothing is lost (do
 	@seed="$${GRISTMILL_CHAOS_SEED:-$$(date +%s)}"; \
 	  echo "the same again: GRISTMILL_CHAOS_SEED=$$seed make chaos"; \
 	  GRISTMILL_CHAOS_SEED="$$seed" $(BIN)/pytest -n 4 tests/chaos
+
+images:  ## build the images of the operator and of a worker
+	docker build -q -t $(OPERATOR) -f operator/Dockerfile .
+	docker build -q -t $(WORKER) -f worker-image/Dockerfile .
+
+deploy: images  ## build, load into kind if that is the current context, and install or upgrade with helm
+	@context="$$(kubectl config current-context)"; case "$$context" in kind-*) \
+	  folder="$$(mktemp -d)"; trap 'rm -r "$$folder"' EXIT; \
+	  docker save -o "$$folder/images.tar" $(OPERATOR) $(WORKER) $$(docker image inspect $(VALKEY) >/dev/null 2>&1 && echo $(VALKEY)) && \
+	  kind load image-archive "$$folder/images.tar" --name "$${context#kind-}";; \
+	esac
+	helm upgrade --install gristmill charts/gristmill -n gristmill-system --create-namespace --take-ownership --wait \
+	  --set image.repository=$(REGISTRY)/operator,worker.image.repository=$(REGISTRY)/worker \
+	  --set podAnnotations.image=$$(docker image inspect -f '{{.Id}}' $(OPERATOR))
 
 .venv/made .venv-bench/made: pyproject.toml
 	@test -x $(@D)/bin/python || { \

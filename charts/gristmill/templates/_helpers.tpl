@@ -1,0 +1,88 @@
+{{- define "gristmill.name" -}}
+{{- if contains .Chart.Name .Release.Name }}{{ .Release.Name | trunc 40 | trimSuffix "-" }}
+{{- else }}{{ printf "%s-%s" (.Release.Name | trunc 30 | trimSuffix "-") .Chart.Name }}
+{{- end }}
+{{- end }}
+
+{{- define "gristmill.selector" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: operator
+{{- end }}
+
+{{- define "gristmill.labels" -}}
+app.kubernetes.io/name: {{ .Chart.Name }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- end }}
+
+{{- define "gristmill.operatorImage" -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end }}
+
+{{- define "gristmill.workerImage" -}}
+{{ .Values.worker.image.repository }}:{{ .Values.worker.image.tag | default .Chart.AppVersion }}
+{{- end }}
+
+{{- define "gristmill.keySecret" -}}
+{{ .Values.key.existingSecret | default (printf "%s-key" (include "gristmill.name" .)) }}
+{{- end }}
+
+{{- /* The namespaces that are watched, by comma; empty: all. The queue's own is always among them. */ -}}
+{{- define "gristmill.watched" -}}
+{{- with .Values.watch.namespaces }}{{ append . $.Release.Namespace | uniq | sortAlpha | join "," }}{{ end }}
+{{- end }}
+
+{{- define "gristmill.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: 65532
+runAsGroup: 65532
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+
+{{- define "gristmill.containerSecurity" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end }}
+
+{{- /* What the operator may do in each namespace that it watches; the reasons are in README.md. */ -}}
+{{- define "gristmill.rules" -}}
+- apiGroups: [gristmill.dev]
+  resources: [chunkjobs, caches]
+  verbs: [get, list, watch, patch]
+- apiGroups: [gristmill.dev]
+  resources: [chunkjobs/status, caches/status]
+  verbs: [patch, update]
+- apiGroups: [gristmill.dev]
+  resources: [chunkjobs/finalizers, caches/finalizers]
+  verbs: [update]
+- apiGroups: [batch]
+  resources: [jobs]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [apps]
+  resources: [statefulsets]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [services]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [get, list, watch, delete]
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [create, patch]
+- apiGroups: [""]
+  resources: [persistentvolumeclaims]
+  verbs: [get, list, patch, delete]
+- apiGroups: [""]
+  resources: [events]
+  verbs: [list, watch]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end }}
