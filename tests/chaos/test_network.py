@@ -26,8 +26,10 @@ _ROOT = Path(__file__).parents[2]
 #: a worker as a cluster starts it: URL of the queue, name, durability
 _WORK = """
 import sys
+from gristmill.worker.capture import Log
 from gristmill.worker.service import supervise
-sys.exit(supervise(sys.argv[1], "mill", sys.argv[2], durable=sys.argv[3] == "always"))
+log = Log(open("/dev/null", "wb"))
+sys.exit(supervise(sys.argv[1], "mill", sys.argv[2], log, durable=sys.argv[3] == "always"))
 """
 
 

@@ -86,7 +86,7 @@ def test_printed_lines_know_their_stream_and_chunk() -> None:
 
 def test_a_log_is_bounded_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(settings, "LOG_BYTES", 200)
-    log = Log(tmp_path / "w.jsonl")
+    log = Log.in_folder(tmp_path, "w")
     for _ in range(100):
         log.write({"stream": "stdout", "text": "x" * 30})
     log.close()

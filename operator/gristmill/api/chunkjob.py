@@ -22,11 +22,26 @@ from gristmill.api.scalars import (
     Reference,
     Seconds,
     SomeSeconds,
+    Tally,
     Tolerance,
     Url,
     between,
 )
 from gristmill.api.status import ChunkJobStatus
+from gristmill.api.template import ObjectName, WorkerTemplate
+
+Requirement = Annotated[
+    str,
+    Field(max_length=512),
+    matches(r"[A-Za-z0-9][^\x00-\x1f\x7f]*", "must be a requirement as pip takes it, for example pandas>=2"),
+]
+ImageName = Annotated[
+    str,
+    Field(max_length=512),
+    matches(
+        r"[A-Za-z0-9][A-Za-z0-9._/:@-]*", "must be the name of an image, for example example.com/team/job:1"
+    ),
+]
 
 
 class ProcessSpec(Model):
@@ -46,6 +61,14 @@ class ProcessSpec(Model):
     )
     memory_bytes: Annotated[Bytes, between("16Mi", "1Pi")] | None = Field(
         None, description="The memory that a worker process may use, such as 512Mi; beyond it the item fails."
+    )
+    modules: ObjectName | None = Field(
+        None, description="On a cluster: a ConfigMap of Python modules, found before all others."
+    )
+    pip: list[Requirement] = Field(
+        default_factory=list,
+        max_length=100,
+        description="Requirements: installed when a worker starts on a cluster, looked for elsewhere.",
     )
 
     rules = (exactly_one("function", "class", "source"),)
@@ -90,6 +113,9 @@ class OutputSpec(Model):
 class WorkersSpec(Model):
     """Who does the work."""
 
+    min: Annotated[int, Field(strict=True, ge=0, le=10_000)] = Field(
+        0, description="On a cluster: workers that stay while nothing can be leased."
+    )
     max: Annotated[int, Field(strict=True, ge=1, le=10_000)] | None = Field(
         None, description="The largest number of workers at a time."
     )
@@ -98,6 +124,21 @@ class WorkersSpec(Model):
     )
     lease_seconds: Annotated[float, Field(strict=True, ge=1, le=3600, allow_inf_nan=False)] = Field(
         15, description="A worker that is silent for this long loses its chunks to others."
+    )
+    image: ImageName | None = Field(
+        None, description="On a cluster: the image, built on Gristmill's; without it, that itself."
+    )
+    template: WorkerTemplate = Field(
+        WorkerTemplate(), description="On a cluster: what is different about the workers' pods."
+    )
+
+    rules = (
+        Rule(
+            "must be at most max",
+            "!has(self.min) || !has(self.max) || self.min <= self.max",
+            lambda spec: spec.max is None or spec.min <= spec.max,
+            at="min",
+        ),
     )
 
 
@@ -161,6 +202,9 @@ class ChunkJobSpec(Model):
     )
     suspend: Flag = Field(False, description="Start no chunk while this is true.")
     active_deadline_seconds: Count | None = Field(None, description="The job fails when it runs longer.")
+    ttl_seconds_after_finished: Tally | None = Field(
+        None, description="On a cluster: the job is deleted so long after its end."
+    )
 
     rules = (
         Rule(

@@ -34,7 +34,7 @@ _KEY = matches(
     r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?",
     "must have a key as Kubernetes allows it, for example team or example.com/team",
 )
-_LABEL = matches(
+LABEL_RULE = matches(
     r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?",
     "must be at most 63 letters, digits, dashes, underscores and dots, with a letter or digit at both ends",
 )
@@ -47,7 +47,7 @@ class Metadata(Model):
 
     name: Name
     namespace: Name | None = None
-    labels: dict[Key, Annotated[str, _LABEL]] = Field(default_factory=dict)
+    labels: dict[Key, Annotated[str, LABEL_RULE]] = Field(default_factory=dict)
     annotations: dict[Key, str] = Field(default_factory=dict)
 
     @model_validator(mode="before")

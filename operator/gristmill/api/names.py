@@ -14,6 +14,14 @@ PLURAL = "chunkjobs"
 SINGULAR = "chunkjob"
 SHORT_NAME = "chj"
 
+#: held until what is outside Kubernetes is gone: the job's keys and user in the queue
+FINALIZER = f"{GROUP}/queue"
+
+CACHE_KIND = "Cache"
+CACHE_PLURAL = "caches"
+CACHE_SINGULAR = "cache"
+CACHE_SHORT_NAME = "gcache"
+
 
 class ConditionType(StrEnum):
     """The types of `status.conditions`."""
@@ -23,6 +31,9 @@ class ConditionType(StrEnum):
     COMPLETE = "Complete"
     FAILED = "Failed"
     SUSPENDED = "Suspended"
+    SPEC_CHANGED = "SpecChanged"
+    # of a Cache
+    READY = "Ready"
 
 
 class Reason(StrEnum):
@@ -45,6 +56,23 @@ class Reason(StrEnum):
     INPUT_CHANGED = "InputChanged"
     LOAD_FAILED = "LoadFailed"
     OUTPUT_FAILED = "OutputFailed"
+    WORKERS_CRASH = "WorkersCrash"
+    INVALID_SPEC = "InvalidSpec"
+    # Progressing: what is in the way
+    QUEUE_UNREACHABLE = "QueueUnreachable"
+    IMAGE_UNAVAILABLE = "ImageUnavailable"
+    PODS_NOT_STARTED = "PodsNotStarted"
+    PODS_REFUSED = "PodsRefused"
+    QUOTA_EXCEEDED = "QuotaExceeded"
+    UNSCHEDULABLE = "Unschedulable"
+    JOB_SUSPENDED = "JobSuspended"
+    # SpecChanged
+    NOT_TAKEN_OVER = "NotTakenOver"
     # Suspended
     SUSPENDED_BY_SPEC = "SuspendedBySpec"
     RESUMED = "Resumed"
+    # Ready
+    SERVING = "Serving"
+    UPDATING = "Updating"
+    STARTING = "Starting"
+    NAME_TAKEN = "NameTaken"

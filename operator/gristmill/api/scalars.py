@@ -67,6 +67,34 @@ Bytes = Annotated[
 ]
 
 
+def _is_quantity(value: Any) -> str:
+    try:
+        quantity.parse_quantity(value)
+    except ValueError:
+        # (a share of a processor is a quantity that is no whole number of bytes)
+        if not isinstance(value, str) or not re.fullmatch(r"[0-9]{1,12}m|[0-9]{1,12}\.[0-9]{1,9}", value):
+            raise refusal(("", f"must be a quantity such as 500m, 2 or 512Mi, got {shown(value)}")) from None
+    return str(value)
+
+
+Quantity = Annotated[
+    str,
+    BeforeValidator(_is_quantity),
+    WithJsonSchema(
+        {
+            "x-kubernetes-int-or-string": True,
+            "maxLength": 32,
+            "x-kubernetes-validations": [
+                {
+                    "rule": "type(self) == int ? self >= 0 : isQuantity(self)",
+                    "message": "must be a quantity such as 500m, 2 or 512Mi",
+                }
+            ],
+        }
+    ),
+]
+
+
 def between(low: str, high: str) -> Rule:
     """Return the rule that a number of bytes lies between two quantities."""
     least, most = quantity.parse_quantity(low), quantity.parse_quantity(high)

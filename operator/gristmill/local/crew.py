@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from gristmill import settings
 from gristmill.local.server import server_url
 from gristmill.local.state import State, StoredJob
+from gristmill.worker.capture import Log
 from gristmill.worker.frozen import LEASES, FrozenFor, is_frozen
 from gristmill.worker.service import supervise
 
@@ -159,5 +160,6 @@ def _work(state: State, job: StoredJob, worker: str, keeper: int) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
     state.keeper_lock.release()
     url = server_url(state.queue)
-    code = supervise(url, job.uid, worker, durable=job.durable, log_folder=state.logs, parent=keeper)
+    log = Log.in_folder(state.logs, worker)
+    code = supervise(url, job.uid, worker, log, durable=job.durable, parent=keeper)
     os._exit(code)

@@ -150,6 +150,10 @@ class Queue:
         """End the job as failed; False when it was not running."""
         return bool(self._call("fail_job", epoch, reason, message))
 
+    def cancel(self) -> str:
+        """Give the job up; return its phase: "removing" until what is staged is removed, then "removed"."""
+        return str(self._call("cancel").decode())
+
     def remove(self) -> None:
         """Delete everything of the job."""
         self._again(lambda: self._client.unlink(*self._keys))

@@ -23,7 +23,7 @@ class JobContext:
     base: str
     #: absolute URL of the output, or "" where results are kept in the queue
     output: str
-    #: digest of the user's code (`worker.user_code.code_version`)
+    #: digest of the user's code (`worker.user_code.code_version`); "": whoever plans finds out, where the code is
     code_version: str
     #: go on although the code is not that of the plan
     accept_code: bool = False
@@ -50,6 +50,9 @@ class JobContext:
         """Read what `to_json` wrote."""
         return cls(**orjson.loads(data))
 
+    #: `metadata.generation` of the manifest, where a cluster counts it: which of its parameters the queue has
+    generation: int = 0
+
     def parameters(self) -> dict[str, str | int]:
         """Return the parameters of the queue that may change under a running job."""
         spec = self.job.spec
@@ -63,6 +66,7 @@ class JobContext:
             "lease_ms": round(spec.workers.lease_seconds * 1000),
             "window": settings.WINDOW_BYTES,
             "suspended": int(spec.suspend),
+            "generation": self.generation,
         }
 
     def fields(self, epoch: int) -> dict[str, str | int | bytes]:
@@ -71,6 +75,8 @@ class JobContext:
             **self.parameters(),
             "epoch": epoch,
             "name": self.job.metadata.name,
+            "spec_digest": self.spec_digest,
+            "output": self.output,
             "sink": "url" if self.output else "queue",
             "spec": self.to_json(),
         }

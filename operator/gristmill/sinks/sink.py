@@ -135,6 +135,11 @@ class Sink:
         self._remove_losers(sidecars, manifest)
         return Finished(manifest.digest, manifest.items, manifest.size, manifest.files)
 
+    def remove_staged(self) -> None:
+        """Remove parts, and what was being written; what is complete stays."""
+        self.store.remove(layout.PARTS)
+        self.store.remove(layout.TEMPORARY)
+
     def recover(self) -> Recovered:
         """Tell what of the job is in the folder, for a queue that knows nothing of it."""
         return recover(self.store, self.plan, self.store.list(self._blocks_folder))

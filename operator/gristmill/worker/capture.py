@@ -7,12 +7,13 @@ of; what a library in C writes is put down to the chunk that the marker shows.
 from __future__ import annotations
 
 import io
+import math
 import os
 import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 
@@ -128,22 +129,27 @@ class Captured:
 
 
 class Log:
-    """JSON lines in a file of bounded size; beyond it a last line says that the rest was dropped."""
+    """JSON lines in a file; beyond `size` bytes a last line says that the rest was dropped."""
 
-    def __init__(self, path: Path | None) -> None:
-        self._file = path.open("ab") if path else None
-        self._left = settings.LOG_BYTES
+    def __init__(self, file: BinaryIO, size: float = math.inf) -> None:
+        self._file = file
+        self._size = self._left = size
+
+    @classmethod
+    def in_folder(cls, folder: Path, worker: str) -> Log:
+        """Return the log of a worker in a folder, of bounded size."""
+        return cls((folder / f"{worker}.jsonl").open("ab"), settings.LOG_BYTES)
 
     def write(self, record: dict[str, Any]) -> None:
         """Add a record, while there is room."""
-        if self._file is None or self._left <= 0:
+        if self._left <= 0:
             return
         line = orjson.dumps(record) + b"\n"
         self._left -= len(line)
         if self._left <= 0:
             line = (
                 orjson.dumps(
-                    {**record, "stream": "log", "text": f"more than {settings.LOG_BYTES} bytes: dropped"}
+                    {**record, "stream": "log", "text": f"more than {self._size:.0f} bytes: dropped"}
                 )
                 + b"\n"
             )
@@ -155,5 +161,4 @@ class Log:
 
     def close(self) -> None:
         """Close the file."""
-        if self._file is not None:
-            self._file.close()
+        self._file.close()

@@ -170,6 +170,8 @@ class Child:
                 data = chores.plan_job(self._context, self._combine)
             elif name == "finish":
                 data = chores.finish(self._need_sink(), len(dead))
+            elif name == "clean":
+                data = chores.clean(self._need_sink())
             else:
                 data = chores.assemble(self._need_sink(), int(name.partition(":")[2]), dead, fragments)
         except Exception as error:

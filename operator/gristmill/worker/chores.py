@@ -16,6 +16,7 @@ from gristmill.planning.values import DeadLetter
 from gristmill.protocol.job import JobContext
 from gristmill.sinks import Sink, load_plan, open_sink, read_manifest, save_plan
 from gristmill.sources import make_plan
+from gristmill.worker import user_code
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +32,13 @@ class ChoreFailure:
 def plan_job(context: JobContext, combine: Callable[[Any, Any], Any] | None) -> dict[str, Any]:
     """Make the plan, or take up the one in the output with all that is finished there; see `lua/chores.lua`."""
     spec = context.job.spec
+    own_code = context.code_version or user_code.code_version(spec, context.base)
     found = load_plan(context.output) if context.output else None
     if found:
-        code = found.code_version if context.accept_code else context.code_version
+        code = found.code_version if context.accept_code else own_code
         plan = replace(found, spec_digest=context.spec_digest, code_version=code)
     else:
-        plan = make_plan(spec, context.base, context.spec_digest, context.code_version)
+        plan = make_plan(spec, context.base, context.spec_digest, own_code)
     if context.output:
         plan = save_plan(context.output, plan)
     # what a chunk gives is known only where it gives a result an item
@@ -71,6 +73,12 @@ def finish(sink: Sink, dead_total: int) -> dict[str, Any]:
     """Write the manifest."""
     finished = sink.finish(dead_total)
     return {"digest": finished.digest, "items": finished.items, "bytes": finished.bytes}
+
+
+def clean(sink: Sink) -> dict[str, Any]:
+    """Remove what is staged: the job is given up."""
+    sink.remove_staged()
+    return {}
 
 
 def sink_of(context: JobContext, plan: Plan, combine: Callable[[Any, Any], Any] | None) -> Sink:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 from gristmill.protocol.client import NoSuchJob, Queue, connect
 from gristmill.worker.capture import Log
@@ -18,19 +17,18 @@ def supervise(
     queue_url: str,
     job: str,
     worker: str,
+    log: Log,
     *,
     durable: bool = False,
-    log_folder: Path | None = None,
     parent: int | None = None,
 ) -> int:
     """Work for a job until it ends or SIGTERM comes; return 0. A worker is named by whoever starts it.
 
-    `parent`: pid of a process whose end ends this worker too.
+    `log` takes what user code prints. `parent`: pid of a process whose end ends this worker too.
     """
     leaving = Leaving(parent)
     queue = Queue(connect(queue_url), job, durable=durable)
     queue.on_wait = leaving.check
-    log = Log(log_folder / f"{worker}.jsonl" if log_folder else None)
     try:
         while True:
             try:

@@ -15,7 +15,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from gristmill import settings
-from gristmill.errors import GristmillError
+from gristmill.errors import GristmillError, LoadError
 from gristmill.planning.values import DeadLetter
 from gristmill.protocol.client import Queue, Reply
 from gristmill.protocol.job import JobContext
@@ -25,6 +25,7 @@ from gristmill.worker.failpoints import reach
 from gristmill.worker.frozen import LEASES
 from gristmill.worker.leaving import Leave, Leaving
 from gristmill.worker.marker import GIVE_TAIL, GO_ON, STOP
+from gristmill.worker.requirements import provide
 from gristmill.worker.slot import Slot
 from gristmill.worker.verdict import Scene, after_death
 
@@ -36,6 +37,8 @@ _BATCH = 64
 _STARTS = 3
 #: storage that fails this often in a row ends the job
 _STORAGE_FAILURES = 4
+#: phases of a job in which there is something to do
+_AT_WORK = ("planning", "running", "removing")
 #: seconds between two looks at whether it is time to leave
 _LOOK = 1.0
 
@@ -82,12 +85,18 @@ class Supervisor:
         self._lease_seconds = spec.workers.lease_seconds
         self._beat = self._lease_seconds / 5
         self._info["slots"] = spec.workers.processes
+        try:
+            provide(spec.process.pip)
+        except LoadError as error:
+            self._queue.fail_job(self._epoch, "LoadFailed", str(error))
+            self._queue.bye(self._worker, lost=False)
+            return
         self._slots = [Slot(context, self._worker) for _ in range(spec.workers.processes)]
         for slot in self._slots:
             self._start(slot)
         try:
             self._heartbeat()
-            while self._phase in ("planning", "running"):
+            while self._phase in _AT_WORK:
                 self._leaving.check()
                 self._turn()
         finally:
@@ -103,6 +112,8 @@ class Supervisor:
             self._queue.fail_job(self._epoch, *self._failure)
             self._phase = "failed"
             return
+        if self._phase == "removing":
+            self._drop_chunks()
         wanting = [slot for slot in self._slots if self._wants(slot)]
         if self._steps or wanting:
             self._report(wanting)
@@ -256,6 +267,12 @@ class Supervisor:
         elif self._timeout and slot.held and slot.marker.running_seconds > self._timeout:
             slot.kill("timeout")
 
+    def _drop_chunks(self) -> None:
+        """The job is given up: nothing may be written any more but by those who clean up."""
+        for slot in self._slots:
+            if slot.first and slot.first.lease.chore != "clean" and not slot.killed_for:
+                slot.kill("removed")
+
     def _bury(self, slot: Slot) -> None:
         """A child is dead: say what it died of, give back what it had, start another."""
         self._capture(slot)
@@ -321,7 +338,7 @@ class Supervisor:
         while self._draining() and time.monotonic() < until:
             self._listen(0.1)
         try:
-            if self._steps and self._phase in ("planning", "running"):
+            if self._steps and self._phase in _AT_WORK:
                 self._queue.report(self._worker, self._epoch, self._steps, None)
             self._queue.bye(self._worker, lost=False)
         except (GristmillError, Leave):

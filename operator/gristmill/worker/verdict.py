@@ -14,7 +14,7 @@ from gristmill.protocol.steps import ChoreFailed, Fail, Release, Step
 class Scene:
     """What a dead child left: how it died, and what it last said of where it was (see `Marker`)."""
 
-    #: crash, timeout or frozen
+    #: crash, timeout, frozen or removed (the job is given up)
     kind: str
     error: str
     chunk: int
@@ -32,7 +32,7 @@ def after_death(lease: Lease, scene: Scene, now: float) -> list[Step]:
     charged: the lease goes back as lost, and its next holder announces every item. A process that somebody froze is
     nobody's fault either.
     """
-    if scene.kind == "frozen":
+    if scene.kind in ("frozen", "removed"):
         return [Release(lease.nonce, lost=True)]
     if lease.chore:
         return [ChoreFailed(lease.nonce, "ChoreFailed", f"{lease.chore}: {scene.error}")]

@@ -12,7 +12,7 @@
 --                       JSON; beyond the bound nothing after the space
 --   8 splits    hash    chunk -> items not yet settled; "n:" and a chunk -> its number of items; "d:" and a chunk -> dead letters
 --   9 blocks    hash    final block -> chunks settled; only blocks that are open
---  10 chores    zset    plan, assemble:BLOCK, finish; score: ready at (ms)
+--  10 chores    zset    plan, assemble:BLOCK, finish, clean; score: ready at (ms)
 --  11 workers   hash    worker -> what it said of itself last, JSON
 --  12 replies   hash    worker -> msgpack [sequence, reply] of its last call
 --  13 ready     zset    results kept for collection; score: first chunk; member: start:stop:low:high:items

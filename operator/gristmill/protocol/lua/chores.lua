@@ -7,7 +7,7 @@
 --    recovered = nil or {pieces = [[start, stop, low, high]...]   what is still to do,
 --                        settled, items, blocks_done, blocks = [[block, chunks settled]...], assemble = [block...],
 --                        splits = [[chunk, items left, items]...], dead = [[chunk, item, items, letter]...]}}
--- data of `assemble:BLOCK`: {}; data of `finish`: {digest, items, bytes}
+-- data of `assemble:BLOCK` and `clean`: {}; data of `finish`: {digest, items, bytes}
 -- chore_failed: `missing` = [[start, stop]...], in order, are chunks of the block counted as done whose parts are not in
 -- the output: they are opened again. Of `finish` they are blocks that were assembled and are gone: they are assembled again,
 -- which tells what of them is missing. Otherwise the chore is tried again, 5 times in all, then the job fails with `reason`.
@@ -149,6 +149,8 @@ function APPLY.chore(k, step, lease, now)
   if lease.chore == 'plan' then
     if get(k, 'phase') ~= 'planning' then return false end
     planned(k, step.data, now)
+  elseif lease.chore == 'clean' then
+    set(k, 'phase', 'removed')
   elseif lease.chore == 'finish' then
     if get(k, 'phase') ~= 'running' then return false end
     complete(k, step.data, now)

@@ -4,6 +4,9 @@
 --   makes the job in phase "planning" with the chore `plan`, unless it is there; returns 1 when it was made
 -- FCALL gristmill_configure 15 KEYS  field value ...
 --   sets parameters that may change under a running job
+-- FCALL gristmill_cancel 15 KEYS
+--   gives the job up: phase "removing", nothing is leased any more but, when all leases are back, the chore `clean`, which
+--   removes what is staged in the output; then (at once, where nothing is staged) phase "removed". Returns the phase
 -- FCALL gristmill_suspend 15 KEYS  "1" or "0"
 --   leases nothing any more, or again; what is leased goes on
 -- FCALL gristmill_retry 15 KEYS  "chunk:item" ...
@@ -23,6 +26,16 @@ define('configure', function(k, args)
   if #args % 2 == 1 then return bad('configure takes pairs') end
   for i = 1, #args, 2 do redis.call('HSET', k.job, args[i], args[i + 1]) end
   return 1
+end, 'allow-oom')
+
+define('cancel', function(k)
+  if get(k, 'phase') == 'removing' or get(k, 'phase') == 'removed' then return get(k, 'phase') end
+  local staged = get(k, 'sink') == 'url' and get(k, 'digest') and (get(k, 'phase') ~= 'complete' or number(k, 'dead') > 0)
+  redis.call('DEL', k.pending, k.delayed, k.chores)
+  set(k, 'next', number(k, 'chunks'))
+  end_job(k, staged and 'removing' or 'removed', 'Removed', '', now_ms())
+  if staged then redis.call('ZADD', k.chores, 0, 'clean') end
+  return get(k, 'phase')
 end, 'allow-oom')
 
 define('suspend', function(k, args)

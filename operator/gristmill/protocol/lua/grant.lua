@@ -93,9 +93,15 @@ end
 
 -- leases something to the worker, or returns nil
 local function grant(k, nonce, worker, want, now)
-  if not is_active(k) or get(k, 'suspended') == '1' then return nil end
-  local lease
-  local chore = redis.call('ZRANGEBYSCORE', k.chores, '-inf', int(now), 'LIMIT', 0, 1)[1]
+  local lease, chore
+  if get(k, 'phase') == 'removing' then
+    if redis.call('HLEN', k.leases) > 0 or tonumber(redis.call('ZSCORE', k.chores, 'clean') or now + 1) > now then return nil end
+    chore = 'clean'
+  elseif not is_active(k) or get(k, 'suspended') == '1' then
+    return nil
+  else
+    chore = redis.call('ZRANGEBYSCORE', k.chores, '-inf', int(now), 'LIMIT', 0, 1)[1]
+  end
   if chore then
     redis.call('ZREM', k.chores, chore)
     lease = {start = 0, stop = 0, low = 0, high = 0, losses = 0, chore = chore}

@@ -2,13 +2,29 @@
 --
 -- FCALL_RO gristmill_status 15 KEYS
 --   returns msgpack {job = {field = value...} without spec and plan, workers = {worker = info JSON}, leased = chunks in flight,
---   pending, delayed, chores = units waiting, now (ms)}
+--   pending, delayed, chores = units waiting, ready = units and chunks that could be leased now, due = when the first retry
+--   is due (ms; nil where none waits), now (ms)}
 
 local SHOWN = {'phase', 'reason', 'message', 'epoch', 'suspended', 'chunks', 'items', 'settled', 'items_done', 'items_dead', 'dead',
                'chunks_failed', 'retried', 'refused', 'expired', 'blocks', 'blocks_done', 'open', 'stored', 'cursor', 'slots',
-               'digest', 'output_digest', 'bytes', 'created', 'planned', 'first_commit', 'finished', 'tolerated', 'name', 'sink'}
+               'digest', 'output_digest', 'bytes', 'created', 'planned', 'first_commit', 'finished', 'tolerated', 'name', 'sink',
+               'spec_digest', 'output', 'generation'}
+
+-- what a worker that asked now could have
+local function leasable(k, now)
+  if get(k, 'phase') == 'removing' then return redis.call('ZCOUNT', k.chores, '-inf', int(now)) end
+  if not is_active(k) or get(k, 'suspended') == '1' then return 0 end
+  local ready = redis.call('ZCOUNT', k.chores, '-inf', int(now))
+  if get(k, 'phase') ~= 'running' then return ready end
+  local first = redis.call('ZRANGE', k.pending, 0, 0)[1]
+  if first and admitted(k, unit_of(first).start) then ready = ready + redis.call('ZCARD', k.pending) end
+  local frontier = number(k, 'chunks') - number(k, 'next')
+  if not first and frontier > 0 and admitted(k, number(k, 'next')) then ready = ready + frontier end
+  return ready
+end
 
 define('status', function(k)
+  local now = now_ms()
   local job = {}
   local values = redis.call('HMGET', k.job, unpack(SHOWN))
   for i, field in ipairs(SHOWN) do if values[i] then job[field] = values[i] end end
@@ -21,5 +37,6 @@ define('status', function(k)
     if lease.chore == '' then leased = leased + lease.stop - lease.start end
   end
   return cmsgpack.pack({job = job, workers = workers, leased = leased, pending = redis.call('ZCARD', k.pending),
-                        delayed = redis.call('ZCARD', k.delayed), chores = redis.call('ZCARD', k.chores), now = now_ms()})
+                        delayed = redis.call('ZCARD', k.delayed), chores = redis.call('ZCARD', k.chores), ready = leasable(k, now),
+                        due = tonumber(redis.call('ZRANGE', k.delayed, 0, 0, 'WITHSCORES')[2]), now = now})
 end, 'no-writes')

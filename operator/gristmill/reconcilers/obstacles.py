@@ -1,0 +1,45 @@
+"""Why there are no workers, in a word and a sentence: from the pods, and from warnings about their Job."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from gristmill.api.names import Reason
+
+#: reasons of a container that waits, and what they come to
+_WAITING = {
+    "ErrImagePull": Reason.IMAGE_UNAVAILABLE,
+    "ImagePullBackOff": Reason.IMAGE_UNAVAILABLE,
+    "InvalidImageName": Reason.IMAGE_UNAVAILABLE,
+    "ErrImageNeverPull": Reason.IMAGE_UNAVAILABLE,
+    "CreateContainerConfigError": Reason.PODS_NOT_STARTED,
+    "CreateContainerError": Reason.PODS_NOT_STARTED,
+    "RunContainerError": Reason.PODS_NOT_STARTED,
+}
+
+
+def obstacle_of(
+    job: dict[str, Any] | None, pods: Sequence[dict[str, Any]], warnings: Sequence[tuple[str, str]]
+) -> tuple[str, str] | None:
+    """Return (reason, message), or None where nothing is in the way that could be seen."""
+    for pod in pods:
+        status = pod.get("status") or {}
+        for container in status.get("containerStatuses") or ():
+            waiting = (container.get("state") or {}).get("waiting") or {}
+            if waiting.get("reason") in _WAITING:
+                message = waiting.get("message") or waiting["reason"]
+                return _WAITING[waiting["reason"]], f"{pod['metadata']['name']}: {message}"
+        for condition in status.get("conditions") or ():
+            if condition["type"] == "PodScheduled" and condition["status"] == "False":
+                return Reason.UNSCHEDULABLE, condition.get("message") or "no node takes the pod"
+    alive = any((pod.get("status") or {}).get("phase") in ("Pending", "Running") for pod in pods)
+    if job is None or alive:
+        return None
+    if (job["spec"].get("suspend")) is True:
+        return Reason.JOB_SUSPENDED, "the Job of the workers is suspended: by Kueue, or by hand"
+    for reason, message in warnings:
+        if reason == "FailedCreate":
+            quota = "exceeded quota" in message
+            return (Reason.QUOTA_EXCEEDED if quota else Reason.PODS_REFUSED), message
+    return None

@@ -1,0 +1,173 @@
+"""The objects of a ChunkJob: the Job of its workers, and the Secret that lets them into the queue.
+
+The shape of the Job is what makes it scale both ways and replace what dies (docs/decisions/0004): completions that
+are never reached, pods that are never restarted in place, replaced as soon as they terminate.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from gristmill.api.chunkjob import ChunkJob
+from gristmill.api.names import KIND
+from gristmill.api.template import WorkerTemplate
+from gristmill.reconcilers.objects import (
+    CONTAINER_SECURITY,
+    USER,
+    is_owned,
+    labels_of,
+    metadata_of,
+    pod_security,
+)
+
+#: where relative paths start in a worker's pod, and where `process.modules` is
+WORK = "/work"
+#: more successes than there can be: a Job with completions goes on starting pods after the first success
+_NEVER = 2_147_483_647
+#: seconds of its grace period that a worker leaves to the end of its processes
+_END_SECONDS = 3
+#: seconds after which the pods of a node that does not answer are replaced
+_NODE_SECONDS = 30
+_KUEUE = "kueue.x-k8s.io/"
+
+
+@dataclass(frozen=True)
+class Images:
+    """What workers run where a job says nothing."""
+
+    worker: str
+    pull_policy: str = "IfNotPresent"
+
+
+def job_name(name: str) -> str:
+    """Return the name of a ChunkJob's Job, which has at most 63 letters."""
+    if len(name) > 55:
+        name = f"{name[:46]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+    return f"{name}-workers"
+
+
+def secret_name(name: str) -> str:
+    """Return the name of a ChunkJob's Secret."""
+    return f"{name}-queue"
+
+
+def queue_secret(owner: dict[str, Any], url: str) -> dict[str, Any]:
+    """Return the Secret with the queue's URL; `owner` is the ChunkJob's metadata."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": metadata_of(KIND, owner, secret_name(owner["name"])),
+        "type": "Opaque",
+        "stringData": {"url": url},
+    }
+
+
+def worker_job(owner: dict[str, Any], job: ChunkJob, images: Images, parallelism: int) -> dict[str, Any]:
+    """Return the Job of a ChunkJob's workers."""
+    template = job.spec.workers.template
+    metadata = metadata_of(KIND, owner, job_name(owner["name"]))
+    passed_on = {key: value for key, value in (owner.get("labels") or {}).items() if key.startswith(_KUEUE)}
+    metadata["labels"] = {**passed_on, **metadata["labels"]}
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": metadata,
+        "spec": {
+            "parallelism": parallelism,
+            "completions": _NEVER,
+            "completionMode": "NonIndexed",
+            "backoffLimit": _NEVER,
+            "podReplacementPolicy": "TerminatingOrFailed",
+            "template": {
+                "metadata": {
+                    "labels": {**template.labels, **labels_of(KIND, owner)},
+                    "annotations": template.annotations,
+                },
+                "spec": _pod(owner, job, template, images),
+            },
+        },
+    }
+
+
+def parallelism_of(found: dict[str, Any]) -> int:
+    """Return how many workers a Job asks for."""
+    return int(found["spec"].get("parallelism") or 0)
+
+
+def belongs(found: dict[str, Any] | None, uid: str) -> bool:
+    """Whether a Job (or Secret) is there and is this ChunkJob's own."""
+    return found is not None and is_owned(found, uid)
+
+
+def _pod(owner: dict[str, Any], job: ChunkJob, template: WorkerTemplate, images: Images) -> dict[str, Any]:
+    spec = job.spec
+    told = template.model_dump(by_alias=True, exclude_defaults=True)
+    volumes, mounts = [*told.get("volumes", ())], [*told.get("volumeMounts", ())]
+    volumes.append({"name": "gristmill-tmp", "emptyDir": {}})
+    mounts.append({"name": "gristmill-tmp", "mountPath": "/tmp"})
+    if spec.process.modules:
+        volumes.append({"name": "gristmill-modules", "configMap": {"name": spec.process.modules}})
+        mounts.append({"name": "gristmill-modules", "mountPath": WORK, "readOnly": True})
+    container = {
+        "name": "worker",
+        "image": spec.workers.image or images.worker,
+        "imagePullPolicy": images.pull_policy,
+        "command": ["python", "-m", "gristmill.worker"],
+        "workingDir": WORK,
+        "env": [*told.get("env", ()), *_environment(owner, job)],
+        "resources": told.get("resources", {}),
+        "securityContext": CONTAINER_SECURITY,
+        "terminationMessagePolicy": "FallbackToLogsOnError",
+        "volumeMounts": mounts,
+    }
+    taken: dict[str, Any] = {
+        name: told[name]
+        for name in ("nodeSelector", "affinity", "priorityClassName", "runtimeClassName", "imagePullSecrets")
+        if name in told
+    }
+    account = told.get("serviceAccountName")
+    return {
+        **taken,
+        **({"serviceAccountName": account} if account else {}),
+        "automountServiceAccountToken": bool(account),
+        "enableServiceLinks": False,
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": template.termination_grace_period_seconds,
+        "securityContext": pod_security(USER),
+        "tolerations": [*told.get("tolerations", ()), *_when_a_node_is_lost(told.get("tolerations", ()))],
+        "containers": [container],
+        "volumes": volumes,
+    }
+
+
+def _environment(owner: dict[str, Any], job: ChunkJob) -> list[dict[str, Any]]:
+    spec = job.spec
+    grace = spec.workers.template.termination_grace_period_seconds
+    values = {
+        "GRISTMILL_JOB": owner["uid"],
+        "GRISTMILL_INSTALL": "1",
+        "GRISTMILL_DRAIN_SECONDS": str(max(1, grace - _END_SECONDS)),
+        "HOME": "/tmp",
+        "USER": "gristmill",
+    }
+    if spec.durability == "always":
+        values["GRISTMILL_DURABLE"] = "1"
+    url = {"secretKeyRef": {"name": secret_name(owner["name"]), "key": "url"}}
+    pod = {"fieldRef": {"fieldPath": "metadata.name"}}
+    return [
+        *({"name": name, "value": value} for name, value in values.items()),
+        {"name": "GRISTMILL_QUEUE_URL", "valueFrom": url},
+        {"name": "GRISTMILL_WORKER", "valueFrom": pod},
+    ]
+
+
+def _when_a_node_is_lost(given: Any) -> list[dict[str, Any]]:
+    """Return tolerations with which the pods of a lost node are replaced soon: fencing makes that safe."""
+    named = {toleration.get("key") for toleration in given}
+    return [
+        {"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": _NODE_SECONDS}
+        for key in ("node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable")
+        if key not in named
+    ]
