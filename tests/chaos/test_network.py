@@ -29,7 +29,7 @@ import sys
 from gristmill.worker.capture import Log
 from gristmill.worker.service import supervise
 log = Log(open("/dev/null", "wb"))
-sys.exit(supervise(sys.argv[1], "mill", sys.argv[2], log, durable=sys.argv[3] == "always"))
+supervise(sys.argv[1], "mill", sys.argv[2], log, durable=sys.argv[3] == "always")
 """
 
 

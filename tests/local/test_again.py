@@ -160,6 +160,17 @@ def test_kill_of_a_worker(slow: Here, until: Until) -> None:
     assert slow.results() == list(range(400))
 
 
+def test_workers_that_are_told_to_go_are_replaced(slow: Here, until: Until) -> None:
+    process = slow.start("run", "job.yaml", "--json", "--workers", "2")
+    until(lambda: len(calls(slow)) > 40)
+    for worker in workers_of(slow):
+        os.kill(worker, signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert slow.results() == list(range(400))
+    assert len(calls(slow)) == 400
+
+
 def test_second_runner_is_refused(here: Here, until: Until) -> None:
     here.write(chunk_job("slow", **source("import time\n\ndef process(x):\n    time.sleep(600)\n")))
     process = here.start("run", "job.yaml")

@@ -33,7 +33,7 @@ def _handler() -> Iterator[None]:
 def test_a_worker_that_is_told_to_stop_as_soon_as_it_is_forked_stops(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(crew, "supervise", lambda *words, **options: 0)
+    monkeypatch.setattr(crew, "supervise", lambda *words, **options: True)
     job = StoredJob.of(JobContext(chunk_job(), str(tmp_path), "", ""))
     queue: Any = None
     workers = crew.Crew(State(tmp_path), job, queue, 1)

@@ -1,7 +1,8 @@
 """The workers of a local run: forked, watched, and forked again when one crashes.
 
-A worker that ends with code 0 has nothing left to do and is not replaced. One that crashes is: what it held
-is given back at once, without waiting for the lease to run out. When workers only crash, the job fails.
+A worker that ends with code 0 has nothing left to do and is not replaced. One that was told to go is, and so is one
+that crashes: what it held is given back at once, without waiting for the lease to run out. When workers only crash,
+the job fails.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from gristmill.worker.service import supervise
 if TYPE_CHECKING:
     from gristmill.protocol.client import Queue
 
+#: exit code of a worker that somebody told to go, before the job has ended
+_LEFT = os.EX_TEMPFAIL
 #: what tells a process to stop
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 #: a worker that crashes within this time of its start (seconds) has not even begun
@@ -107,13 +110,13 @@ class Crew:
     def _bury(self, place: _Place, now: float) -> None:
         assert place.process is not None
         code = place.process.exitcode
-        if code:
+        if code not in (0, _LEFT):
             print(f"worker {place.worker} ended with code {code}", flush=True)
             self._queue.bye(place.worker, lost=True)
         place.process.close()
         place.process = None
         place.finished = code == 0
-        if place.finished:
+        if code in (0, _LEFT):
             return
         settled = str(self._queue.status()["job"].get("settled"))
         if now - place.started >= _EARLY_SECONDS or settled != self._settled:
@@ -161,5 +164,5 @@ def _work(state: State, job: StoredJob, worker: str, keeper: int) -> None:
     state.keeper_lock.release()
     url = server_url(state.queue)
     log = Log.in_folder(state.logs, worker)
-    code = supervise(url, job.uid, worker, log, durable=job.durable, parent=keeper)
-    os._exit(code)
+    ended = supervise(url, job.uid, worker, log, durable=job.durable, parent=keeper)
+    os._exit(0 if ended else _LEFT)

@@ -21,8 +21,8 @@ def supervise(
     *,
     durable: bool = False,
     parent: int | None = None,
-) -> int:
-    """Work for a job until it ends or SIGTERM comes; return 0. A worker is named by whoever starts it.
+) -> bool:
+    """Work for a job until it ends or SIGTERM comes; return whether it has ended. Whoever starts a worker names it.
 
     `log` takes what user code prints. `parent`: pid of a process whose end ends this worker too.
     """
@@ -33,11 +33,11 @@ def supervise(
         while True:
             try:
                 Supervisor(queue, worker, log, leaving).run()
-                return 0
+                return True
             except (Restart, NoSuchJob):
                 leaving.check()
                 time.sleep(_AGAIN)
     except Leave:
-        return 0
+        return False
     finally:
         log.close()
