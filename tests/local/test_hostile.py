@@ -61,6 +61,14 @@ def test_one_bad_item_is_a_dead_letter_and_all_others_are_done(here: Here, deed:
     assert word in letter["error"]
 
 
+def test_a_chunk_that_is_slow_as_a_whole_runs_in_halves_and_gives_nothing_up(here: Here) -> None:
+    text = "import time\ndef process(x):\n    time.sleep(0.05)\n    return x\n"
+    retry = {"attempts": 2, "backoffSeconds": 0.05, "timeoutSeconds": 0.6}
+    here.write(chunk_job(**numbers(16, 16), **source(text), retry=retry, failures={"tolerated": 16}))
+    assert here.status()["items"]["failed"] == 0
+    assert here.results() == list(range(16))
+
+
 @pytest.mark.parametrize(
     "text",
     [

@@ -45,6 +45,12 @@ def test_nobody_is_charged_where_the_culprit_is_unknown(of: Scene) -> None:
     assert after_death(Lease("n", 1, 4, 8), of, now=0) == [Release("n", lost=True)]
 
 
+def test_a_time_out_is_that_of_the_chunk_so_no_item_is_named() -> None:
+    failed, _ = after_death(Lease("n", 1, 4, 8), scene(kind="timeout"), now=0)
+    assert isinstance(failed, Fail)
+    assert (failed.item, failed.items) == (-1, 10)
+
+
 def test_a_chore_is_tried_again() -> None:
     (failed,) = after_death(Lease("n", 1, chore="assemble:3"), scene(), now=0)
     assert isinstance(failed, ChoreFailed)

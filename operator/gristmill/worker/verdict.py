@@ -30,7 +30,7 @@ def after_death(lease: Lease, scene: Scene, now: float) -> list[Step]:
 
     A chunk that was announced is charged, and the rest of the lease is not. Where chunks were not announced nobody is
     charged: the lease goes back as lost, and its next holder announces every item. A process that somebody froze is
-    nobody's fault either.
+    nobody's fault either. A time-out is that of the chunk: the item at which the time was up is none the worse for it.
     """
     if scene.kind in ("frozen", "removed"):
         return [Release(lease.nonce, lost=True)]
@@ -38,9 +38,10 @@ def after_death(lease: Lease, scene: Scene, now: float) -> list[Step]:
         return [ChoreFailed(lease.nonce, "ChoreFailed", f"{lease.chore}: {scene.error}")]
     if not scene.exact or not lease.start <= scene.chunk < lease.stop:
         return [Release(lease.nonce, lost=True)]
+    item = -1 if scene.kind == "timeout" else scene.item
     letter = DeadLetter(
         chunk=scene.chunk,
-        item=scene.item,
+        item=item,
         items=max(1, scene.items),
         kind=scene.kind,
         attempts=lease.attempt,
@@ -50,7 +51,7 @@ def after_death(lease: Lease, scene: Scene, now: float) -> list[Step]:
         at=now,
     )
     text = orjson.dumps(letter).decode()
-    steps: list[Step] = [Fail(lease.nonce, scene.chunk, scene.kind, scene.item, scene.items, False, text)]
+    steps: list[Step] = [Fail(lease.nonce, scene.chunk, scene.kind, item, scene.items, False, text)]
     if not lease.is_fragment and scene.chunk + 1 < lease.stop:
         steps.append(Release(lease.nonce))
     return steps
