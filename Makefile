@@ -10,7 +10,7 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 REGISTRY = ghcr.io/gristmill
 OPERATOR = $(REGISTRY)/operator:$(VERSION)
 WORKER = $(REGISTRY)/worker:$(VERSION)
-VALKEY = valkey/valkey:9.1
+VALKEY = $(shell sed -n 's/^  image: \(valkey.*\)/\1/p' charts/gristmill/values.yaml)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint manifests verify bench chaos images deploy

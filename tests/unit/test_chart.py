@@ -1,0 +1,257 @@
+"""The Helm chart, as `helm template` renders it."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import shutil
+import subprocess
+import threading
+import tomllib
+from collections.abc import Iterator
+from functools import cache
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "charts/gristmill"
+HELM = shutil.which("helm") or shutil.which("helm", path=Path.home() / ".cache/offline-kind/bin")
+
+pytestmark = pytest.mark.skipif(not HELM and not os.environ.get("CI"), reason="helm is not there")
+
+
+def helm(*arguments: str) -> subprocess.CompletedProcess[str]:
+    assert HELM, "helm is not there"
+    return subprocess.run([HELM, *arguments], capture_output=True, text=True, timeout=60, check=False)
+
+
+def template(*arguments: str) -> subprocess.CompletedProcess[str]:
+    release = ("gristmill", str(CHART), "--namespace", "home", "--kube-version", "1.36.0")
+    return helm("template", *release, *arguments)
+
+
+@cache
+def rendered(*values: str) -> list[dict[str, Any]]:
+    result = template(*(word for value in values for word in ("--set", value)))
+    assert result.returncode == 0, result.stderr
+    return [found for found in yaml.safe_load_all(result.stdout) if found]
+
+
+def of_kind(kind: str, *values: str) -> list[dict[str, Any]]:
+    return [found for found in rendered(*values) if found["kind"] == kind]
+
+
+def annotations(found: dict[str, Any]) -> dict[str, str]:
+    return found["metadata"].get("annotations") or {}
+
+
+def the_key(manifests: str) -> str:
+    (secret,) = [found for found in yaml.safe_load_all(manifests) if found and found["kind"] == "Secret"]
+    return base64.b64decode(secret["data"]["key"]).decode()
+
+
+def test_helm_has_nothing_to_say() -> None:
+    result = helm("lint", "--strict", str(CHART))
+    assert result.returncode == 0, result.stdout
+
+
+def test_the_chart_has_the_version_of_the_project() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    chart = yaml.safe_load((CHART / "Chart.yaml").read_text())
+    assert (chart["version"], chart["appVersion"]) == (version, version)
+
+
+def test_every_pod_is_restricted() -> None:
+    pods = [found["spec"]["template"]["spec"] for found in of_kind("Deployment")]
+    pods += [found["spec"] for found in of_kind("Pod")]
+    assert len(pods) == 2
+    for pod in pods:
+        assert pod["securityContext"] == {
+            "runAsNonRoot": True,
+            "runAsUser": 65532,
+            "runAsGroup": 65532,
+            "seccompProfile": {"type": "RuntimeDefault"},
+        }
+        for container in pod["containers"]:
+            assert container["securityContext"] == {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            assert container["resources"]["requests"]
+            assert container["resources"]["limits"]
+
+
+def test_the_operator_is_told_every_setting_of_its_documentation() -> None:
+    text = (ROOT / "docs/operator.md").read_text()
+    section = text.split("## The operator's own settings")[1].split("\n## ")[0]
+    (deployment,) = of_kind("Deployment")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    told = {variable["name"] for variable in container["env"]}
+    assert set(re.findall(r"`(GRISTMILL_\w+)`", section)) <= told
+
+
+def test_a_drain_is_not_blocked() -> None:
+    (budget,) = of_kind("PodDisruptionBudget")
+    assert budget["spec"]["maxUnavailable"] == 1
+
+
+@pytest.mark.parametrize(("namespaces", "watched"), [("", ""), ("{b,a}", "a,b,home"), ("{home}", "home")])
+def test_what_is_watched(namespaces: str, watched: str) -> None:
+    (deployment,) = of_kind("Deployment", f"watch.namespaces={namespaces}" if namespaces else "replicas=2")
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert {"name": "GRISTMILL_WATCH", "value": watched} in container["env"]
+
+
+def test_rights_in_namespaces_are_those_of_the_cluster_but_for_namespaces() -> None:
+    (everywhere,) = [found for found in of_kind("ClusterRole") if found["metadata"]["name"] == "gristmill"]
+    values = "watch.namespaces={a,b}"
+    names = {found["metadata"]["name"] for found in of_kind("ClusterRole", values)}
+    assert names == {"gristmill-view", "gristmill-edit"}
+    assert not of_kind("ClusterRoleBinding", values)
+    roles = [found for found in of_kind("Role", values) if found["metadata"]["name"] == "gristmill"]
+    assert {found["metadata"]["namespace"] for found in roles} == {"a", "b", "home"}
+    for role in roles:
+        assert role["rules"] == [r for r in everywhere["rules"] if r["resources"] != ["namespaces"]]
+
+
+def test_secrets_are_written_and_not_read_but_the_queues() -> None:
+    readable = [
+        (found["kind"], found["metadata"]["namespace"], rule.get("resourceNames"))
+        for values in ((), ("watch.namespaces={a}",))
+        for found in rendered(*values)
+        for rule in found.get("rules") or ()
+        if {"secrets", "*"} & {*rule["resources"]} and {"get", "list", "watch", "*"} & {*rule["verbs"]}
+    ]
+    assert readable == [("Role", "home", ["gristmill-queue-auth"])] * 2
+
+
+def test_every_right_is_in_the_readme() -> None:
+    section = (CHART / "README.md").read_text().split("## What the operator may do")[1]
+    told = sorted(tuple(row) for row in re.findall(r"^\| ([^|]+?) \| ([a-z ]+) \|", section, re.M))
+    given = []
+    for found in rendered():
+        name = found["metadata"]["name"]
+        if (found["kind"], name) in {("ClusterRole", "gristmill"), ("Role", "gristmill-home")}:
+            for rule in found["rules"]:
+                resources = ", ".join(rule["resources"]) + " (the queue's)" * ("resourceNames" in rule)
+                if rule["apiGroups"] == ["events.k8s.io"]:
+                    resources += ".events.k8s.io"
+                given.append((resources, " ".join(rule["verbs"])))
+    assert [row for row in told if row[0] != "resources"] == sorted(given)
+
+
+def test_crds_are_those_of_the_models() -> None:
+    sources = [yaml.safe_load(path.read_text()) for path in sorted((CHART / "files/crds").glob("*.yaml"))]
+    assert [found["spec"] for found in of_kind("CustomResourceDefinition")] == [s["spec"] for s in sources]
+
+
+def test_crds_stay_or_go_or_are_left_out() -> None:
+    kept = {"helm.sh/resource-policy": "keep"}
+    crds = "CustomResourceDefinition"
+    assert all(annotations(found) == kept for found in of_kind(crds) + of_kind("Secret"))
+    going = of_kind(crds, "crds.keep=false") + of_kind("Secret", "crds.keep=false")
+    assert len(going) > 1
+    assert not any(annotations(found) for found in going)
+    assert not of_kind(crds, "crds.enabled=false")
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [("serviceMonitor.enabled=true", "ServiceMonitor"), ("networkPolicy.enabled=true", "NetworkPolicy")],
+)
+def test_what_is_off(value: str, kind: str) -> None:
+    assert not of_kind(kind)
+    assert of_kind(kind, value)
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [("admissionPolicy.enabled=false", "ValidatingAdmissionPolicy"), ("key.existingSecret=mine", "Secret")],
+)
+def test_what_can_be_left_out(value: str, kind: str) -> None:
+    assert of_kind(kind)
+    assert not of_kind(kind, value)
+
+
+@pytest.mark.parametrize(
+    ("value", "where"),
+    [
+        ("replicas=0", "/replicas"),
+        ("replicas=two", "/replicas"),
+        ("crds.keeep=true", "/crds"),
+        ("queue.capacity=lots", "/queue/capacity"),
+        ("queue.cache=9-lives", "/queue/cache"),
+        ("watch.namespaces={A_B}", "/watch/namespaces/0"),
+        ("image.pullPolicy=Sometimes", "/image/pullPolicy"),
+    ],
+)
+def test_a_wrong_value_is_refused_and_named(value: str, where: str) -> None:
+    result = template("--set", value)
+    assert result.returncode != 0
+    assert f"'{where}'" in result.stderr
+
+
+def test_each_installation_has_its_own_key() -> None:
+    assert the_key(template().stdout) != the_key(template().stdout)
+
+
+#: what `lookup` asks an API server
+_ANSWERS = {
+    "/version": {"major": "1", "minor": "36", "gitVersion": "v1.36.0"},
+    "/api": {"kind": "APIVersions", "versions": ["v1"]},
+    "/apis": {"kind": "APIGroupList", "apiVersion": "v1", "groups": []},
+    "/api/v1": {
+        "kind": "APIResourceList",
+        "groupVersion": "v1",
+        "resources": [{"name": "secrets", "kind": "Secret", "namespaced": True, "verbs": ["get"]}],
+    },
+    "/api/v1/namespaces/home/secrets/gristmill-key": {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "gristmill-key", "namespace": "home"},
+        "data": {"key": base64.b64encode(b"the old key").decode()},
+    },
+}
+
+
+class _Cluster(BaseHTTPRequestHandler):
+    """As much of an API server as is needed: there is one Secret."""
+
+    def do_GET(self) -> None:
+        answer = _ANSWERS.get(self.path.split("?")[0])
+        self.send_response(200 if answer else 404)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(json.dumps(answer or {"kind": "Status", "code": 404, "reason": "NotFound"}).encode())
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def kubeconfig(tmp_path: Path) -> Iterator[Path]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Cluster) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        config = {
+            "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{server.server_port}"}}],
+            "contexts": [{"name": "c", "context": {"cluster": "c"}}],
+            "current-context": "c",
+        }
+        path = tmp_path / "kubeconfig"
+        path.write_text(json.dumps(config))
+        path.chmod(0o600)
+        yield path
+        server.shutdown()
+
+
+def test_an_upgrade_keeps_the_key(kubeconfig: Path) -> None:
+    result = template("--dry-run=server", "--kubeconfig", str(kubeconfig))
+    assert result.returncode == 0, result.stderr
+    assert the_key(result.stdout) == "the old key"
