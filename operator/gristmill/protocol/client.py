@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -89,10 +89,11 @@ class Collected:
     chunks: int
 
 
-def connect(url: str) -> Redis:
-    """Return a client for a `unix://`, `redis://` or `rediss://` URL."""
-    timeout = settings.ANSWER_SECONDS
-    return Redis.from_url(url, socket_timeout=timeout, retry=Retry(NoBackoff(), 0), decode_responses=False)
+def connect(url: str, answer_seconds: float = settings.ANSWER_SECONDS) -> Redis:
+    """Return a client for a `unix://`, `redis://` or `rediss://` URL; an answer may take so long."""
+    return Redis.from_url(
+        url, socket_timeout=answer_seconds, retry=Retry(NoBackoff(), 0), decode_responses=False
+    )
 
 
 class Queue:
@@ -201,8 +202,7 @@ class Queue:
 
     def status(self) -> dict[str, Any]:
         """Return what `lua/inspect.lua` describes, with text as str."""
-        told = self._unpacked("status", read_only=True)
-        return {**told, "workers": told["workers"] or {}}  # an empty table of Lua is a list
+        return _told(self._call("status", read_only=True))
 
     def plan(self) -> bytes | None:
         """Return the JSON of the plan, once there is one."""
@@ -275,6 +275,28 @@ class Queue:
                 self.on_wait()
                 time.sleep(pause)
                 pause = min(pause * 2, 0.5)
+
+
+def statuses(client: Redis, jobs: Sequence[str]) -> dict[str, dict[str, Any] | None]:
+    """Return `Queue.status` of many jobs in one round trip, not repeated; None where the queue does not know one."""
+    pipeline = client.pipeline(transaction=False)
+    for job in jobs:
+        keys = keys_of(job)
+        pipeline.fcall_ro("gristmill_status", len(keys), *keys)
+    found: dict[str, dict[str, Any] | None] = {}
+    for job, reply in zip(jobs, pipeline.execute(raise_on_error=False), strict=True):
+        if isinstance(reply, ResponseError) and isinstance(_refusal(reply), NoSuchJob):
+            found[job] = None
+        elif isinstance(reply, Exception):
+            raise reply
+        else:
+            found[job] = _told(reply)
+    return found
+
+
+def _told(reply: bytes) -> dict[str, Any]:
+    told: dict[str, Any] = msgpack.unpackb(reply, strict_map_key=False, unicode_errors="replace")
+    return {**told, "workers": told["workers"] or {}}  # an empty table of Lua is a list
 
 
 class NoSuchJob(QueueError):  # noqa: N818

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from math import ceil
 from typing import Any
+from urllib.parse import quote
 
 from gristmill.api.cache import Cache, CacheSpec
 from gristmill.api.names import CACHE_KIND, ConditionType, Reason
@@ -48,7 +49,10 @@ def secret(cache: dict[str, Any], password: str) -> dict[str, Any]:
         "kind": "Secret",
         "metadata": metadata_of(CACHE_KIND, cache["metadata"], secret_name(cache)),
         "type": "Opaque",
-        "stringData": {"password": password, "url": f"redis://:{password}@{endpoint(cache)}"},
+        "stringData": {
+            "password": password,
+            "url": f"redis://default:{quote(password, safe='')}@{endpoint(cache)}",
+        },
     }
 
 
@@ -176,6 +180,8 @@ def _pod(cache: dict[str, Any], spec: CacheSpec, image: str) -> dict[str, Any]:
         "args": _arguments(spec),
         "env": [{"name": "REDISCLI_AUTH", "valueFrom": password}],
         "ports": [{"name": "redis", "containerPort": PORT, "protocol": "TCP"}],
+        # asks every second until the server listens, so that it is ready as soon as it can be
+        "startupProbe": {"tcpSocket": {"port": "redis"}, "periodSeconds": 1, "failureThreshold": 300},
         "readinessProbe": {
             # a server that still reads its log answers with an error, and with exit code 0
             "exec": {"command": ["sh", "-c", 'test "$(valkey-cli ping)" = PONG']},

@@ -1,0 +1,74 @@
+"""The operator's process: answer health, wait to lead, operate; end when it does not lead any more."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+
+from kubernetes.aio import client as api
+from kubernetes.aio import config as api_config
+
+from gristmill.controllers.cluster import Cluster
+from gristmill.controllers.config import Config
+from gristmill.controllers.leading import lead, release
+from gristmill.controllers.operating import Operator
+from gristmill.controllers.web import Board, serve
+from gristmill.errors import GristmillError
+
+log = logging.getLogger("gristmill")
+
+
+async def _main() -> int:
+    config = Config.from_environment()
+    if os.environ.get("KUBERNETES_SERVICE_HOST"):
+        api_config.load_incluster_config()  # type: ignore[no-untyped-call]
+    else:
+        await api_config.load_kube_config()  # type: ignore[no-untyped-call]
+    stop = asyncio.Event()
+    async with api.ApiClient() as client:
+        cluster = Cluster(client)
+        board = Board(cluster)
+        await serve(board)
+
+        async def operate() -> None:
+            log.info("%s leads", config.identity)
+            board.operator = Operator(config, cluster)
+            try:
+                await board.operator.run(stop)
+            finally:
+                stop.set()
+
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+        leading = asyncio.create_task(lead(client, config.namespace, config.identity, operate))
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait([leading, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if stop.is_set():
+            await release(client, config.namespace, config.identity)
+            return 0
+        leading.result()
+        log.error("%s does not lead any more", config.identity)
+        return 1
+
+
+def main() -> int:
+    """Run the operator; return the exit code."""
+    logging.basicConfig(
+        level=os.environ.get("GRISTMILL_LOG", "INFO"),
+        format='{"time": "%(asctime)s", "level": "%(levelname)s", "logger": "%(name)s", "message": "%(message)s"}',
+    )
+    logging.getLogger("kopf").setLevel(logging.WARNING)
+    try:
+        return asyncio.run(_main())
+    except GristmillError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    # (threads that wait for the queue must not hold up the end)
+    os._exit(code)

@@ -1,0 +1,105 @@
+"""One pass over a Cache: make what is missing, show whether it serves. And the Cache that is the queue."""
+
+from __future__ import annotations
+
+import base64
+import secrets
+import time
+from typing import Any
+
+from gristmill.api.names import API_VERSION, CACHE_KIND
+from gristmill.controllers.chunkjobs import event_of
+from gristmill.controllers.cluster import ApiError, Cluster
+from gristmill.controllers.config import Config
+from gristmill.controllers.world import Key, World
+from gristmill.reconcilers import cache as objects
+from gristmill.reconcilers.objects import is_owned
+from gristmill.reconcilers.showing import notes, worth_writing
+from gristmill.reconcilers.times import text_of
+
+
+class Caches:
+    """Reconciles Caches."""
+
+    def __init__(self, config: Config, cluster: Cluster, world: World) -> None:
+        self._config = config
+        self._cluster = cluster
+        self._world = world
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Look at one Cache; return in how many seconds to look again."""
+        cache = self._world.get(CACHE_KIND, key)
+        if cache is None or cache["metadata"].get("deletionTimestamp"):
+            return None
+        uid = cache["metadata"]["uid"]
+        found = self._world.get("StatefulSet", key)
+        if found is None or is_owned(found, uid):
+            wanted = objects.stateful_set(cache, self._config.valkey_image, found)
+            if found is None:
+                await self._cluster.create(objects.secret(cache, secrets.token_hex(24)))
+                await self._cluster.create(objects.service(cache))
+            if found is None or _differs(found, wanted):
+                found = await self._cluster.apply(wanted)
+                self._world.put("StatefulSet", found)
+        await self._show(cache, objects.status(cache, found, text_of(time.time())))
+        return None
+
+    async def ensure_queue(self) -> None:
+        """See that there is the Cache that is the queue."""
+        config = self._config
+        storage = {"size": config.queue_size, "storageClassName": config.queue_class}
+        storage = {name: value for name, value in storage.items() if value}
+        await self._cluster.create(
+            {
+                "apiVersion": API_VERSION,
+                "kind": CACHE_KIND,
+                "metadata": {"name": config.queue_cache, "namespace": config.namespace},
+                "spec": {
+                    "capacity": config.queue_capacity,
+                    "eviction": "none",
+                    "persistence": "log",
+                    **({"storage": storage} if storage else {}),
+                },
+            }
+        )
+
+    async def queue_password(self) -> str:
+        """Return the password of the queue's default user, or "" while there is none."""
+        name = f"{self._config.queue_cache}-auth"
+        found = await self._cluster.get("Secret", self._config.namespace, name)
+        return base64.b64decode(found["data"]["password"]).decode() if found else ""
+
+    async def _show(self, cache: dict[str, Any], status: dict[str, Any]) -> None:
+        metadata, old = cache["metadata"], cache.get("status") or {}
+        if worth_writing(old, status, 60, 60) is None:
+            return
+        try:
+            found = await self._cluster.patch_status(
+                CACHE_KIND, metadata["namespace"], metadata["name"], status
+            )
+        except ApiError as error:
+            if error.status == 404:
+                return
+            raise
+        self._world.put(CACHE_KIND, found)
+        for note in notes(old, status):
+            await self._cluster.create(event_of(cache, CACHE_KIND, note, self._config.identity))
+
+
+def _differs(found: dict[str, Any], wanted: dict[str, Any]) -> bool:
+    """Whether something that was wanted is not so; what the API server has added does not count."""
+    return not _contains(found["spec"], wanted["spec"])
+
+
+def _contains(found: Any, wanted: Any) -> bool:
+    if isinstance(wanted, dict):
+        return isinstance(found, dict) and all(
+            _contains(found.get(name), value) for name, value in wanted.items() if value not in ({}, [], None)
+        )
+    if isinstance(wanted, list):
+        return (
+            isinstance(found, list)
+            and len(found) >= len(wanted)
+            and all(_contains(a, b) for a, b in zip(found, wanted, strict=False))
+        )
+    return bool(found == wanted) or str(found) == str(wanted)

@@ -1,0 +1,225 @@
+"""One pass over a ChunkJob: gather what is there, have it decided, do it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+from gristmill.api.names import FINALIZER, KIND
+from gristmill.controllers.cluster import ApiError, Cluster
+from gristmill.controllers.config import Config
+from gristmill.controllers.failpoints import reach
+from gristmill.controllers.queue_link import QueueLink
+from gristmill.controllers.world import Key, World
+from gristmill.planning.progress import Sample, recent
+from gristmill.reconcilers import actions
+from gristmill.reconcilers.access import password_of, url_of
+from gristmill.reconcilers.chunkjob import Observed, context_of, decide
+from gristmill.reconcilers.showing import notes, worth_writing
+from gristmill.reconcilers.worker_job import belongs, job_name, parallelism_of
+
+log = logging.getLogger(__name__)
+
+#: seconds after which a Job without a pod is asked for the reason
+_PATIENCE = 2.0
+
+
+class ChunkJobs:
+    """Reconciles ChunkJobs. What it keeps between passes only saves writes and makes rates."""
+
+    def __init__(self, config: Config, cluster: Cluster, world: World, queue: QueueLink) -> None:
+        self._config = config
+        self._cluster = cluster
+        self._world = world
+        self._queue = queue
+        #: what the queue said last, by uid; no entry where it was not asked
+        self.told: dict[str, dict[str, Any] | None] = {}
+        self.users: set[str] = set()
+        self._samples: dict[str, list[Sample]] = {}
+        self._written: dict[str, float] = {}
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Look at one ChunkJob; return in how many seconds to look again."""
+        resource = self._world.get(KIND, key)
+        if resource is None:
+            return None
+        uid = resource["metadata"]["uid"]
+        now = time.time()
+        observed = await self._observe(resource, now)
+        if observed is None:
+            return 0.2  # (the queue was not asked yet)
+        url = url_of(self._queue.server, uid, password_of(self._config.key, uid))
+        decision = decide(observed, self._config.jobs, url, now)
+        for action in decision.actions:
+            await self._do(action, resource)
+        again = decision.again
+        if decision.status is not None:
+            pause = await self._show(resource, decision.status, now)
+            again = pause if again is None else min(again, pause or again)
+        return again
+
+    def forget(self, uid: str) -> None:
+        """Drop what is kept of a ChunkJob that is gone."""
+        for kept in (self.told, self._samples, self._written):
+            kept.pop(uid, None)
+
+    def heard(self, uid: str, told: dict[str, Any] | None) -> bool:
+        """Take what the queue says of a job; return whether it is news."""
+        before = self.told.get(uid)
+        news = uid not in self.told or _facts(before) != _facts(told)
+        self.told[uid] = told
+        if told is not None:
+            at = told["now"] / 1000
+            sample = Sample(at, int(told["job"].get("settled") or 0))
+            self._samples[uid] = recent([*self._samples.get(uid, ()), sample], at)
+        return news
+
+    async def _observe(self, resource: dict[str, Any], now: float) -> Observed | None:
+        metadata = resource["metadata"]
+        uid, namespace = metadata["uid"], metadata["namespace"]
+        if self._queue.answers and uid not in self.told:
+            return None
+        job = self._world.get("Job", (namespace, job_name(metadata["name"])))
+        pods = self._world.owned("Pod", uid)
+        return Observed(
+            resource=resource,
+            job=job,
+            pods=pods,
+            warnings=await self._warnings(job, pods, uid, now),
+            queue_answers=self._queue.answers,
+            told=self.told.get(uid),
+            has_user=f"job-{uid}" in self.users,
+            samples=self._samples.get(uid, ()),
+        )
+
+    async def _warnings(
+        self, job: dict[str, Any] | None, pods: list[dict[str, Any]], uid: str, now: float
+    ) -> list[tuple[str, str]]:
+        if job is None or not belongs(job, uid) or not parallelism_of(job):
+            return []
+        created = datetime.fromisoformat(job["metadata"]["creationTimestamp"]).timestamp()
+        alive = any(pod["status"].get("phase") in ("Pending", "Running") for pod in pods)
+        if alive or now < created + _PATIENCE:
+            return []
+        selector = f"regarding.uid={job['metadata']['uid']},type=Warning"
+        found = await self._cluster.list("Event", job["metadata"]["namespace"], fieldSelector=selector)
+        found.sort(key=lambda event: event["metadata"]["creationTimestamp"], reverse=True)
+        return [(event["reason"], event.get("note", "")) for event in found]
+
+    async def _do(self, action: actions.Action, resource: dict[str, Any]) -> None:
+        metadata = resource["metadata"]
+        uid, namespace, name = metadata["uid"], metadata["namespace"], metadata["name"]
+        log.info("%s/%s: %s", namespace, name, type(action).__name__)
+        match action:
+            case actions.SetFinalizer(on):
+                await self._set_finalizer(resource, on)
+            case actions.Create(manifest):
+                made = await self._cluster.create(manifest)
+                if made is not None:
+                    self._remember(made | {"kind": manifest["kind"]})
+            case actions.Scale(parallelism):
+                body = {"spec": {"parallelism": parallelism}}
+                self._remember(await self._cluster.patch("Job", namespace, job_name(name), body))
+            case actions.DeletePod(pod):
+                await self._cluster.delete("Pod", namespace, pod, grace=0)
+            case actions.DeleteResource():
+                await self._cluster.delete(KIND, namespace, name, uid=uid)
+            case actions.AdmitToQueue(epoch):
+                await self._queue.admit(uid, context_of(resource), epoch)
+            case actions.Configure(parameters):
+                await self._queue.configure(uid, parameters)
+            case actions.FailJob(epoch, reason, message):
+                await self._queue.fail(uid, epoch, reason, message)
+            case actions.Cancel():
+                await self._queue.cancel(uid)
+            case actions.Forget():
+                await self._queue.forget(uid)
+            case actions.Note():
+                await self._note(resource, action)
+        reach(f"operator.{type(action).__name__}")
+
+    async def _set_finalizer(self, resource: dict[str, Any], on: bool) -> None:
+        metadata = resource["metadata"]
+        others = [one for one in metadata.get("finalizers") or () if one != FINALIZER]
+        # (the version makes it fail where another has changed the list meanwhile)
+        body = {
+            "metadata": {
+                "finalizers": [*others, FINALIZER] if on else others,
+                "resourceVersion": metadata["resourceVersion"],
+            }
+        }
+        try:
+            found = await self._cluster.patch(KIND, metadata["namespace"], metadata["name"], body)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            return
+        if on:
+            self._world.put(KIND, found)
+
+    async def _show(self, resource: dict[str, Any], status: dict[str, Any], now: float) -> float | None:
+        metadata = resource["metadata"]
+        uid, old = metadata["uid"], resource.get("status") or {}
+        created = datetime.fromisoformat(metadata["creationTimestamp"]).timestamp()
+        pause = worth_writing(old, status, now - self._written.get(uid, 0.0), now - created)
+        if pause is None or pause > 0:
+            return pause
+        try:
+            found = await self._cluster.patch_status(KIND, metadata["namespace"], metadata["name"], status)
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
+        self._written[uid] = now
+        self._world.put(KIND, found)
+        reach("operator.status")
+        for note in notes(old, status):
+            await self._note(resource, note)
+        return None
+
+    async def _note(self, resource: dict[str, Any], note: actions.Note) -> None:
+        try:
+            await self._cluster.create(event_of(resource, KIND, note, self._config.identity))
+        except ApiError as error:  # (a namespace that is being deleted takes none)
+            log.warning("no Event for %s: %s", resource["metadata"]["name"], error)
+
+    def _remember(self, found: dict[str, Any]) -> None:
+        if found["kind"] == "Job":
+            self._world.put("Job", found)
+
+
+def event_of(resource: dict[str, Any], kind: str, note: actions.Note, instance: str) -> dict[str, Any]:
+    """Return an Event about a resource."""
+    metadata = resource["metadata"]
+    at = datetime.now(UTC)
+    return {
+        "apiVersion": "events.k8s.io/v1",
+        "kind": "Event",
+        "metadata": {
+            "namespace": metadata["namespace"],
+            "name": f"{metadata['name'][:40]}.{at:%Y%m%d%H%M%S%f}",
+        },
+        "eventTime": at.isoformat(timespec="microseconds").replace("+00:00", "Z"),
+        "reportingController": "gristmill.dev/operator",
+        "reportingInstance": instance[:128],
+        "type": "Warning" if note.warning else "Normal",
+        "reason": note.reason[:128],
+        "action": "Reconcile",
+        "note": note.message[:1000],
+        "regarding": {
+            "apiVersion": resource.get("apiVersion"),
+            "kind": kind,
+            "namespace": metadata["namespace"],
+            "name": metadata["name"],
+            "uid": metadata["uid"],
+        },
+    }
+
+
+def _facts(told: dict[str, Any] | None) -> Any:
+    """Return what of an answer may lead to a decision: all but the time and the workers' own words."""
+    if told is None:
+        return None
+    return {**told, "now": 0, "workers": sorted(told["workers"])}

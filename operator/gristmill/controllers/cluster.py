@@ -1,0 +1,131 @@
+"""The API server in the words that the operator needs: objects are dicts, as the reconcilers make and read them."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import Any
+from urllib.parse import urlencode
+
+from gristmill.api.names import API_VERSION, CACHE_PLURAL, PLURAL
+
+#: seconds that an answer may take
+_TIMEOUT = 15
+#: where objects of a kind are: prefix of the path, plural
+_PATHS = {
+    "ChunkJob": (f"/apis/{API_VERSION}", PLURAL),
+    "Cache": (f"/apis/{API_VERSION}", CACHE_PLURAL),
+    "Job": ("/apis/batch/v1", "jobs"),
+    "Pod": ("/api/v1", "pods"),
+    "Secret": ("/api/v1", "secrets"),
+    "Service": ("/api/v1", "services"),
+    "StatefulSet": ("/apis/apps/v1", "statefulsets"),
+    "PersistentVolumeClaim": ("/api/v1", "persistentvolumeclaims"),
+    "Event": ("/apis/events.k8s.io/v1", "events"),
+}
+_MERGE = "application/merge-patch+json"
+_APPLY = "application/apply-patch+yaml"
+_MANAGER = "gristmill"
+
+
+class ApiError(Exception):
+    """The API server refused: `status` is the HTTP status, the message is its own."""
+
+    def __init__(self, status: int, message: str) -> None:
+        self.status = status
+        super().__init__(message)
+
+
+class Cluster:
+    """Calls to the API server. Writes are counted by verb and kind."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self.writes: Counter[tuple[str, str]] = Counter()
+
+    async def get(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
+        """Return an object, or None."""
+        try:
+            return await self._call("GET", _path(kind, namespace, name))
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    async def list(self, kind: str, namespace: str, **selectors: str) -> list[dict[str, Any]]:
+        """Return the objects of a namespace that fit `labelSelector` and `fieldSelector`."""
+        found = await self._call("GET", f"{_path(kind, namespace)}?{urlencode(selectors)}")
+        return list(found["items"])
+
+    async def create(self, manifest: dict[str, Any]) -> dict[str, Any] | None:
+        """Make an object; None when one of that name is there."""
+        kind, namespace = manifest["kind"], manifest["metadata"]["namespace"]
+        try:
+            return await self._write("POST", kind, _path(kind, namespace), manifest)
+        except ApiError as error:
+            if error.status == 409:
+                return None
+            raise
+
+    async def apply(self, manifest: dict[str, Any]) -> dict[str, Any]:
+        """Make an object, or make it so in the fields that are given."""
+        kind, metadata = manifest["kind"], manifest["metadata"]
+        path = f"{_path(kind, metadata['namespace'], metadata['name'])}?fieldManager={_MANAGER}&force=true"
+        return await self._write("PATCH", kind, path, manifest, _APPLY)
+
+    async def patch(self, kind: str, namespace: str, name: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Merge `body` into an object."""
+        return await self._write("PATCH", kind, _path(kind, namespace, name), body, _MERGE)
+
+    async def patch_status(
+        self, kind: str, namespace: str, name: str, status: dict[str, Any]
+    ) -> dict[str, Any]:
+        """Merge a status into that of a resource."""
+        path = f"{_path(kind, namespace, name)}/status?fieldValidation=Strict"
+        return await self._write("PATCH", f"{kind}/status", path, {"status": status}, _MERGE)
+
+    async def delete(
+        self, kind: str, namespace: str, name: str, *, uid: str = "", grace: int | None = None
+    ) -> None:
+        """Delete an object, if it has this uid; what it owns goes too. Nothing happens where it is gone."""
+        body: dict[str, Any] = {"propagationPolicy": "Background"}
+        if uid:
+            body["preconditions"] = {"uid": uid}
+        if grace is not None:
+            body["gracePeriodSeconds"] = grace
+        try:
+            await self._write("DELETE", kind, _path(kind, namespace, name), body)
+        except ApiError as error:
+            if error.status not in (404, 409):
+                raise
+
+    async def _write(
+        self, method: str, kind: str, path: str, body: dict[str, Any], content: str = "application/json"
+    ) -> dict[str, Any]:
+        self.writes[method, kind] += 1
+        return await self._call(method, path, body, content)
+
+    async def _call(
+        self, method: str, path: str, body: dict[str, Any] | None = None, content: str = "application/json"
+    ) -> dict[str, Any]:
+        headers = {"Accept": "application/json", "Content-Type": content}
+        await self._client.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
+        url = self._client.configuration.host + path
+        response = await self._client.call_api(method, url, headers, body, _request_timeout=_TIMEOUT)
+        data = await response.read()
+        if response.status >= 400:
+            raise ApiError(response.status, _message(data, response.status))
+        answer: dict[str, Any] = json.loads(data)
+        return answer
+
+
+def _path(kind: str, namespace: str, name: str = "") -> str:
+    prefix, plural = _PATHS[kind]
+    return f"{prefix}/namespaces/{namespace}/{plural}" + (f"/{name}" if name else "")
+
+
+def _message(data: bytes, status: int) -> str:
+    try:
+        return str(json.loads(data)["message"])
+    except (ValueError, KeyError, TypeError):
+        return f"HTTP status {status}"

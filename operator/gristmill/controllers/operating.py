@@ -1,0 +1,215 @@
+"""The operator while it leads: watches fill the copy of the world, and workers reconcile what has changed."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import kopf
+
+from gristmill.api.names import (
+    CACHE_KIND,
+    CACHE_PLURAL,
+    GROUP,
+    KIND,
+    PLURAL,
+    VERSION,
+)
+from gristmill.controllers.caches import Caches
+from gristmill.controllers.chunkjobs import ChunkJobs
+from gristmill.controllers.cluster import Cluster
+from gristmill.controllers.config import Config
+from gristmill.controllers.queue_link import QueueLink
+from gristmill.controllers.work_queue import WorkQueue
+from gristmill.controllers.world import Key, World
+from gristmill.reconcilers.objects import MANAGED_BY, UID
+
+log = logging.getLogger(__name__)
+
+#: ChunkJobs that are reconciled at a time
+_WORKERS = 8
+#: seconds between two looks at the queue: while a job is young, and otherwise
+_LOOK_SECONDS = (0.25, 1.0)
+#: a job is young for so long (seconds)
+_YOUNG = 15.0
+#: seconds between two looks at everything
+_RESYNC_SECONDS = 60.0
+#: seconds without an event after which a watch is made anew
+_INACTIVITY_SECONDS = 70.0
+_API_VERSION = f"{GROUP}/{VERSION}"
+
+
+class Operator:
+    """All that runs while this process leads."""
+
+    def __init__(self, config: Config, cluster: Cluster) -> None:
+        self._config = config
+        self._cluster = cluster
+        self.world = World()
+        server = f"{config.queue_cache}.{config.namespace}.svc:6379"
+        self.queue = QueueLink(server, config.key)
+        self.jobs = ChunkJobs(config, cluster, self.world, self.queue)
+        self.caches = Caches(config, cluster, self.world)
+        self.job_queue: WorkQueue[Key] = WorkQueue(self.jobs.reconcile)
+        self.cache_queue: WorkQueue[Key] = WorkQueue(self.caches.reconcile)
+        self._look_now = asyncio.Event()
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Operate until `stop` is set. What ends by itself ends all."""
+        parts: list[Awaitable[None]] = [
+            self._watch(stop),
+            self._ensure_queue(),
+            self._look_for_ever(),
+            self._resync(),
+            self.cache_queue.work(),
+            *(self.job_queue.work() for _ in range(_WORKERS)),
+        ]
+        tasks = [asyncio.ensure_future(part) for part in parts]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            for task in done:
+                task.result()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    # -- watching
+
+    async def _watch(self, stop: asyncio.Event) -> None:
+        settings = kopf.OperatorSettings()
+        settings.posting.enabled = False
+        settings.scanning.disabled = True
+        settings.watching.inactivity_timeout = _INACTIVITY_SECONDS
+        settings.batching.worker_limit = _WORKERS
+        await kopf.operator(
+            registry=self._registry(),
+            settings=settings,
+            standalone=True,
+            clusterwide=not self._config.watch,
+            namespaces=self._config.watch,
+            stop_flag=stop,
+        )
+
+    def _registry(self) -> kopf.OperatorRegistry:
+        registry = kopf.OperatorRegistry()
+        ours: Any = {UID: kopf.PRESENT, MANAGED_BY: "gristmill"}
+        kopf.on.login(registry=registry)(_login)
+        kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)(self._on(KIND, self._job_changed))
+        kopf.on.event(GROUP, VERSION, CACHE_PLURAL, registry=registry)(
+            self._on(CACHE_KIND, self._cache_changed)
+        )
+        kopf.on.event("batch", "v1", "jobs", labels=ours, registry=registry)(
+            self._on("Job", self._owned_changed)
+        )
+        kopf.on.event("", "v1", "pods", labels=ours, registry=registry)(self._on("Pod", self._owned_changed))
+        kopf.on.event(
+            "apps", "v1", "statefulsets", labels={f"{GROUP}/cache": kopf.PRESENT}, registry=registry
+        )(self._on("StatefulSet", lambda found: self.cache_queue.add(_key(found))))
+        return registry
+
+    def _on(self, kind: str, changed: Callable[[dict[str, Any]], None]) -> Callable[..., Awaitable[None]]:
+        async def handler(event: Any, **_: Any) -> None:
+            found = dict(event["object"])
+            if event["type"] == "DELETED":
+                self.world.drop(kind, found)
+            else:
+                self.world.put(kind, found)
+            changed(found)
+
+        handler.__name__ = f"on_{kind.lower()}"
+        return handler
+
+    def _job_changed(self, found: dict[str, Any]) -> None:
+        uid = found["metadata"]["uid"]
+        if self.world.get(KIND, _key(found)) is None:
+            self.jobs.forget(uid)
+        elif uid not in self.jobs.told:
+            self._look_now.set()
+        self.job_queue.add(_key(found))
+
+    def _cache_changed(self, found: dict[str, Any]) -> None:
+        self.cache_queue.add(_key(found))
+
+    def _owned_changed(self, found: dict[str, Any]) -> None:
+        metadata = found["metadata"]
+        if name := (metadata.get("labels") or {}).get(f"{GROUP}/{KIND.lower()}"):
+            self.job_queue.add((metadata["namespace"], name))
+
+    # -- the queue
+
+    async def _ensure_queue(self) -> None:
+        await self.caches.ensure_queue()
+        await asyncio.Event().wait()
+
+    async def _look_for_ever(self) -> None:
+        while True:
+            young = False
+            try:
+                young = await self._look()
+            except Exception as error:
+                log.warning("the queue does not answer: %s", error)
+            pause = _LOOK_SECONDS[0 if young else 1]
+            if not self._look_now.is_set():
+                try:
+                    await asyncio.wait_for(self._look_now.wait(), pause)
+                except TimeoutError:
+                    continue
+            self._look_now.clear()
+
+    async def _look(self) -> bool:
+        """Ask the queue about all jobs; return whether one of them is young."""
+        if not self.queue.has_password:
+            self.queue.use_password(await self.caches.queue_password())
+            if not self.queue.has_password:
+                return True
+        answered = self.queue.answers
+        resources = self.world.all(KIND)
+        by_uid = {found["metadata"]["uid"]: _key(found) for found in resources}
+        try:
+            told, users = await self.queue.look(list(by_uid))
+        except Exception:
+            if answered:
+                for key in by_uid.values():
+                    self.job_queue.add(key)
+            raise
+        lost = self.jobs.users - users
+        self.jobs.users = users
+        for uid, what in told.items():
+            if self.jobs.heard(uid, what) or not answered or f"job-{uid}" in lost:
+                self.job_queue.add(by_uid[uid])
+        now = time.time()
+        active = ("planning", "running", "removing")
+        return any(
+            what is None
+            or (what["job"]["phase"] in active and now - int(what["job"]["created"]) / 1000 < _YOUNG)
+            for what in told.values()
+        )
+
+    async def _resync(self) -> None:
+        while True:
+            await asyncio.sleep(_RESYNC_SECONDS)
+            for found in self.world.all(KIND):
+                self.job_queue.add(_key(found))
+            for found in self.world.all(CACHE_KIND):
+                self.cache_queue.add(_key(found))
+            await self._remove_orphans()
+
+    async def _remove_orphans(self) -> None:
+        """Remove from the queue what belongs to no ChunkJob: it was deleted when the queue could not be reached."""
+        orphans = self.jobs.users - {f"job-{found['metadata']['uid']}" for found in self.world.all(KIND)}
+        for user in orphans:
+            if user.startswith("job-"):
+                log.info("%s belongs to no ChunkJob: removed", user)
+                await self.queue.forget(user.removeprefix("job-"))
+
+
+def _key(found: dict[str, Any]) -> Key:
+    return found["metadata"]["namespace"], found["metadata"]["name"]
+
+
+def _login(**kwargs: Any) -> Any:
+    return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)

@@ -1,0 +1,121 @@
+"""The operator's connection to the queue: one look at all jobs at a time, and the few things that it says.
+
+The queue's client is synchronous and waits for a server that is away; here nothing may wait, so calls are made in a
+thread, once, and the reconciliation that wanted one comes again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from redis.exceptions import AuthenticationError, ConnectionError, TimeoutError
+
+from gristmill.errors import QueueError
+from gristmill.protocol.client import NoSuchJob, Queue, connect, statuses
+from gristmill.protocol.job import JobContext
+from gristmill.reconcilers.access import password_of, rules_of, user_of
+
+T = TypeVar("T")
+
+#: seconds that the queue may take for an answer to the operator
+_ANSWER_SECONDS = 5.0
+
+
+class QueueLink:
+    """What the operator asks of the queue, with the rights of its default user."""
+
+    def __init__(self, server: str, key: bytes) -> None:
+        self.server = server
+        self._key = key
+        self._password = ""
+        self._client: Any = None
+        self._lock = asyncio.Lock()
+        #: whether the last call was answered
+        self.answers = False
+
+    def use_password(self, password: str) -> None:
+        """Take the password of the queue's default user."""
+        if password != self._password:
+            self._password = password
+            self._client = None
+
+    @property
+    def has_password(self) -> bool:
+        """Whether the password is known."""
+        return bool(self._password)
+
+    async def look(self, uids: Sequence[str]) -> tuple[dict[str, dict[str, Any] | None], set[str]]:
+        """Return what the queue says of each job (None: it does not know it), and the names of all users."""
+        return await self._call(lambda client: (statuses(client, uids), _users(client)))
+
+    async def admit(self, uid: str, context: JobContext, epoch: int) -> None:
+        """See that the queue has the job and its user."""
+        password = password_of(self._key, uid)
+
+        def call(client: Any) -> None:
+            client.execute_command("ACL", "SETUSER", user_of(uid), *rules_of(uid, password))
+            client.execute_command("ACL", "SAVE")
+            _queue(client, uid).create(context.fields(epoch))
+
+        await self._call(call)
+
+    async def configure(self, uid: str, parameters: dict[str, str | int]) -> None:
+        """Change parameters of a job."""
+        await self._call(lambda client: _queue(client, uid).configure(parameters))
+
+    async def fail(self, uid: str, epoch: int, reason: str, message: str) -> None:
+        """End a job."""
+        await self._call(lambda client: _queue(client, uid).fail_job(epoch, reason, message))
+
+    async def cancel(self, uid: str) -> None:
+        """Give a job up."""
+        await self._call(lambda client: _queue(client, uid).cancel())
+
+    async def forget(self, uid: str) -> None:
+        """Remove keys and user of a job."""
+
+        def call(client: Any) -> None:
+            client.execute_command("ACL", "DELUSER", user_of(uid))
+            client.execute_command("ACL", "SAVE")
+            _queue(client, uid).remove()
+
+        await self._call(call)
+
+    async def _call(self, call: Callable[[Any], T]) -> T:
+        async with self._lock:
+            try:
+                answer = await asyncio.to_thread(lambda: call(self._connected()))
+            except NoSuchJob:
+                raise
+            except AuthenticationError:
+                self.answers, self._client, self._password = False, None, ""
+                raise
+            except (QueueError, ConnectionError, TimeoutError, OSError):
+                self.answers, self._client = False, None
+                raise
+            self.answers = True
+            return answer
+
+    def _connected(self) -> Any:
+        if self._client is None:
+            url = f"redis://:{self._password}@{self.server}/0"
+            client = connect(url, answer_seconds=_ANSWER_SECONDS)
+            _queue(client, "-").load_library()
+            self._client = client
+        return self._client
+
+
+def _queue(client: Any, uid: str) -> Queue:
+    queue = Queue(client, uid)
+    queue.on_wait = _give_up
+    return queue
+
+
+def _give_up() -> None:
+    raise QueueError("the queue does not answer")
+
+
+def _users(client: Any) -> set[str]:
+    return {name.decode() for name in client.execute_command("ACL", "USERS")}

@@ -1,0 +1,61 @@
+"""What the watches have told: the newest state of each object, found by its name or by whose it is."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+from gristmill.reconcilers.objects import UID
+
+#: namespace and name
+Key = tuple[str, str]
+
+
+class World:
+    """A copy of the objects that the operator watches."""
+
+    def __init__(self) -> None:
+        self._objects: defaultdict[str, dict[Key, dict[str, Any]]] = defaultdict(dict)
+        self._owned: defaultdict[str, dict[str, dict[Key, dict[str, Any]]]] = defaultdict(
+            lambda: defaultdict(dict)
+        )
+
+    def get(self, kind: str, key: Key) -> dict[str, Any] | None:
+        """Return an object, or None."""
+        return self._objects[kind].get(key)
+
+    def all(self, kind: str) -> list[dict[str, Any]]:
+        """Return all objects of a kind."""
+        return list(self._objects[kind].values())
+
+    def owned(self, kind: str, uid: str) -> list[dict[str, Any]]:
+        """Return the objects of a kind that have the uid of a resource in their label."""
+        return list(self._owned[kind][uid].values()) if uid in self._owned[kind] else []
+
+    def put(self, kind: str, found: dict[str, Any]) -> None:
+        """Take an object over, unless a newer state of it is there."""
+        metadata = found["metadata"]
+        key = (metadata["namespace"], metadata["name"])
+        before = self._objects[kind].get(key)
+        if before and before["metadata"]["uid"] == metadata["uid"]:
+            # (versions are comparable by contract since Kubernetes 1.35)
+            if int(before["metadata"]["resourceVersion"]) > int(metadata["resourceVersion"]):
+                return
+        elif before:
+            self.drop(kind, before)
+        self._objects[kind][key] = found
+        if uid := (metadata.get("labels") or {}).get(UID):
+            self._owned[kind][uid][key] = found
+
+    def drop(self, kind: str, gone: dict[str, Any]) -> None:
+        """Forget an object that is gone, not one that has taken its name since."""
+        metadata = gone["metadata"]
+        key = (metadata["namespace"], metadata["name"])
+        before = self._objects[kind].get(key)
+        if before is None or before["metadata"]["uid"] != metadata["uid"]:
+            return
+        del self._objects[kind][key]
+        if uid := (metadata.get("labels") or {}).get(UID):
+            self._owned[kind][uid].pop(key, None)
+            if not self._owned[kind][uid]:
+                del self._owned[kind][uid]
