@@ -34,11 +34,13 @@ lint: .venv/made  ## ruff, mypy, import-linter
 	$(BIN)/lint-imports --no-logo
 
 manifests: .venv/made  ## generate crds/ from the models
-	$(BIN)/python -m gristmill.api.crd > crds/gristmill.dev_chunkjobs.yaml
+	$(BIN)/python -m gristmill.api.crd ChunkJob > crds/gristmill.dev_chunkjobs.yaml
+	$(BIN)/python -m gristmill.api.crd Cache > crds/gristmill.dev_caches.yaml
 	cp crds/*.yaml charts/gristmill/files/crds/
 
 verify: .venv/made  ## see that what is generated is checked in
-	$(BIN)/python -m gristmill.api.crd | diff -u crds/gristmill.dev_chunkjobs.yaml -
+	$(BIN)/python -m gristmill.api.crd ChunkJob | diff -u crds/gristmill.dev_chunkjobs.yaml -
+	$(BIN)/python -m gristmill.api.crd Cache | diff -u crds/gristmill.dev_caches.yaml -
 	diff -ru crds charts/gristmill/files/crds
 
 bench: .venv-bench/made  ## measure against peers

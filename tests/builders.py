@@ -24,3 +24,13 @@ def numbers(stop: int, size: int = 1) -> dict[str, Any]:
 def source(text: str, **process: Any) -> dict[str, Any]:
     """A process whose source is this text."""
     return {"process": {"source": text, **process}}
+
+
+def cache(name: str = "cache", **spec: Any) -> dict[str, Any]:
+    """A Cache of 64Mi; `spec` replaces fields of its spec."""
+    return {
+        "apiVersion": "gristmill.dev/v1alpha1",
+        "kind": "Cache",
+        "metadata": {"name": name},
+        "spec": {"capacity": "64Mi", **spec},
+    }

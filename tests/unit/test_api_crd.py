@@ -1,7 +1,9 @@
-"""The CRD is what the models say, is checked in, and keeps to what the API server takes."""
+"""The CRDs are what the models say, are checked in, and keep to what the API server takes."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,16 +11,23 @@ from typing import Any
 import pytest
 import yaml
 
+from gristmill.api.cache import Cache
 from gristmill.api.chunkjob import ChunkJob
-from gristmill.api.crd import chunkjob_crd, to_yaml
+from gristmill.api.crd import KINDS, make_crd, to_yaml
+from gristmill.api.rules import Model
 from gristmill.api.yamltext import parse
 
 ROOT = Path(__file__).parent.parent.parent
 WRONG = ROOT / "tests" / "manifests" / "wrong"
-VERSION: dict[str, Any] = chunkjob_crd()["spec"]["versions"][0]
-SCHEMA: dict[str, Any] = VERSION["schema"]["openAPIV3Schema"]
+MODELS: dict[str, type[Model]] = {"ChunkJob": ChunkJob, "Cache": Cache}
+CRDS = {kind: make_crd(kind) for kind in KINDS}
+VERSIONS: dict[str, dict[str, Any]] = {kind: crd["spec"]["versions"][0] for kind, crd in CRDS.items()}
+SCHEMAS: dict[str, dict[str, Any]] = {
+    kind: version["schema"]["openAPIV3Schema"] for kind, version in VERSIONS.items()
+}
 ALLOWED = {
-    "type", "description", "properties", "required", "items", "enum", "default", "format", "nullable",
+    "type", "description", "properties", "additionalProperties", "required", "items", "enum", "default",
+    "format", "nullable",
     "minimum", "maximum", "exclusiveMinimum", "minLength", "maxLength", "maxItems",
     "minProperties", "maxProperties",
     "x-kubernetes-preserve-unknown-fields", "x-kubernetes-int-or-string", "x-kubernetes-validations",
@@ -33,28 +42,38 @@ def nodes(schema: dict[str, Any], path: str = "") -> Iterator[tuple[str, dict[st
         yield from nodes(inner, f"{path}.{name}")
     if "items" in schema:
         yield from nodes(schema["items"], f"{path}[]")
+    if "additionalProperties" in schema:
+        yield from nodes(schema["additionalProperties"], f"{path}.*")
 
 
-NODES = dict(nodes(SCHEMA))
+NODES = {kind: dict(nodes(schema)) for kind, schema in SCHEMAS.items()}
 
 
-def test_checked_in_file_is_what_the_models_say() -> None:
-    text = (ROOT / "crds" / "gristmill.dev_chunkjobs.yaml").read_text()
-    assert text == to_yaml(chunkjob_crd()), (
-        "run `python -m gristmill.api.crd > crds/gristmill.dev_chunkjobs.yaml`"
-    )
-    assert yaml.safe_load(text) == parse(text) == chunkjob_crd()
+@pytest.mark.parametrize("kind", KINDS)
+def test_checked_in_file_is_what_the_models_say(kind: str) -> None:
+    crd = CRDS[kind]
+    text = (ROOT / "crds" / f"gristmill.dev_{crd['spec']['names']['plural']}.yaml").read_text()
+    assert text == to_yaml(crd), "run `make manifests`"
+    assert yaml.safe_load(text) == parse(text) == crd
+
+
+@pytest.mark.parametrize("words", [(), ("Job",), ("Cache", "ChunkJob")])
+def test_an_unknown_kind_is_told(words: tuple[str, ...]) -> None:
+    command = [sys.executable, "-m", "gristmill.api.crd", *words]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "usage: python -m gristmill.api.crd ChunkJob|Cache\n"
 
 
 def test_texts_that_kubectl_takes_for_booleans_are_quoted() -> None:
-    crd = {"y": ["n", "yes", "on", "1", "1e3"]}
+    crd = {"spec": {"names": {"kind": "y"}}, "y": ["n", "yes", "on", "1", "1e3"]}
     assert parse(to_yaml(crd)) == crd
     assert '"y"' in to_yaml(crd)
 
 
-@pytest.mark.parametrize("path", NODES)
-def test_structural(path: str) -> None:
-    schema = NODES[path]
+@pytest.mark.parametrize(("kind", "path"), [(kind, path) for kind in KINDS for path in NODES[kind]])
+def test_structural(kind: str, path: str) -> None:
+    schema = NODES[kind][path]
     assert set(schema) <= ALLOWED
     if "type" not in schema:
         assert schema.get("x-kubernetes-int-or-string") or schema.get("x-kubernetes-preserve-unknown-fields")
@@ -66,28 +85,46 @@ def test_structural(path: str) -> None:
     if "exclusiveMinimum" in schema:
         assert schema["exclusiveMinimum"] is True
     assert set(schema.get("required", ())) <= set(schema.get("properties", ()))
+    if "additionalProperties" in schema:
+        assert "properties" not in schema
+        anything = schema["additionalProperties"].get("x-kubernetes-preserve-unknown-fields")
+        assert anything or "maxProperties" in schema
     for rule in schema.get("x-kubernetes-validations", ()):
         steps = rule.get("fieldPath", "").split(".")[1:]
-        assert f"{path}{''.join(f'.{step}' for step in steps)}" in NODES
+        assert f"{path}{''.join(f'.{step}' for step in steps)}" in NODES[kind]
 
 
-def test_properties_are_the_fields_of_the_models() -> None:
-    dumped = ChunkJob.model_json_schema()["$defs"]
-    assert set(NODES[".spec"]["properties"]) == set(dumped["ChunkJobSpec"]["properties"])
-    assert set(NODES[".status"]["properties"]) == set(dumped["ChunkJobStatus"]["properties"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_properties_are_the_fields_of_the_models(kind: str) -> None:
+    dumped = MODELS[kind].model_json_schema()["$defs"]
+    assert set(NODES[kind][".spec"]["properties"]) == set(dumped[f"{kind}Spec"]["properties"])
+    assert set(NODES[kind][".status"]["properties"]) == set(dumped[f"{kind}Status"]["properties"])
 
 
-def test_defaults() -> None:
-    defaults = {
+def defaults(kind: str) -> dict[str, Any]:
+    return {
         path: schema["default"]
-        for path, schema in NODES.items()
+        for path, schema in NODES[kind].items()
         if path.startswith(".spec") and "default" in schema
     }
-    assert defaults == {
+
+
+def test_defaults_of_a_chunkjob() -> None:
+    assert defaults("ChunkJob") == {
         ".spec.input.range.start": 0, ".spec.input.range.step": 1, ".spec.input.lines.encoding": "utf-8",
         ".spec.chunks": {}, ".spec.workers": {}, ".spec.retry": {}, ".spec.failures": {},
         ".spec.process.each": "item", ".spec.output.format": "jsonl", ".spec.output.extension": "txt",
-        ".spec.workers.processes": 1, ".spec.workers.leaseSeconds": 15,
+        ".spec.workers.min": 0, ".spec.workers.processes": 1, ".spec.workers.leaseSeconds": 15,
+        ".spec.workers.template": {}, ".spec.workers.template.resources": {},
+        ".spec.workers.template.env[].valueFrom.secretKeyRef.optional": False,
+        ".spec.workers.template.env[].valueFrom.configMapKeyRef.optional": False,
+        ".spec.workers.template.volumes[].emptyDir.medium": "",
+        ".spec.workers.template.volumes[].configMap.optional": False,
+        ".spec.workers.template.volumes[].secret.optional": False,
+        ".spec.workers.template.volumes[].persistentVolumeClaim.readOnly": False,
+        ".spec.workers.template.volumeMounts[].readOnly": False,
+        ".spec.workers.template.tolerations[].operator": "Equal",
+        ".spec.workers.template.terminationGracePeriodSeconds": 30,
         ".spec.retry.attempts": 3, ".spec.retry.infrastructure": 20,
         ".spec.retry.backoffSeconds": 1, ".spec.retry.backoffMaxSeconds": 60,
         ".spec.failures.tolerated": 0, ".spec.failures.isolate": True, ".spec.failures.keep": 1000,
@@ -95,12 +132,30 @@ def test_defaults() -> None:
     }  # fmt: skip
 
 
-def test_columns_and_subresources() -> None:
-    columns = {column["name"]: column["jsonPath"] for column in VERSION["additionalPrinterColumns"]}
-    assert list(columns) == ["State", "Done", "Total", "Failed", "Workers", "ETA", "Age"]
-    assert set(columns.values()) - {".metadata.creationTimestamp"} <= set(NODES)
-    assert VERSION["subresources"]["status"] == {}
-    assert set(VERSION["subresources"]["scale"].values()) <= set(NODES)
+def test_defaults_of_a_cache() -> None:
+    assert defaults("Cache") == {
+        ".spec.eviction": "lru", ".spec.persistence": "none",
+        ".spec.resources": {}, ".spec.resources.requests": {}, ".spec.resources.limits": {},
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kind", "names"),
+    [
+        ("ChunkJob", ["State", "Done", "Total", "Failed", "Workers", "ETA", "Age"]),
+        ("Cache", ["Ready", "Capacity", "Eviction", "Persistence", "Endpoint", "Age"]),
+    ],
+)
+def test_columns(kind: str, names: list[str]) -> None:
+    columns = {column["name"]: column["jsonPath"] for column in VERSIONS[kind]["additionalPrinterColumns"]}
+    assert list(columns) == names
+    paths = {path.replace('[?(@.type=="Ready")]', "[]") for path in columns.values()}
+    assert paths - {".metadata.creationTimestamp"} <= set(NODES[kind])
+
+
+def test_subresources() -> None:
+    assert all(version["subresources"]["status"] == {} for version in VERSIONS.values())
+    assert set(VERSIONS["ChunkJob"]["subresources"]["scale"].values()) <= set(NODES["ChunkJob"])
 
 
 def wrong(*refused_by: str) -> list[Path]:
@@ -117,13 +172,14 @@ def test_every_wrong_manifest_says_who_can_refuse_it() -> None:
 @pytest.mark.parametrize("manifest", wrong("schema"), ids=lambda path: path.stem)
 def test_schema_refuses(manifest: Path) -> None:
     data = parse(manifest.read_bytes())
-    crd_is_for_it = data.get("apiVersion") == "gristmill.dev/v1alpha1" and data.get("kind") == "ChunkJob"
-    assert not crd_is_for_it or not fits(data, SCHEMA)
+    crd_is_for_it = data.get("apiVersion") == "gristmill.dev/v1alpha1" and data.get("kind") in KINDS
+    assert not crd_is_for_it or not fits(data, SCHEMAS[data["kind"]])
 
 
 @pytest.mark.parametrize("manifest", wrong("cel"), ids=lambda path: path.stem)
 def test_schema_leaves_to_cel(manifest: Path) -> None:
-    assert fits(parse(manifest.read_bytes()), SCHEMA)
+    data = parse(manifest.read_bytes())
+    assert fits(data, SCHEMAS[data["kind"]])
 
 
 def fits(value: Any, schema: dict[str, Any]) -> bool:
@@ -148,8 +204,9 @@ def fits(value: Any, schema: dict[str, Any]) -> bool:
         return False
     if isinstance(value, dict):
         written = {key: inner for key, inner in value.items() if inner is not None}
-        known = schema.get("properties", {})
-        if schema is NODES[".metadata"]:
+        others = schema.get("additionalProperties")
+        known = dict.fromkeys(written, others) if others else schema.get("properties", {})
+        if any(schema is paths[".metadata"] for paths in NODES.values()):
             return True
         return (
             written.keys() <= known.keys()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gristmill.api.chunkjob import ChunkJob
-from gristmill.api.manifest import load_manifest
+from gristmill.api.manifest import load_manifest, load_resource
 from gristmill.errors import ManifestError
 
 RIGHT = Path(__file__).parent.parent / "manifests" / "right"
@@ -27,11 +27,11 @@ def job(**spec: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("manifest", sorted(RIGHT.iterdir()), ids=lambda path: path.stem)
 def test_right_manifest_is_accepted_and_survives_a_round_trip(manifest: Path) -> None:
-    loaded = load_manifest(manifest)
+    loaded = load_resource(manifest)
     assert loaded.metadata.name == "right"
     assert loaded.status is None
-    assert load_manifest(loaded.model_dump(by_alias=True, exclude_none=True)) == loaded
-    assert load_manifest(loaded.model_dump_json(by_alias=True, exclude_none=True)) == loaded
+    assert load_resource(loaded.model_dump(by_alias=True, exclude_none=True)) == loaded
+    assert load_resource(loaded.model_dump_json(by_alias=True, exclude_none=True)) == loaded
 
 
 def test_path_text_and_mapping_give_the_same() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gristmill.api.manifest import load_manifest
+from gristmill.api.manifest import load_manifest, load_resource
 from gristmill.errors import ManifestError
 
 WRONG = Path(__file__).parent.parent / "manifests" / "wrong"
 RIGHT = WRONG.parent / "right"
+EVERYTHING = ("everything.yaml", "cache-everything.yaml")
 ANY_JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
@@ -40,11 +42,11 @@ def expectations(manifest: Path) -> list[tuple[str, str]]:
     return found
 
 
-def refuse(source: str | Path) -> list[str]:
+def refuse(source: str | Path, load: Callable[[str | Path], object] = load_manifest) -> list[str]:
     """Return the problems of a manifest; fail if finding them takes a second of the processor."""
     before = time.process_time()
     with pytest.raises(ManifestError) as caught:
-        load_manifest(source)
+        load(source)
     assert time.process_time() - before < 1
     assert caught.value.exit_code == 2
     for problem in caught.value.problems:
@@ -56,11 +58,12 @@ def refuse(source: str | Path) -> list[str]:
 
 def test_there_are_enough_wrong_manifests() -> None:
     assert len(list(WRONG.glob("*.yaml"))) >= 90
+    assert len(list(WRONG.glob("cache-*.yaml"))) >= 20
 
 
 @pytest.mark.parametrize("manifest", sorted(WRONG.glob("*.yaml")), ids=lambda path: path.stem)
 def test_wrong_manifest_is_refused_with_path_and_sentence(manifest: Path) -> None:
-    problems = refuse(manifest)
+    problems = refuse(manifest, load_resource if manifest.stem.startswith("cache-") else load_manifest)
     expected = expectations(manifest)
     assert expected
     for path, fragment in expected:
@@ -109,7 +112,7 @@ def test_hostile_text_is_refused_at_once(text: str) -> None:
 def faults(source: str | dict[str, Any]) -> list[str]:
     """Return what is wrong with a manifest, or nothing."""
     try:
-        load_manifest(source)
+        load_resource(source)
     except ManifestError as error:
         return error.problems
     return []
@@ -118,7 +121,7 @@ def faults(source: str | dict[str, Any]) -> list[str]:
 @settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_any_value_anywhere_is_accepted_or_refused_in_sentences(data: st.DataObject) -> None:
-    manifest = yaml.safe_load((RIGHT / "everything.yaml").read_text())
+    manifest = yaml.safe_load((RIGHT / data.draw(st.sampled_from(EVERYTHING))).read_text())
     owner = manifest
     while isinstance(inner := owner[key := data.draw(st.sampled_from(sorted(owner)))], dict) and inner:
         if data.draw(st.booleans()):
@@ -131,7 +134,7 @@ def test_any_value_anywhere_is_accepted_or_refused_in_sentences(data: st.DataObj
 @settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_damaged_text_is_accepted_or_refused_in_sentences(data: st.DataObject) -> None:
-    text = (RIGHT / "everything.yaml").read_text()
+    text = (RIGHT / data.draw(st.sampled_from(EVERYTHING))).read_text()
     at = data.draw(st.integers(0, len(text)))
     length = data.draw(st.integers(0, 5))
     structure = st.sampled_from("\t\r\x85\u2028{}[]:,-?&*!|>'\"%@`#\n")

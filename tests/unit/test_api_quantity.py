@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gristmill.api.quantity import UNITS, parse_quantity
+from gristmill.api.quantity import UNITS, format_quantity, parse_quantity
 
 
 @pytest.mark.parametrize(
@@ -57,3 +57,23 @@ def test_other_types(value: object) -> None:
 @given(st.integers(0, 10**18 - 1), st.sampled_from(sorted(UNITS)))
 def test_whole_numbers_are_exact(number: int, unit: str) -> None:
     assert parse_quantity(f"{number}{unit}") == number * UNITS[unit]
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, "0"),
+        (1023, "1023"),
+        (1024, "1Ki"),
+        (1536 * 2**20, "1536Mi"),
+        (2**30, "1Gi"),
+        (3 * 2**50, "3072Ti"),
+    ],
+)
+def test_quantity_of_a_number(number: int, text: str) -> None:
+    assert format_quantity(number) == text
+
+
+@given(st.integers(0, 2**60))
+def test_a_number_survives_its_quantity(number: int) -> None:
+    assert parse_quantity(format_quantity(number)) == number

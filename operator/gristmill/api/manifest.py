@@ -1,4 +1,4 @@
-"""From whatever a person wrote to a ChunkJob, or to the list of everything that is wrong with it."""
+"""From whatever a person wrote to a custom resource, or to the list of everything that is wrong with it."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ import math
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from gristmill.api.cache import Cache
 from gristmill.api.chunkjob import ChunkJob
-from gristmill.api.names import API_VERSION, KIND
+from gristmill.api.names import API_VERSION, CACHE_KIND, KIND
 from gristmill.api.sentences import problems
 from gristmill.api.words import path_of, shown
 from gristmill.api.yamltext import MAX_BYTES, MAX_DEPTH, MAX_VALUES, parse
 from gristmill.errors import ManifestError
+
+_Resource = TypeVar("_Resource", ChunkJob, Cache)
 
 
 def load_manifest(source: str | Path | dict[str, Any]) -> ChunkJob:
@@ -24,17 +27,32 @@ def load_manifest(source: str | Path | dict[str, Any]) -> ChunkJob:
     A str is a text if it has a line end or looks like a mapping (`{…` or `key: value`), else a path.
     ManifestError has a line for each fault: the field's path, a colon, a sentence.
     """
+    return _validated(_load(source, KIND), ChunkJob)
+
+
+def load_resource(source: str | Path | dict[str, Any]) -> ChunkJob | Cache:
+    """Return the resource of a manifest, of any kind that Gristmill has; else as `load_manifest`."""
+    data = _load(source, KIND, CACHE_KIND)
+    return _validated(data, ChunkJob) if data["kind"] == KIND else _validated(data, Cache)
+
+
+def _load(source: str | Path | dict[str, Any], *kinds: str) -> dict[str, Any]:
+    """Return what a manifest of one of these kinds says."""
     data = source if isinstance(source, dict) else parse(_read(source))
     if not isinstance(data, dict):
         raise ManifestError(
             [f"manifest: must be a mapping with apiVersion, kind, metadata and spec, got {shown(data)}"]
         )
     _check_values(data)
-    _check_kind(data)
+    _check_kind(data, kinds)
+    return data
+
+
+def _validated(data: dict[str, Any], model: type[_Resource]) -> _Resource:
     try:
-        return ChunkJob.model_validate({key: value for key, value in data.items() if key != "status"})
+        return model.model_validate({key: value for key, value in data.items() if key != "status"})
     except ValidationError as error:
-        raise ManifestError(problems(error, ChunkJob)) from None
+        raise ManifestError(problems(error, model)) from None
 
 
 def _read(source: str | Path) -> str | bytes:
@@ -50,12 +68,12 @@ def _read(source: str | Path) -> str | bytes:
         raise ManifestError([f"manifest: can't read {shown(str(source))}: {reason}"]) from None
 
 
-def _check_kind(data: dict[str, Any]) -> None:
+def _check_kind(data: dict[str, Any], kinds: tuple[str, ...]) -> None:
     """Refuse another kind of resource alone: what else would be said about it helps nobody."""
     wrong = [
-        f"{name}: must be {expected}, got {shown(data.get(name))}"
-        for name, expected in (("apiVersion", API_VERSION), ("kind", KIND))
-        if data.get(name) != expected
+        f"{name}: must be {' or '.join(expected)}, got {shown(data.get(name))}"
+        for name, expected in (("apiVersion", (API_VERSION,)), ("kind", kinds))
+        if data.get(name) not in expected
     ]
     if wrong:
         raise ManifestError(wrong)

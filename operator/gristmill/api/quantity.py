@@ -33,3 +33,11 @@ def parse_quantity(value: int | str) -> int:
         raise ValueError(SENTENCE)
     number, unit = match.groups()
     return math.ceil(Fraction(number) * UNITS.get(unit, 1))
+
+
+def format_quantity(number: int) -> str:
+    """Return a number of bytes as a quantity, exactly: 512Mi, where that is a whole number of a binary unit."""
+    for unit in ("Ti", "Gi", "Mi", "Ki"):
+        if number and number % UNITS[unit] == 0:
+            return f"{number // UNITS[unit]}{unit}"
+    return str(number)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from gristmill.api.manifest import load_manifest
+from gristmill.api.manifest import load_resource
 from gristmill.cli.text import print_json
 from gristmill.errors import ManifestError
 
@@ -16,7 +16,7 @@ def check_files(files: list[Path], *, as_json: bool) -> int:
     for file in files:
         problems: list[str] = []
         try:
-            load_manifest(file)
+            load_resource(file)
         except ManifestError as error:
             problems = error.problems
             code = error.exit_code
