@@ -53,7 +53,10 @@ capabilities:
 {{- /* What the operator may do in each namespace that it watches; the reasons are in README.md. */ -}}
 {{- define "gristmill.rules" -}}
 - apiGroups: [gristmill.dev]
-  resources: [chunkjobs, caches]
+  resources: [chunkjobs]
+  verbs: [get, list, watch, patch, delete]
+- apiGroups: [gristmill.dev]
+  resources: [caches]
   verbs: [get, list, watch, patch]
 - apiGroups: [gristmill.dev]
   resources: [chunkjobs/status, caches/status]
@@ -79,10 +82,7 @@ capabilities:
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
   verbs: [get, list, patch, delete]
-- apiGroups: [""]
-  resources: [events]
-  verbs: [list, watch]
 - apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create, patch]
+  verbs: [list, create, patch]
 {{- end }}
