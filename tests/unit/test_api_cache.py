@@ -50,7 +50,7 @@ def test_processors(text: int | str, value: Fraction) -> None:
 
 
 @pytest.mark.parametrize(
-    "cpu", [0, -1, 10_000, True, "0", "0m", "0.0", "-1", "1.2345", "1e3", "1k", "m", " 1", ""]
+    "cpu", [0, -1, 1000, True, "1000", "0", "0m", "0.0", "-1", "1.2345", "1e3", "1k", "m", " 1", ""]
 )
 def test_what_is_no_number_of_processors(cpu: object) -> None:
     with pytest.raises(ManifestError, match=r"^spec\.resources\.limits\.cpu: must be a number of processors"):

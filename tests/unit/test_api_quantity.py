@@ -67,7 +67,9 @@ def test_whole_numbers_are_exact(number: int, unit: str) -> None:
         (1024, "1Ki"),
         (1536 * 2**20, "1536Mi"),
         (2**30, "1Gi"),
-        (3 * 2**50, "3072Ti"),
+        (3 * 2**50, "3Pi"),
+        (5 * 10**9, "5G"),
+        (1_000_001, "1000001"),
     ],
 )
 def test_quantity_of_a_number(number: int, text: str) -> None:

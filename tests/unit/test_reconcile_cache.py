@@ -145,7 +145,10 @@ DEFAULT = {"requests": {"cpu": "50m"}, "limits": {"memory": "160Mi"}}
         ({}, DEFAULT),
         ({"capacity": 67108865}, DEFAULT | {"limits": {"memory": str(160 * 2**20 + 2)}}),
         ({"resources": {"limits": {"memory": "100Mi"}}}, DEFAULT | {"limits": {"memory": "100Mi"}}),
-        ({"resources": {"requests": {"cpu": 1}}}, DEFAULT | {"requests": {"cpu": 1}}),
+        ({"resources": {"requests": {"cpu": 2}}}, DEFAULT | {"requests": {"cpu": "2"}}),
+        ({"resources": {"requests": {"cpu": "1000m"}}}, DEFAULT | {"requests": {"cpu": "1"}}),
+        ({"resources": {"requests": {"cpu": "0.25"}}}, DEFAULT | {"requests": {"cpu": "250m"}}),
+        ({"resources": {"limits": {"memory": "1000M"}}}, DEFAULT | {"limits": {"memory": "1G"}}),
         (
             {"resources": {"limits": {"cpu": "20m"}}},
             {"requests": {}, "limits": {"cpu": "20m", "memory": "160Mi"}},
@@ -175,7 +178,7 @@ def test_without_persistence_data_is_in_the_pod() -> None:
     ("storage", "expected"),
     [
         (None, {"resources": {"requests": {"storage": "128Mi"}}}),
-        ({"size": "1G"}, {"resources": {"requests": {"storage": "1000000000"}}}),
+        ({"size": "1G"}, {"resources": {"requests": {"storage": "1G"}}}),
         (
             {"storageClassName": "fast"},
             {"resources": {"requests": {"storage": "128Mi"}}, "storageClassName": "fast"},

@@ -21,8 +21,8 @@ CACHE_NAME_RULE = matches(
     "at the end",
 )
 
-_CPU = r"[0-9]{1,4}(\.[0-9]{1,3})?|[0-9]{1,7}m"
-_CPU_SENTENCE = "must be a number of processors, more than 0, or a quantity such as 500m"
+_CPU = r"[0-9]{1,3}(\.[0-9]{1,3})?|[0-9]{1,6}m"
+_CPU_SENTENCE = "must be a number of processors, more than 0 and less than 1000, or a quantity such as 500m"
 
 
 def processors(value: int | str) -> Fraction:
@@ -35,7 +35,7 @@ def _is_cpu(value: Any) -> Any:
     if isinstance(value, str):
         holds = re.fullmatch(_CPU, value, re.ASCII) is not None and processors(value) > 0
     else:
-        holds = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 9999
+        holds = isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= 999
     if not holds:
         quotes = "; put it in quotes" if isinstance(value, float) else ""
         raise refusal(("", f"{_CPU_SENTENCE}, got {shown(value)}{quotes}"))
@@ -43,7 +43,7 @@ def _is_cpu(value: Any) -> Any:
 
 
 _CPU_RULE = {
-    "rule": "type(self) == int ? self >= 1 && self <= 9999 : "
+    "rule": "type(self) == int ? self >= 1 && self <= 999 : "
     f"self.matches(r'^(?:{_CPU})$') && quantity(self).isGreaterThan(quantity('0'))",
     "message": _CPU_SENTENCE,
 }

@@ -36,8 +36,8 @@ def parse_quantity(value: int | str) -> int:
 
 
 def format_quantity(number: int) -> str:
-    """Return a number of bytes as a quantity, exactly: 512Mi, where that is a whole number of a binary unit."""
-    for unit in ("Ti", "Gi", "Mi", "Ki"):
+    """Return a number of bytes as a quantity, exactly, and as the API server would: 512Mi, 1G, 1001."""
+    for unit in ("Pi", "Ti", "Gi", "Mi", "Ki", "P", "T", "G", "M", "k"):
         if number and number % UNITS[unit] == 0:
             return f"{number // UNITS[unit]}{unit}"
     return str(number)

@@ -10,7 +10,7 @@ from math import ceil
 from typing import Any
 from urllib.parse import quote
 
-from gristmill.api.cache import Cache, CacheSpec
+from gristmill.api.cache import Cache, CacheSpec, processors
 from gristmill.api.names import CACHE_KIND, ConditionType, Reason
 from gristmill.api.quantity import format_quantity
 from gristmill.reconcilers.objects import (
@@ -217,11 +217,11 @@ def _arguments(spec: CacheSpec) -> list[str]:
     ]
 
 
-def _resources(spec: CacheSpec) -> dict[str, dict[str, int | str]]:
+def _resources(spec: CacheSpec) -> dict[str, dict[str, str]]:
     """Return what the container is given: what the spec says, and memory for a fork that rewrites the log."""
     requests, limits = (
         {
-            **({"cpu": given.cpu} if given.cpu is not None else {}),
+            **({"cpu": _format_processors(given.cpu)} if given.cpu is not None else {}),
             **({"memory": format_quantity(given.memory)} if given.memory is not None else {}),
         }
         for given in (spec.resources.requests, spec.resources.limits)
@@ -232,6 +232,12 @@ def _resources(spec: CacheSpec) -> dict[str, dict[str, int | str]]:
         enough = ceil(spec.capacity * 1.5) + _OWN_MEMORY
         limits["memory"] = format_quantity(max(enough, spec.resources.requests.memory or 0))
     return {"requests": requests, "limits": limits}
+
+
+def _format_processors(given: int | str) -> str:
+    """Return a number of processors as the API server writes it: 500m, 2."""
+    number = processors(given)
+    return str(number) if number.denominator == 1 else f"{number * 1000}m"
 
 
 def _readiness(cache: dict[str, Any], observed: dict[str, Any] | None) -> tuple[bool, Reason, str]:
