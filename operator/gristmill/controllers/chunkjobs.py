@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +18,7 @@ from gristmill.planning.progress import Sample, recent
 from gristmill.reconcilers import actions
 from gristmill.reconcilers.access import password_of, url_of
 from gristmill.reconcilers.chunkjob import Observed, context_of, decide
+from gristmill.reconcilers.obstacles import is_alive
 from gristmill.reconcilers.showing import notes, worth_writing
 from gristmill.reconcilers.worker_job import belongs, job_name, parallelism_of
 
@@ -29,7 +31,16 @@ _PATIENCE = 2.0
 class ChunkJobs:
     """Reconciles ChunkJobs. What it keeps between passes only saves writes and makes rates."""
 
-    def __init__(self, config: Config, cluster: Cluster, world: World, queue: QueueLink) -> None:
+    def __init__(
+        self,
+        config: Config,
+        cluster: Cluster,
+        world: World,
+        queue: QueueLink,
+        look_now: Callable[[], None],
+    ) -> None:
+        #: has the queue asked at once
+        self.look_now = look_now
         self._config = config
         self._cluster = cluster
         self._world = world
@@ -100,8 +111,7 @@ class ChunkJobs:
         if job is None or not belongs(job, uid) or not parallelism_of(job):
             return []
         created = datetime.fromisoformat(job["metadata"]["creationTimestamp"]).timestamp()
-        alive = any(pod["status"].get("phase") in ("Pending", "Running") for pod in pods)
-        if alive or now < created + _PATIENCE:
+        if any(map(is_alive, pods)) or now < created + _PATIENCE:
             return []
         selector = f"regarding.uid={job['metadata']['uid']},type=Warning"
         found = await self._cluster.list("Event", job["metadata"]["namespace"], fieldSelector=selector)
@@ -128,12 +138,16 @@ class ChunkJobs:
                 await self._cluster.delete(KIND, namespace, name, uid=uid)
             case actions.AdmitToQueue(epoch):
                 await self._queue.admit(uid, context_of(resource), epoch)
+                self._ask_again(uid)
             case actions.Configure(parameters):
                 await self._queue.configure(uid, parameters)
+                self._ask_again(uid)
             case actions.FailJob(epoch, reason, message):
                 await self._queue.fail(uid, epoch, reason, message)
+                self._ask_again(uid)
             case actions.Cancel():
                 await self._queue.cancel(uid)
+                self._ask_again(uid)
             case actions.Forget():
                 await self._queue.forget(uid)
             case actions.Note():
@@ -184,6 +198,11 @@ class ChunkJobs:
             await self._cluster.create(event_of(resource, KIND, note, self._config.identity))
         except ApiError as error:  # (a namespace that is being deleted takes none)
             log.warning("no Event for %s: %s", resource["metadata"]["name"], error)
+
+    def _ask_again(self, uid: str) -> None:
+        """What the queue said last is not so any more."""
+        self.told.pop(uid, None)
+        self.look_now()
 
     def _remember(self, found: dict[str, Any]) -> None:
         if found["kind"] == "Job":

@@ -51,11 +51,11 @@ class Operator:
         self.world = World()
         server = f"{config.queue_cache}.{config.namespace}.svc:6379"
         self.queue = QueueLink(server, config.key)
-        self.jobs = ChunkJobs(config, cluster, self.world, self.queue)
+        self._look_now = asyncio.Event()
+        self.jobs = ChunkJobs(config, cluster, self.world, self.queue, self._look_now.set)
         self.caches = Caches(config, cluster, self.world)
         self.job_queue: WorkQueue[Key] = WorkQueue(self.jobs.reconcile)
         self.cache_queue: WorkQueue[Key] = WorkQueue(self.caches.reconcile)
-        self._look_now = asyncio.Event()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Operate until `stop` is set. What ends by itself ends all."""

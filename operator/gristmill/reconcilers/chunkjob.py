@@ -28,7 +28,7 @@ from gristmill.reconcilers.actions import (
     Scale,
     SetFinalizer,
 )
-from gristmill.reconcilers.obstacles import obstacle_of
+from gristmill.reconcilers.obstacles import is_alive, obstacle_of
 from gristmill.reconcilers.times import seconds_of, text_of
 from gristmill.reconcilers.worker_job import (
     WORK,
@@ -39,7 +39,7 @@ from gristmill.reconcilers.worker_job import (
     queue_secret,
     worker_job,
 )
-from gristmill.reconcilers.workers import wanted_workers
+from gristmill.reconcilers.workers import Present, wanted_workers
 
 #: seconds that a deletion waits for queue and workers to remove what is theirs
 REMOVAL_SECONDS = 30.0
@@ -166,7 +166,9 @@ def _keep_workers(
             plan.actions.append(Scale(0))
         return
     present = 0 if observed.job is None else parallelism_of(observed.job)
-    wanted, again = wanted_workers(job, observed.told, present, settings.default_workers, now)
+    alive = sum(is_alive(pod) for pod in observed.pods)
+    workers = Present(present, alive)
+    wanted, again = wanted_workers(job, observed.told, workers, settings.default_workers, now)
     if again is not None:
         plan.look_again(again)
     if observed.job is None:

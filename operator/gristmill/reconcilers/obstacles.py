@@ -19,6 +19,11 @@ _WAITING = {
 }
 
 
+def is_alive(pod: dict[str, Any]) -> bool:
+    """Whether a pod has not ended."""
+    return (pod.get("status") or {}).get("phase", "Pending") in ("Pending", "Running")
+
+
 def obstacle_of(
     job: dict[str, Any] | None, pods: Sequence[dict[str, Any]], warnings: Sequence[tuple[str, str]]
 ) -> tuple[str, str] | None:
@@ -33,8 +38,7 @@ def obstacle_of(
         for condition in status.get("conditions") or ():
             if condition["type"] == "PodScheduled" and condition["status"] == "False":
                 return Reason.UNSCHEDULABLE, condition.get("message") or "no node takes the pod"
-    alive = any((pod.get("status") or {}).get("phase") in ("Pending", "Running") for pod in pods)
-    if job is None or alive:
+    if job is None or any(map(is_alive, pods)):
         return None
     if (job["spec"].get("suspend")) is True:
         return Reason.JOB_SUSPENDED, "the Job of the workers is suspended: by Kueue, or by hand"

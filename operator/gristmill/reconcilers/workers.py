@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 from gristmill.api.chunkjob import ChunkJob
 
+#: seconds in which workers end by themselves when the job has: their pods, and so their logs, stay
+_END_SECONDS = 4.0
 #: a retry that is due sooner (seconds) is not worth stopping workers for
 _SOON_SECONDS = 20.0
 
 
+@dataclass(frozen=True)
+class Present:
+    """The workers that there are: asked for, and pods that have not ended."""
+
+    asked: int
+    alive: int
+
+
 def wanted_workers(
-    job: ChunkJob, told: dict[str, Any] | None, present: int, default: int, now: float
+    job: ChunkJob, told: dict[str, Any] | None, workers: Present, default: int, now: float
 ) -> tuple[int, float | None]:
     """Return the number of workers, and in how many seconds to ask again (None: when something changes).
 
-    `told` is what the queue says; `present` how many were asked for last, `default` the most where the job does
-    not say. It falls only to zero (or `workers.min`), where nothing can be leased, for Kubernetes would stop any.
+    `told` is what the queue says, `default` the most where the job does not say. It falls only to zero (or
+    `workers.min`), where nothing can be leased, for Kubernetes would stop any.
     """
+    present = workers.asked
     spec = job.spec
     most = spec.workers.max or default
     if spec.suspend:
@@ -28,10 +40,13 @@ def wanted_workers(
     if phase == "removing":
         return 1, None
     if phase not in ("planning", "running"):
+        ended = now - int(told["job"].get("finished") or 0) / 1000
+        if phase != "removed" and present and workers.alive and ended < _END_SECONDS:
+            return present, 0.5
         return 0, None
     if phase == "planning":
         return max(present, min(most, _expected_chunks(job, most))), None
-    if told["ready"] or told["leased"] or told["chores"] or told["pending_chores"]:
+    if told["ready"] or told["leased"] or told["chores"]:
         left = int(told["job"].get("open") or 0) + int(told["leased"])
         slots = spec.workers.processes
         enough = min(most, max(1, -(-left // slots)))

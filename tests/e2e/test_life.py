@@ -1,0 +1,179 @@
+"""The life of a ChunkJob: from `kubectl apply` to nothing being left."""
+
+from __future__ import annotations
+
+import json
+import time
+
+from tests.e2e.kube import Kube, chunk_job, claim, kubectl, mounted, queue, until
+
+SLOW = "import time\n\ndef process(x):\n    time.sleep(0.2)\n    return x\n"
+
+
+def test_it_completes_and_kubectl_can_wait_for_it(kube: Kube) -> None:
+    kube.apply(chunk_job())
+    kube.ctl("wait", "chj/mill", "--for=condition=Complete", "--timeout=60s")
+    status = kube.status("mill")
+    assert status["chunks"]["succeeded"] == status["chunks"]["total"] == 100
+    assert status["items"]["succeeded"] == 100
+    header, line = kube.ctl("get", "chj").splitlines()
+    assert header.split() == ["NAME", "STATE", "DONE", "TOTAL", "FAILED", "WORKERS", "ETA", "AGE"]
+    assert line.split()[:5] == ["mill", "Complete", "100", "100", "0"]
+    job = kube.get("job", "mill-workers")
+    assert job is not None
+    until(lambda: (kube.get("job", "mill-workers") or {})["spec"]["parallelism"] == 0)
+    reasons = {event["reason"] for event in json.loads(kube.ctl("get", "events", "-o", "json"))["items"]}
+    assert "AllSucceeded" in reasons
+
+
+def test_what_it_prints_is_in_the_logs_of_its_pods(kube: Kube) -> None:
+    kube.apply(chunk_job(process={"source": "def process(x):\n    print('number', x)\n    return x\n"}))
+    kube.await_complete("mill")
+    text = until(lambda: kube.ctl("logs", "-l", "gristmill.dev/chunkjob=mill", "--tail=-1"))
+    lines = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+    assert {"number 7", "number 99"} <= {line["text"] for line in lines}
+
+
+def test_deleting_it_leaves_nothing(kube: Kube) -> None:
+    workers = mounted("data")
+    kube.apply(
+        claim("data"),
+        chunk_job(process={"source": SLOW}, output={"url": "/data/out"}, workers=workers, chunks={"size": 5}),
+    )
+    until(lambda: kube.status("mill").get("chunks", {}).get("succeeded"))
+    uid = kube.uid("mill")
+    assert uid in queue("ACL", "USERS")
+    kube.ctl("delete", "chj", "mill", "--timeout=60s")
+    until(lambda: not kube.all("pods"))
+    until(lambda: not kube.all("jobs"))
+    until(lambda: not [s for s in kube.all("secrets") if s["metadata"]["name"] == "mill-queue"])
+    assert uid not in queue("ACL", "USERS")
+    assert uid not in queue("KEYS", "*")
+    kube.apply(_shell("look", "data", "find /data -path '*parts*' -o -path '*tmp*' | wc -l"))
+    until(lambda: (kube.get("pod", "look") or {}).get("status", {}).get("phase") == "Succeeded")
+    assert kube.ctl("logs", "look").split() == ["0"]
+
+
+def test_suspend_stops_the_workers_and_resume_goes_on(kube: Kube) -> None:
+    kube.apply(chunk_job(process={"source": SLOW}, chunks={"size": 1}))
+    until(lambda: kube.status("mill").get("chunks", {}).get("succeeded"))
+    kube.ctl("patch", "chj", "mill", "--type=merge", "-p", '{"spec": {"suspend": true}}')
+    until(lambda: kube.condition("mill", "Suspended"))
+    until(lambda: not [p for p in kube.all("pods") if p["status"]["phase"] in ("Pending", "Running")])
+    done = kube.status("mill")["chunks"]["succeeded"]
+    assert 0 < done < 100
+    kube.ctl("patch", "chj", "mill", "--type=merge", "-p", '{"spec": {"suspend": false}}')
+    assert kube.await_complete("mill")["chunks"]["succeeded"] == 100
+    (condition,) = [c for c in kube.status("mill")["conditions"] if c["type"] == "Suspended"]
+    assert (condition["status"], condition["reason"]) == ("False", "Resumed")
+
+
+def test_scale_changes_the_number_of_workers(kube: Kube) -> None:
+    kube.apply(chunk_job(process={"source": SLOW}, workers={"max": 1}, chunks={"size": 1}))
+    until(lambda: kube.status("mill").get("workers") == 1)
+    kube.ctl("scale", "chj", "mill", "--replicas=3")
+    until(lambda: kube.status("mill").get("workers") == 3)
+    kube.await_complete("mill")
+
+
+def test_a_deadline_ends_it(kube: Kube) -> None:
+    slow = "import time\n\ndef process(x):\n    time.sleep(100)\n"
+    kube.apply(chunk_job(process={"source": slow}, activeDeadlineSeconds=3))
+    condition = until(lambda: kube.condition("mill", "Failed"))
+    assert condition["reason"] == "DeadlineExceeded"
+    until(lambda: not [p for p in kube.all("pods") if p["status"]["phase"] == "Running"])
+
+
+def test_it_is_deleted_when_its_time_is_over(kube: Kube) -> None:
+    kube.apply(chunk_job(ttlSecondsAfterFinished=2))
+    until(lambda: kube.get("chunkjob", "mill") is None)
+
+
+def test_one_of_the_same_name_inherits_nothing(kube: Kube) -> None:
+    kube.apply(chunk_job())
+    kube.await_complete("mill")
+    first = kube.uid("mill")
+    kube.ctl("delete", "chj", "mill", "--wait=false")
+    until(lambda: kube.get("chunkjob", "mill") is None)
+    kube.apply(chunk_job(input={"range": {"stop": 7}}))
+    status = kube.await_complete("mill")
+    assert kube.uid("mill") != first
+    assert status["chunks"]["succeeded"] == status["chunks"]["total"] == 7
+
+
+def test_a_wrong_one_says_what_is_wrong_and_starts_nothing(kube: Kube) -> None:
+    kube.apply(chunk_job(process={"source": "def process(x:\n"}))
+    condition = until(lambda: kube.condition("mill", "Failed"))
+    assert condition["reason"] == "InvalidSpec"
+    assert "spec.process.source" in condition["message"]
+    assert kube.all("jobs") == []
+    kube.apply(chunk_job())
+    kube.await_complete("mill")
+
+
+def test_a_function_that_is_not_there_is_said_within_seconds(kube: Kube) -> None:
+    kube.apply(chunk_job(process={"function": "nowhere:f"}))
+    condition = until(lambda: kube.condition("mill", "Failed"), 30)
+    assert condition["reason"] == "LoadFailed"
+    assert "nowhere" in condition["message"]
+
+
+def test_modules_come_from_a_config_map(kube: Kube) -> None:
+    modules = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "code"},
+        "data": {"mine.py": "def triple(x):\n    return 3 * x\n"},
+    }
+    kube.apply(modules, chunk_job(process={"function": "mine:triple", "modules": "code"}))
+    kube.await_complete("mill")
+
+
+def test_a_namespace_can_be_deleted_while_it_runs(kube: Kube) -> None:
+    kube.apply(
+        claim("data"),
+        chunk_job(process={"source": SLOW}, output={"url": "/data/out"}, workers=mounted("data")),
+    )
+    until(lambda: kube.status("mill").get("chunks", {}).get("succeeded"))
+    uid = kube.uid("mill")
+    started = time.monotonic()
+    kubectl("delete", "namespace", kube.namespace, "--timeout=80s")
+    assert time.monotonic() - started < 80
+    assert uid not in queue("ACL", "USERS")
+    assert uid not in queue("KEYS", "*")
+
+
+def _shell(name: str, claim_name: str, command: str) -> dict[str, object]:
+    security = {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "runAsNonRoot": True,
+        "runAsUser": 65532,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name},
+        "spec": {
+            "restartPolicy": "Never",
+            "containers": [
+                {
+                    "name": "shell",
+                    "image": kubectl(
+                        "-n",
+                        "gristmill-system",
+                        "get",
+                        "deploy",
+                        "gristmill",
+                        "-o",
+                        "jsonpath={.spec.template.spec.containers[0].image}",
+                    ),
+                    "command": ["sh", "-c", command],
+                    "securityContext": security,
+                    "volumeMounts": [{"name": "data", "mountPath": "/data"}],
+                }
+            ],
+            "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": claim_name}}],
+        },
+    }
