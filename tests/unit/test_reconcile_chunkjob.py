@@ -1,0 +1,266 @@
+"""What is decided about a ChunkJob, as a table of what is there and what is to be done."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.unit.reconcile_builders import NOW, SETTINGS, URL, job_of, observed, pod, resource, told
+
+from gristmill.api.names import FINALIZER
+from gristmill.reconcilers.actions import (
+    AdmitToQueue,
+    Cancel,
+    Configure,
+    Create,
+    Decision,
+    DeletePod,
+    DeleteResource,
+    FailJob,
+    Forget,
+    Note,
+    Scale,
+    SetFinalizer,
+)
+from gristmill.reconcilers.chunkjob import Observed, decide
+from gristmill.reconcilers.times import text_of
+
+
+def decided(found: dict[str, Any], now: float = NOW, **facts: Any) -> Decision:
+    return decide(Observed(resource=found, **facts), SETTINGS, URL, now)
+
+
+def kinds(decision: Decision) -> list[str]:
+    return [type(action).__name__ for action in decision.actions]
+
+
+def condition(decision: Decision, kind: str) -> dict[str, Any] | None:
+    assert decision.status is not None
+    return next((c for c in decision.status["conditions"] if c["type"] == kind), None)
+
+
+def test_a_new_job_gets_its_finalizer_before_anything_else() -> None:
+    found = resource()
+    found["metadata"]["finalizers"] = ["others/own"]
+    decision = decided(found)
+    assert kinds(decision) == ["SetFinalizer", "AdmitToQueue", "Create", "Create"]
+    assert decision.actions[1] == AdmitToQueue(int(NOW * 1000))
+    made = [action.manifest["kind"] for action in decision.actions if isinstance(action, Create)]
+    assert made == ["Secret", "Job"]
+    assert decision.status is not None
+    assert decision.status["state"] == "Pending"
+
+
+def test_a_job_that_runs_as_it_should_needs_nothing() -> None:
+    found = resource(workers={"max": 2})
+    decision = decided(found, job=job_of(found), pods=[pod()], told=told())
+    assert decision.actions == ()
+    assert decision.status is not None
+    assert decision.status["state"] == "Running"
+    assert (condition(decision, "Progressing") or {})["reason"] == "Running"
+
+
+def test_a_queue_that_has_forgotten_the_job_learns_of_it_again_in_a_new_epoch() -> None:
+    found = resource()
+    decision = decided(found, job=job_of(found), told=None)
+    assert decision.actions == (AdmitToQueue(int(NOW * 1000)),)
+
+
+def test_a_user_that_is_gone_is_made_again() -> None:
+    found = resource(workers={"max": 2})
+    assert kinds(decided(found, job=job_of(found), told=told(), has_user=False)) == ["AdmitToQueue"]
+
+
+def test_while_the_queue_does_not_answer_what_runs_goes_on() -> None:
+    found = resource()
+    decision = decided(found, job=job_of(found), told=told(), queue_answers=False)
+    assert decision.actions == ()
+    assert (condition(decision, "Progressing") or {})["reason"] == "QueueUnreachable"
+
+
+def test_changed_parameters_are_told_to_the_queue_once() -> None:
+    found = resource(workers={"max": 2}, retry={"attempts": 9})
+    found["metadata"]["generation"] = 2
+    (action,) = decided(found, job=job_of(found), told=told()).actions
+    assert isinstance(action, Configure)
+    assert action.parameters["attempts"] == 9
+    assert action.parameters["generation"] == 2
+    assert decided(found, job=job_of(found), told=told(generation="2")).actions == ()
+
+
+@pytest.mark.parametrize("field", ["input", "output"])
+def test_what_decides_the_output_does_not_change_under_a_running_job(field: str) -> None:
+    found = resource()
+    decision = decided(
+        found,
+        job=job_of(found),
+        told=told(**{"spec_digest": "x"} if field == "input" else {"output": "s3://x/y"}),
+    )
+    shown = condition(decision, "SpecChanged")
+    assert shown is not None
+    assert "apply it again" in shown["message"]
+
+
+def test_suspended_has_no_workers() -> None:
+    found = resource(suspend=True)
+    decision = decided(found, job=job_of(found), told=told(suspended="1"))
+    assert decision.actions == (Scale(0),)
+    assert decision.status is not None
+    assert decision.status["state"] == "Suspended"
+
+
+def test_a_condition_that_does_not_hold_any_more_is_kept_as_false() -> None:
+    suspended = {"type": "Suspended", "status": "True", "reason": "SuspendedBySpec", "message": ""}
+    found = resource(status={"conditions": [suspended | {"lastTransitionTime": text_of(NOW - 5)}]})
+    shown = condition(decided(found, job=job_of(found), told=told()), "Suspended")
+    assert shown is not None
+    assert (shown["status"], shown["reason"]) == ("False", "Resumed")
+
+
+def test_the_time_of_a_condition_is_that_of_its_change() -> None:
+    found = resource(suspend=True)
+    first = decided(found, told=told(suspended="1"))
+    found["status"] = first.status
+    again = decided(found, now=NOW + 100, told=told(suspended="1"))
+    assert condition(again, "Suspended") == condition(first, "Suspended")
+
+
+@pytest.mark.parametrize("phase", ["complete", "failed"])
+def test_an_ended_job_has_no_workers_and_stays(phase: str) -> None:
+    found = resource()
+    decision = decided(found, job=job_of(found), told=told(phase, workers=0))
+    assert decision.actions == (Scale(0),)
+    assert decided(found, job=job_of(found, 0), told=told(phase, workers=0)).actions == ()
+
+
+def test_workers_may_end_by_themselves_so_that_their_logs_stay() -> None:
+    found = resource()
+    just = told("complete", finished=str(int((NOW - 1) * 1000)))
+    assert decided(found, job=job_of(found), pods=[pod()], told=just).actions == ()
+    assert decided(found, job=job_of(found), pods=[pod("Succeeded")], told=just).actions == (Scale(0),)
+
+
+def test_an_ended_job_that_the_queue_has_forgotten_is_not_run_again() -> None:
+    found = resource()
+    found["status"] = decided(found, told=told("complete", workers=0)).status
+    decision = decided(found, job=job_of(found, 0), told=None)
+    assert decision.actions == ()
+    assert decision.status == found["status"]
+
+
+def test_a_job_that_was_tried_again_runs_again() -> None:
+    found = resource(workers={"max": 2})
+    found["status"] = decided(found, told=told("failed", workers=0)).status
+    decision = decided(found, job=job_of(found, 0), told=told(workers=0))
+    assert decision.actions == (Scale(2),)
+    assert condition(decision, "Failed") is None
+
+
+def test_it_is_deleted_when_its_time_is_over() -> None:
+    found = resource(ttlSecondsAfterFinished=60)
+    decision = decided(found, told=told("complete", workers=0))
+    assert decision.actions == (DeleteResource(),)
+    before = decided(found, now=NOW - 10, told=told("complete", workers=0))
+    assert before.actions == ()
+    assert before.again == pytest.approx(10)
+
+
+def test_a_deadline_ends_it() -> None:
+    found = resource(activeDeadlineSeconds=5, workers={"max": 2})
+    (action,) = decided(found, job=job_of(found), told=told()).actions
+    assert action == FailJob(7, "DeadlineExceeded", "it ran longer than 5 seconds")
+
+
+def test_workers_that_only_crash_end_it() -> None:
+    found = resource()
+    early = told("planning", workers=0, chores=1)
+    decision = decided(found, job=job_of(found, 4, failed=6), told=early)
+    assert [a.reason for a in decision.actions if isinstance(a, FailJob)] == ["WorkersCrash"]
+    assert decided(found, job=job_of(found, 4, failed=5), told=early).actions == ()
+
+
+def test_a_wrong_spec_is_said_and_starts_nothing() -> None:
+    decision = decided(resource(process={"source": "def process(x:"}))
+    assert decision.actions == ()
+    shown = condition(decision, "Failed")
+    assert shown is not None
+    assert shown["reason"] == "InvalidSpec"
+    assert shown["message"].startswith("spec.process.source: ")
+
+
+def test_a_mended_spec_starts() -> None:
+    found = resource()
+    found["status"] = decided(resource(process={"source": "def process(x:"})).status
+    assert "AdmitToQueue" in kinds(decided(found))
+
+
+def test_a_reduce_needs_a_place_for_its_values() -> None:
+    decision = decided(resource(reduce={"function": "operator:add"}))
+    assert "spec.output.url" in (condition(decision, "Failed") or {})["message"]
+
+
+def test_the_job_of_a_former_owner_is_waited_for() -> None:
+    found = resource()
+    other = job_of(found)
+    other["metadata"]["ownerReferences"][0]["uid"] = "another"
+    decision = decided(found, job=other, told=told())
+    assert decision.actions == ()
+    assert decision.again is not None
+
+
+def test_a_pod_of_a_lost_node_is_deleted_at_once() -> None:
+    found = resource(workers={"max": 2})
+    gone = {"deletionTimestamp": text_of(NOW - 100), "deletionGracePeriodSeconds": 30}
+    pods = [pod(name="lost", metadata=gone), pod(name="fine")]
+    assert decided(found, job=job_of(found), pods=pods, told=told()).actions == (DeletePod("lost"),)
+
+
+# -- deletion
+
+
+def deleted(seconds: float = 1, **spec: Any) -> dict[str, Any]:
+    found = resource(**spec)
+    found["metadata"]["deletionTimestamp"] = text_of(NOW - seconds)
+    return found
+
+
+def test_deletion_gives_the_job_up_first() -> None:
+    found = deleted(output={"url": "/data"})
+    running = told(sink="url")
+    assert decided(found, job=job_of(found), told=running).actions == (Cancel(),)
+
+
+def test_while_it_is_cleaned_there_is_one_worker() -> None:
+    found = deleted(output={"url": "/data"})
+    cleaning = told("removing", sink="url", workers=0)
+    assert decided(found, job=job_of(found, 0), told=cleaning).actions == (Scale(1),)
+    assert decided(found, job=job_of(found, 1), told=cleaning).actions == ()
+
+
+@pytest.mark.parametrize("answer", [None, told("removed", workers=0)])
+def test_when_nothing_is_left_it_may_go(answer: dict[str, Any] | None) -> None:
+    assert decided(deleted(), told=answer).actions == (Forget(), SetFinalizer(False))
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_deletion_never_hangs(answers: bool) -> None:
+    found = deleted(31, output={"url": "/data/out"})
+    decision = decided(found, told=told("removing", sink="url"), queue_answers=answers)
+    (note, *rest) = decision.actions
+    assert isinstance(note, Note)
+    assert note.warning
+    assert "/data/out" in note.message or "queue" in note.message
+    assert rest == ([Forget()] if answers else []) + [SetFinalizer(False)]
+
+
+def test_one_without_our_finalizer_is_not_held() -> None:
+    found = deleted()
+    found["metadata"]["finalizers"] = ["others/own"]
+    assert decided(found, told=told()).actions == ()
+
+
+def test_a_job_that_is_being_deleted_is_observed_only_by_its_own_words() -> None:
+    found = deleted()
+    assert FINALIZER in found["metadata"]["finalizers"]
+    assert decided(found, told=told()).status is None
+    assert observed(found).told is None

@@ -1,0 +1,117 @@
+"""The objects that are made for a ChunkJob."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.unit.reconcile_builders import UID, URL, job_of, resource
+
+from gristmill.reconcilers.worker_job import belongs, job_name, queue_secret, secret_name
+
+
+def pod_of(**spec: Any) -> dict[str, Any]:
+    return dict(job_of(resource(**spec))["spec"]["template"]["spec"])
+
+
+def environment(**spec: Any) -> dict[str, Any]:
+    (container,) = pod_of(**spec)["containers"]
+    return {entry["name"]: entry.get("value", entry.get("valueFrom")) for entry in container["env"]}
+
+
+def test_pods_may_do_nothing() -> None:
+    pod = pod_of()
+    (container,) = pod["containers"]
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+def test_what_a_worker_must_know_is_in_its_environment() -> None:
+    told = environment()
+    assert told["GRISTMILL_JOB"] == UID
+    assert told["GRISTMILL_QUEUE_URL"] == {"secretKeyRef": {"name": "job-queue", "key": "url"}}
+    assert told["GRISTMILL_WORKER"] == {"fieldRef": {"fieldPath": "metadata.name"}}
+    assert "GRISTMILL_DURABLE" not in told
+    assert environment(durability="always")["GRISTMILL_DURABLE"] == "1"
+
+
+@pytest.mark.parametrize(("grace", "drain"), [(30, "27"), (1, "1"), (600, "597")])
+def test_a_worker_drains_within_its_grace_period(grace: int, drain: str) -> None:
+    template = {"terminationGracePeriodSeconds": grace}
+    assert environment(workers={"template": template})["GRISTMILL_DRAIN_SECONDS"] == drain
+
+
+def test_the_template_is_taken_over() -> None:
+    template = {
+        "labels": {"team": "mill"},
+        "annotations": {"note": "x"},
+        "resources": {"limits": {"memory": "1Gi"}},
+        "env": [
+            {"name": "A", "value": "b"},
+            {"name": "C", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},
+        ],
+        "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": "c"}}],
+        "volumeMounts": [{"name": "data", "mountPath": "/data"}],
+        "nodeSelector": {"disk": "ssd"},
+        "tolerations": [{"key": "gpu", "operator": "Exists"}],
+        "priorityClassName": "low",
+        "serviceAccountName": "mine",
+        "imagePullSecrets": [{"name": "pull"}],
+    }
+    job = job_of(resource(workers={"template": template, "image": "mine:1"}))
+    made, pod = job["spec"]["template"], job["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert made["metadata"]["labels"]["team"] == "mill"
+    assert made["metadata"]["annotations"] == {"note": "x"}
+    assert container["image"] == "mine:1"
+    assert container["resources"] == {"limits": {"memory": "1Gi"}}
+    assert container["env"][:2] == [
+        {"name": "A", "value": "b"},
+        {"name": "C", "valueFrom": {"secretKeyRef": {"name": "s", "key": "k"}}},
+    ]
+    assert pod["volumes"][0] == {"name": "data", "persistentVolumeClaim": {"claimName": "c"}}
+    assert container["volumeMounts"][0] == {"name": "data", "mountPath": "/data"}
+    assert pod["nodeSelector"] == {"disk": "ssd"}
+    assert pod["tolerations"][0] == {"key": "gpu", "operator": "Exists"}
+    assert (pod["priorityClassName"], pod["serviceAccountName"]) == ("low", "mine")
+    assert pod["automountServiceAccountToken"] is True
+    assert pod["imagePullSecrets"] == [{"name": "pull"}]
+
+
+def test_modules_are_where_the_worker_looks_first() -> None:
+    (container,) = pod_of(process={"function": "mine:f", "modules": "code"})["containers"]
+    assert {"name": "gristmill-modules", "mountPath": "/work", "readOnly": True} in container["volumeMounts"]
+    assert container["workingDir"] == "/work"
+
+
+def test_only_kueues_labels_go_from_the_job_to_its_job() -> None:
+    found = resource()
+    found["metadata"]["labels"] = {"kueue.x-k8s.io/queue-name": "q", "team": "x"}
+    labels = job_of(found)["metadata"]["labels"]
+    assert labels["kueue.x-k8s.io/queue-name"] == "q"
+    assert "team" not in labels
+    assert labels["gristmill.dev/uid"] == UID
+
+
+def test_names_are_short_enough_and_different() -> None:
+    long = ["a" * 62 + end for end in "bc"]
+    names = [job_name(name) for name in long]
+    assert len(set(names)) == 2
+    assert all(len(name) <= 63 for name in names)
+    assert job_name("mill") == "mill-workers"
+
+
+def test_the_secret_has_the_url_and_an_owner() -> None:
+    found = resource()
+    secret = queue_secret(found["metadata"], URL)
+    assert secret["metadata"]["name"] == secret_name("job") == "job-queue"
+    assert secret["stringData"] == {"url": URL}
+    assert belongs(secret, UID)
+    assert not belongs(secret, "another")
+    assert not belongs(None, UID)
