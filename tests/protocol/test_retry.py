@@ -84,6 +84,23 @@ def test_results_that_the_reader_was_given_are_not_made_again(client):
     assert set(read_raw(client).dead) == {"0:-1"}
 
 
+def test_results_that_were_only_looked_at_stay_and_are_made_again(client):
+    worker = planned_job(client, 3, attempts=1, sink="queue")
+    lease = worker.lease()
+    worker.report(Fail(lease.nonce, 0, "error", -1, 1, True, "{}"))
+    lease = worker.lease()
+    worker.report(Done(lease.nonce, 2, 1, payload=b"1", start=1))
+    for _ in range(2):
+        assert worker.queue.peek(0, 100).payloads == [b"1"]
+    assert worker.queue.retry(["0:-1"]) == 1
+    worker.queue.collect(0, 100)
+    worker.report(Done(worker.lease().nonce, 1, 1, payload=b"0", start=0))
+    assert worker.queue.collect(0, 1).cursor == 1
+    worker.queue.collect(1, 1)
+    with pytest.raises(QueueError, match="below chunk 1 were collected already"):
+        worker.queue.peek(0, 100)
+
+
 def test_a_job_that_failed_goes_on_where_it_was(client):
     worker = planned_job(client, 8, attempts=1, plan={"tolerated": 0})
     worker.report(Fail(worker.lease().nonce, 0, "error", -1, 1, True, "{}"))

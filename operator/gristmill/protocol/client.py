@@ -195,14 +195,19 @@ class Queue:
 
     def collect(self, cursor: int, size: int) -> Collected:
         """Acknowledge all results below `cursor` and return about `size` bytes of those that follow."""
-        found = msgpack.unpackb(self._call("collect", cursor, size), raw=True)
-        return Collected(
-            int(found[b"cursor"]), list(found[b"payloads"]), found[b"phase"].decode(), int(found[b"chunks"])
-        )
+        return _collected(self._call("collect", cursor, size))
+
+    def peek(self, cursor: int, size: int) -> Collected:
+        """Return what `collect` would, and change nothing: it can be looked at again."""
+        return _collected(self._call("peek", cursor, size, read_only=True))
 
     def status(self) -> dict[str, Any]:
         """Return what `lua/inspect.lua` describes, with text as str."""
         return _told(self._call("status", read_only=True))
+
+    def context(self) -> bytes | None:
+        """Return what workers are told of the job: the JSON of a `JobContext`."""
+        return self._again(lambda: self._client.hget(self._keys[0], "spec"))  # type: ignore[return-value]
 
     def plan(self) -> bytes | None:
         """Return the JSON of the plan, once there is one."""
@@ -297,6 +302,13 @@ def statuses(client: Redis, jobs: Sequence[str]) -> dict[str, dict[str, Any] | N
 def _told(reply: bytes) -> dict[str, Any]:
     told: dict[str, Any] = msgpack.unpackb(reply, strict_map_key=False, unicode_errors="replace")
     return {**told, "workers": told["workers"] or {}}  # an empty table of Lua is a list
+
+
+def _collected(reply: bytes) -> Collected:
+    found = msgpack.unpackb(reply, raw=True)
+    return Collected(
+        int(found[b"cursor"]), list(found[b"payloads"]), found[b"phase"].decode(), int(found[b"chunks"])
+    )
 
 
 class NoSuchJob(QueueError):  # noqa: N818
