@@ -7,11 +7,11 @@ from typing import Any
 from gristmill.controllers.world import World
 
 
-def pod(version: int, uid: str = "u1", owner: str = "o") -> dict[str, Any]:
+def pod(version: int, uid: str = "u1", owner: str = "o", namespace: str = "n") -> dict[str, Any]:
     labels = {"gristmill.dev/uid": owner}
     return {
         "metadata": {
-            "namespace": "n",
+            "namespace": namespace,
             "name": "p",
             "uid": uid,
             "resourceVersion": str(version),
@@ -25,16 +25,16 @@ def test_an_older_state_does_not_replace_a_newer() -> None:
     world.put("Pod", pod(5))
     world.put("Pod", pod(4))
     assert world.get("Pod", ("n", "p")) == pod(5)
-    assert world.owned("Pod", "o") == [pod(5)]
+    assert world.owned("Pod", "o", "n") == [pod(5)]
 
 
 def test_another_object_of_the_same_name_does() -> None:
     world = World()
     world.put("Pod", pod(5))
     world.put("Pod", pod(6, "u2", "o2"))
-    assert world.owned("Pod", "o") == []
+    assert world.owned("Pod", "o", "n") == []
     world.drop("Pod", pod(7))  # the first one's end, told late
-    assert world.owned("Pod", "o2") == [pod(6, "u2", "o2")]
+    assert world.owned("Pod", "o2", "n") == [pod(6, "u2", "o2")]
 
 
 def test_what_is_gone_is_forgotten() -> None:
@@ -43,4 +43,12 @@ def test_what_is_gone_is_forgotten() -> None:
     world.drop("Pod", pod(6))
     assert world.get("Pod", ("n", "p")) is None
     assert world.all("Pod") == []
-    assert world.owned("Pod", "o") == []
+    assert world.owned("Pod", "o", "n") == []
+
+
+def test_a_label_in_another_namespace_says_nothing() -> None:
+    world = World()
+    world.put("Pod", pod(5, "u2", namespace="elsewhere"))
+    assert world.owned("Pod", "o", "n") == []
+    world.put("Pod", pod(5))
+    assert world.owned("Pod", "o", "n") == [pod(5)]

@@ -93,7 +93,7 @@ class ChunkJobs:
         if self._queue.answers and uid not in self.told:
             return None
         job = self._world.get("Job", (namespace, job_name(metadata["name"])))
-        pods = self._world.owned("Pod", uid)
+        pods = self._world.owned("Pod", uid, namespace)
         return Observed(
             resource=resource,
             job=job,

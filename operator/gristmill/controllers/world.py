@@ -28,9 +28,13 @@ class World:
         """Return all objects of a kind."""
         return list(self._objects[kind].values())
 
-    def owned(self, kind: str, uid: str) -> list[dict[str, Any]]:
-        """Return the objects of a kind that have the uid of a resource in their label."""
-        return list(self._owned[kind][uid].values()) if uid in self._owned[kind] else []
+    def owned(self, kind: str, uid: str, namespace: str) -> list[dict[str, Any]]:
+        """Return the objects of a kind that have the uid of a resource in their label, in its namespace.
+
+        Anybody can write that label on what is theirs in another.
+        """
+        found = self._owned[kind].get(uid, {})
+        return [one for (place, _), one in found.items() if place == namespace]
 
     def put(self, kind: str, found: dict[str, Any]) -> None:
         """Take an object over, unless a newer state of it is there."""
