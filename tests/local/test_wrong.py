@@ -40,6 +40,28 @@ def test_code_that_cant_be_loaded_fails_the_job_with_the_original_error(
     assert "LoadFailed" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("deed", "words"),
+    [
+        (
+            "os.kill(os.getpid(), signal.SIGSEGV)",
+            "the process was killed by SIGSEGV while it loaded the code",
+        ),
+        ("os._exit(4)", "the process exited with code 4 while it loaded the code"),
+    ],
+)
+def test_code_that_ends_its_process_while_it_is_loaded_fails_the_job_with_what_it_printed(
+    here: Here, deed: str, words: str
+) -> None:
+    text = f"import os, signal\nprint('no graphics card', flush=True)\n{deed}\ndef f(x):\n    return x\n"
+    (here.folder / "mine.py").write_text(text)
+    here.write(chunk_job(process={"function": "mine:f"}))
+    done = here.run("run", "job.yaml", code=1)
+    assert "LoadFailed" in done.stderr
+    assert words in done.stderr
+    assert "no graphics card" in done.stderr
+
+
 def test_input_that_is_not_there_fails_the_job(here: Here) -> None:
     here.write(chunk_job(input={"lines": {"url": "absent/*.txt"}}))
     done = here.run("run", "job.yaml", code=1)

@@ -25,7 +25,7 @@ _LINE_END = re.compile(rb"\r?\n|\r")
 _LONGEST = 1 << 16
 #: bytes that are read at a time, so that a child that prints fast does not keep its supervisor
 _READ = 1 << 20
-#: bytes of untagged output that are kept to explain a crash
+#: bytes of output of no chunk that are kept to explain a crash
 _TAIL = 4096
 
 
@@ -106,8 +106,12 @@ class Captured:
                 self._rest = b""
 
     def tail(self) -> str:
-        """Return the end of the untagged output: what a crash printed."""
+        """Return the end of the output of no chunk: what a crash printed, or code while it was loaded."""
         return (self._tail + self._rest).decode("utf-8", "replace")[-_TAIL:]
+
+    def forget_tail(self) -> None:
+        """Begin the tail anew: what was printed while the code was loaded explains no later crash."""
+        self._tail = b""
 
     def close(self) -> None:
         """Close the pipe."""
@@ -118,7 +122,7 @@ class Captured:
         if tagged := _TAGGED.match(line):
             stream, chunk = tagged[1].decode(), int(tagged[2])
             line = line[tagged.end() :]
-        else:
+        if not tagged or chunk < 0:
             self._tail = (self._tail + line + b"\n")[-_TAIL:]
         return {
             "time": time.time(),

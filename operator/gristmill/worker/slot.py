@@ -165,7 +165,7 @@ class Slot:
         code = self.process.exitcode
         if code is not None and code < 0:
             known = {int(number): number.name for number in signal.Signals}
-            return f"killed by {known.get(-code, f'signal {-code}')}"
+            return f"was killed by {known.get(-code, f'signal {-code}')}"
         return f"exited with code {code}"
 
     def _end_group(self) -> None:

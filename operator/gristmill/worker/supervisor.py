@@ -107,7 +107,8 @@ class Supervisor:
     def _turn(self) -> None:
         self._listen(self._pause())
         for slot in self._slots:
-            self._watch(slot)
+            if not self._failure:
+                self._watch(slot)
         if self._failure:
             self._queue.fail_job(self._epoch, *self._failure)
             self._phase = "failed"
@@ -229,6 +230,8 @@ class Supervisor:
             case ["ready"]:
                 slot.ready = True
                 slot.starts = 0
+                self._capture(slot)
+                slot.captured.forget_tail()
             case ["done", nonce, upto, items, direct, payload]:
                 self._storage_failures = 0
                 start = slot.advance(nonce, upto)
@@ -282,22 +285,18 @@ class Supervisor:
         how = slot.how_it_died()
         tail = slot.captured.tail()
         if not slot.ready and slot.starts >= _STARTS and not self._failure:
-            self._failure = ("LoadFailed", f"the process was {how} while it loaded the code\n{tail}".strip())
+            self._failure = ("LoadFailed", f"the process {how} while it loaded the code\n{tail}".strip())
         marker = slot.marker
         kind = slot.killed_for or "crash"
-        said = (
-            f"the chunk ran longer than {self._timeout:g} s"
-            if kind == "timeout"
-            else f"the process was {how}"
-        )
+        said = f"the chunk ran longer than {self._timeout:g} s" if kind == "timeout" else f"the process {how}"
         scene = Scene(kind, said, marker.chunk, marker.exact, marker.item, marker.items, tail, self._worker)
         held = slot.forget()
         running = next((h for h in held if h.holds(marker.chunk)), held[0] if held else None)
         for one in held:
             left = replace(one.lease, start=one.start, stop=one.stop)
             self._steps += after_death(left, scene, time.time()) if one is running else [Release(left.nonce)]
-        slot.close(0)
-        if not self._failure:
+        if not self._failure:  # (else `_leave` closes it)
+            slot.close(0)
             self._start(slot)
 
     # -- the queue
