@@ -7,10 +7,12 @@ repeats what must not be repeated.)
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 import msgpack
@@ -38,6 +40,8 @@ T = TypeVar("T")
 
 #: dead letters that one call opens again, so that no call holds up the server
 _RETRY_BATCH = 500
+#: dead letters that are fetched at a time
+_LETTERS = 1000
 #: what is said of a dead letter beyond the bound
 _UNKNOWN = {
     "kind": "unknown",
@@ -213,19 +217,37 @@ class Queue:
         """Return the JSON of the plan, once there is one."""
         return self._again(lambda: self._client.hget(self._keys[0], "plan"))  # type: ignore[return-value]
 
-    def dead_letters(self) -> Iterator[DeadLetter]:
-        """Yield the dead letters by chunk and item; beyond the bound only their positions are known."""
-        found: Any = self._again(lambda: self._client.hgetall(self._keys[6]))
-        for name in sorted((name.decode() for name in found), key=_position):
-            chunk, item = _position(name)
-            items, _, letter = found[name.encode()].partition(b" ")
-            known = orjson.loads(letter) if letter else _UNKNOWN
-            yield DeadLetter(**{**known, "chunk": chunk, "item": item, "items": int(items)})
+    def block_range(self, block: int) -> tuple[int, int]:
+        """Return the chunks [start, stop) that a final block of the plan has, or would have at the end of the job."""
+        height = int(self._again(lambda: self._client.hget(self._keys[0], "block_height")) or 0)  # type: ignore[arg-type]
+        return block << height, (block + 1) << height
 
-    def fragments(self) -> dict[int, int]:
-        """Return the number of items of each chunk that was split."""
+    def dead_letters(self, start: int = 0, stop: float = math.inf) -> Iterator[DeadLetter]:
+        """Yield those of chunks [start, stop) by chunk and item; beyond the bound only their positions are known."""
+        names: Any = self._again(lambda: self._client.hkeys(self._keys[6]))
+        places = sorted(place for name in names if start <= (place := _position(name.decode()))[0] < stop)
+        for first in range(0, len(places), _LETTERS):
+            some = places[first : first + _LETTERS]
+            fields = [f"{chunk}:{item}" for chunk, item in some]
+            values: Any = self._again(partial(self._client.hmget, self._keys[6], fields))
+            for (chunk, item), value in zip(some, values, strict=True):
+                if value is not None:  # (it may have been opened again meanwhile)
+                    items, _, letter = value.partition(b" ")
+                    known = orjson.loads(letter) if letter else _UNKNOWN
+                    yield DeadLetter(**{**known, "chunk": chunk, "item": item, "items": int(items)})
+
+    def dead_count(self) -> int:
+        """Return the number of dead letters."""
+        return int(self._again(lambda: self._client.hlen(self._keys[6])))  # type: ignore[arg-type]
+
+    def fragments(self, start: int, stop: int) -> dict[int, int]:
+        """Return the number of items of each chunk of [start, stop) that was split."""
         found: Any = self._again(lambda: self._client.hgetall(self._keys[7]))
-        return {int(name[2:]): int(value) for name, value in found.items() if name.startswith(b"n:")}
+        return {
+            chunk: int(size)
+            for name, size in found.items()
+            if name.startswith(b"n:") and start <= (chunk := int(name[2:])) < stop
+        }
 
     def history(self) -> list[tuple[float, dict[str, str]]]:
         """Return the kept history as (unix seconds, fields), oldest first."""

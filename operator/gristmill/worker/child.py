@@ -18,13 +18,14 @@ from typing import Any
 
 from gristmill.errors import GristmillError, InputChanged, LoadError, OutputError
 from gristmill.planning.plan import Plan
-from gristmill.planning.values import DeadLetter, Lease
+from gristmill.planning.values import Lease
 from gristmill.protocol.job import JobContext
 from gristmill.sinks import Sink
 from gristmill.sources import open_source
 from gristmill.worker import chores, user_code
 from gristmill.worker.capture import TaggedOutput
 from gristmill.worker.channel import Channel
+from gristmill.worker.chores import Failures
 from gristmill.worker.compute import Computer, Work
 from gristmill.worker.failpoints import reach
 from gristmill.worker.limits import die_with_parent, limit_memory
@@ -114,8 +115,8 @@ class Child:
                 self._take_plan(Plan.from_json(data))
             case ["lease", *fields]:
                 self._run(Lease(*fields))
-            case ["chore", nonce, name, dead, fragments]:
-                self._chore(nonce, name, [DeadLetter(**letter) for letter in dead], fragments)
+            case ["chore", nonce, name, failures]:
+                self._chore(nonce, name, Failures.from_wire(failures))
 
     def _take_plan(self, plan: Plan) -> None:
         spec = self._context.job.spec
@@ -161,7 +162,7 @@ class Child:
                 output.flush_rest()
         self._marker.idle()
 
-    def _chore(self, nonce: str, name: str, dead: list[DeadLetter], fragments: dict[int, int]) -> None:
+    def _chore(self, nonce: str, name: str, failures: Failures) -> None:
         if self._computer:
             self._computer.send()
         reach("child.chore")
@@ -169,11 +170,11 @@ class Child:
             if name == "plan":
                 data = chores.plan_job(self._context, self._combine)
             elif name == "finish":
-                data = chores.finish(self._need_sink(), len(dead))
+                data = chores.finish(self._need_sink(), failures.total)
             elif name == "clean":
                 data = chores.clean(self._need_sink())
             else:
-                data = chores.assemble(self._need_sink(), int(name.partition(":")[2]), dead, fragments)
+                data = chores.assemble(self._need_sink(), chores.block_of(name), failures)
         except Exception as error:
             failure = chores.failure_of(error, name)
             self._channel.send(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -13,10 +13,13 @@ from gristmill.errors import GristmillError, InputError, OutputError, PartsMissi
 from gristmill.planning.plan import Plan
 from gristmill.planning.recovery import what_is_left
 from gristmill.planning.values import DeadLetter
+from gristmill.protocol.client import Queue
 from gristmill.protocol.job import JobContext
 from gristmill.sinks import Sink, load_plan, open_sink, read_manifest, save_plan
 from gristmill.sources import make_plan
 from gristmill.worker import user_code
+
+_ASSEMBLE = "assemble:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,41 @@ class ChoreFailure:
     message: str
     final: bool
     missing: list[tuple[int, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class Failures:
+    """What a chore must know of the job's failures, and no more: letters and split chunks are those of its block."""
+
+    letters: list[DeadLetter] = field(default_factory=list)
+    #: split chunks with their numbers of items
+    fragments: dict[int, int] = field(default_factory=dict)
+    #: dead letters of the whole job
+    total: int = 0
+
+    def to_wire(self) -> tuple[Any, ...]:
+        """Return the form that is sent to a child."""
+        return [asdict(letter) for letter in self.letters], self.fragments, self.total
+
+    @classmethod
+    def from_wire(cls, told: list[Any]) -> Failures:
+        """Read what `to_wire` returned."""
+        return cls([DeadLetter(**letter) for letter in told[0]], told[1], told[2])
+
+
+def failures_for(chore: str, queue: Queue) -> Failures:
+    """Ask the queue what a chore must know."""
+    if chore == "finish":
+        return Failures(total=queue.dead_count())
+    if chore.startswith(_ASSEMBLE):
+        bounds = queue.block_range(block_of(chore))
+        return Failures(list(queue.dead_letters(*bounds)), queue.fragments(*bounds))
+    return Failures()
+
+
+def block_of(chore: str) -> int:
+    """Return the block that a chore assembles."""
+    return int(chore.removeprefix(_ASSEMBLE))
 
 
 def plan_job(context: JobContext, combine: Callable[[Any, Any], Any] | None) -> dict[str, Any]:
@@ -63,9 +101,10 @@ def plan_job(context: JobContext, combine: Callable[[Any, Any], Any] | None) -> 
     return data
 
 
-def assemble(sink: Sink, block: int, dead: list[DeadLetter], fragments: dict[int, int]) -> dict[str, Any]:
+def assemble(sink: Sink, block: int, failures: Failures) -> dict[str, Any]:
     """Make a final block of its parts. A dead item in a chunk that was never split is that chunk's only one."""
-    sink.assemble(block, dead, {letter.chunk: 1 for letter in dead if letter.item >= 0} | fragments)
+    alone = {letter.chunk: 1 for letter in failures.letters if letter.item >= 0}
+    sink.assemble(block, failures.letters, alone | failures.fragments)
     return {}
 
 

@@ -17,6 +17,7 @@ from gristmill.protocol.job import JobContext
 from gristmill.worker.capture import Captured
 from gristmill.worker.channel import Channel
 from gristmill.worker.child import child_main
+from gristmill.worker.chores import Failures
 from gristmill.worker.frozen import FrozenFor
 from gristmill.worker.marker import GO_ON, STOP, Marker
 
@@ -94,10 +95,10 @@ class Slot:
         self.batch = len(leases)
         self._send(*[("lease", *(getattr(lease, name) for name in _FIELDS)) for lease in leases])
 
-    def give_chore(self, lease: Lease, dead: list[dict[str, Any]], fragments: dict[int, int]) -> None:
-        """Send a chore, with the dead letters and split chunks that it must know of."""
+    def give_chore(self, lease: Lease, failures: Failures) -> None:
+        """Send a chore, with what it must know of the job's failures."""
         self.held[lease.nonce] = Held(lease, 0, 0)
-        self._send(("chore", lease.nonce, lease.chore, dead, fragments))
+        self._send(("chore", lease.nonce, lease.chore, failures.to_wire()))
 
     def give_plan(self, plan: bytes) -> None:
         """Send the plan."""

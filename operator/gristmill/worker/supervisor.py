@@ -11,16 +11,16 @@ import os
 import selectors
 import socket
 import time
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from gristmill import settings
 from gristmill.errors import GristmillError, LoadError
-from gristmill.planning.values import DeadLetter
 from gristmill.protocol.client import Queue, Reply
 from gristmill.protocol.job import JobContext
 from gristmill.protocol.steps import ChoreDone, ChoreFailed, Done, Fail, Release, Step, Trim
 from gristmill.worker.capture import Log
+from gristmill.worker.chores import failures_for
 from gristmill.worker.failpoints import reach
 from gristmill.worker.frozen import LEASES
 from gristmill.worker.leaving import Leave, Leaving
@@ -161,13 +161,9 @@ class Supervisor:
         self._idle_since = None
         self._hold_until = 0.0
         if lease.chore:
-            dead: list[DeadLetter] = []
-            fragments: dict[int, int] = {}
             if lease.chore != "plan":
-                dead = list(self._queue.dead_letters())
-                fragments = self._queue.fragments()
                 self._give_plan(slot)
-            slot.give_chore(lease, [asdict(letter) for letter in dead], fragments)
+            slot.give_chore(lease, failures_for(lease.chore, self._queue))
         else:
             self._give_plan(slot)
             slot.give(reply.leases)
