@@ -73,7 +73,7 @@ class StoredJob:
 
     @property
     def output(self) -> str:
-        """The URL of the output, or "" where the queue keeps the results."""
+        """The absolute URL of the output, or "" where the queue keeps the results."""
         return str(self.context["output"])
 
     @property
@@ -99,7 +99,7 @@ class State:
     def load(self) -> StoredJob | None:
         """Return the job, or None when the folder holds none."""
         data = _read(self._job)
-        return StoredJob(**data) if data else None
+        return StoredJob(**{**data, "context": self._located(data["context"])}) if data else None
 
     def job(self) -> StoredJob:
         """Return the job, or raise UsageError."""
@@ -110,7 +110,13 @@ class State:
 
     def save(self, job: StoredJob) -> None:
         """Write job.json."""
-        _write(self._job, asdict(job))
+        data = asdict(job)
+        _write(self._job, {**data, "context": self._movable(data["context"])})
+
+    @property
+    def has_queue(self) -> bool:
+        """Whether the queue's log is there."""
+        return any(self.queue.glob("*/*.manifest"))
 
     def final_status(self) -> dict[str, Any] | None:
         """Return the status that the run ended with, or None."""
@@ -119,14 +125,23 @@ class State:
 
     def last_status(self) -> dict[str, Any] | None:
         """Return the status that was noted last, or None."""
-        return _read(self._status)
+        status = _read(self._status)
+        return self._located(status) if status else None
 
     def save_status(self, status: dict[str, Any] | None) -> None:
         """Note a status, or (None) that there is none."""
         if status is None:
             self._status.unlink(missing_ok=True)
         else:
-            _write(self._status, status)
+            _write(self._status, self._movable(status))
+
+    def _movable(self, told: dict[str, Any]) -> dict[str, Any]:
+        """Return what is written: the folder may be moved, so its own output is no absolute path there."""
+        return {**told, "output": self.output.name} if told["output"] == str(self.output) else told
+
+    def _located(self, told: dict[str, Any]) -> dict[str, Any]:
+        """Return what `_movable` was given, at the place where the folder is now."""
+        return {**told, "output": str(self.output)} if told["output"] == self.output.name else told
 
     def clear(self) -> None:
         """Remove everything but the locks."""
