@@ -271,6 +271,71 @@ def test_output_that_is_gone_is_told(here: Here) -> None:
     assert here.results() == list(range(10))
 
 
+@pytest.mark.parametrize("damage", ["deleted", "truncated"])
+def test_output_that_is_damaged_is_made_again(here: Here, damage: str) -> None:
+    here.write(chunk_job(**numbers(100)))
+    first = here.status()
+    part = sorted((here.folder / ".gristmill/job/output").glob("part-*"))[2]
+    if damage == "deleted":
+        part.unlink()
+    else:
+        part.write_bytes(part.read_bytes()[:-1])
+    assert "run the job again" in here.run("results", code=1).stderr
+    assert here.status()["outputDigest"] == first["outputDigest"]
+    assert here.results() == list(range(100))
+
+
+def test_result_of_a_reduction_that_is_deleted_is_made_again(here: Here) -> None:
+    text = "def process(x):\n    return x\n\ndef add(a, b):\n    return a + b\n"
+    here.write(chunk_job(**numbers(100), **source(text), reduce={"function": "add"}))
+    here.run("run", "job.yaml")
+    (here.folder / ".gristmill/job/output/result.json").unlink()
+    here.run("run", "job.yaml")
+    assert here.results() == [4950]
+
+
+def test_queue_that_is_gone_is_made_anew_of_a_complete_output(here: Here) -> None:
+    text = "def process(x):\n    if x == 3:\n        raise ValueError\n    return x\n"
+    here.write(chunk_job(**numbers(10, 5), **source(text), retry={"attempts": 1}, failures={"tolerated": 1}))
+    digest = here.status()["outputDigest"]
+    shutil.rmtree(here.folder / ".gristmill/job/queue")
+    assert "run the job again" in here.run("failures", code=2).stderr
+    status = here.status()
+    assert (status["outputDigest"], status["items"]["failed"]) == (digest, 1)
+    assert json.loads(here.run("failures", "--json").stdout)["item"] == 3
+    assert "1 dead letter opened again" in here.run("retry").stdout
+    assert here.status()["outputDigest"] == digest
+
+
+@pytest.mark.parametrize("deed", ["written", "added", "deleted"])
+def test_input_that_changed_under_a_complete_run_is_refused(here: Here, deed: str) -> None:
+    folder = here.folder / "in"
+    folder.mkdir()
+    for name in "ab":
+        (folder / name).write_text(f"{name}\n")
+    here.write(chunk_job(input={"lines": {"url": "in"}}))
+    here.run("run", "job.yaml")
+    name = "b" if deed == "deleted" else "c" if deed == "added" else "a"
+    if deed == "deleted":
+        (folder / name).unlink()
+    else:
+        (folder / name).write_text("new\n")
+    told = here.run("run", "job.yaml", code=2).stderr
+    assert f"in/{name}" in told
+    assert "--fresh starts anew" in told
+    here.run("run", "job.yaml", "--fresh")
+    assert here.results() == {"written": ["new", "b"], "added": ["a", "b", "new"], "deleted": ["a"]}[deed]
+
+
+def test_state_folder_may_be_moved(here: Here) -> None:
+    here.write(chunk_job())
+    first = here.status("--state", "old")
+    (here.folder / "old").rename(here.folder / "new")
+    assert here.results("--state", "new") == list(range(10))
+    assert here.status("--state", "new")["outputDigest"] == first["outputDigest"]
+    assert here.status("--state", "new")["output"] == str(here.folder / "new" / "output")
+
+
 def test_long_state_path(here: Here) -> None:
     here.write(chunk_job())
     state = here.folder / ("long-" * 30) / ("name-" * 20)

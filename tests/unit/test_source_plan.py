@@ -8,8 +8,9 @@ import orjson
 import pytest
 from tests.unit.source_builders import plan_of
 
+from gristmill.api.chunkjob import ChunkJobSpec
 from gristmill.errors import InputChanged, InputError
-from gristmill.sources import File, open_source
+from gristmill.sources import File, input_change, make_plan, open_source
 
 
 @pytest.mark.parametrize(
@@ -145,3 +146,22 @@ def test_remote_lines_and_their_change(memory: str) -> None:
     fsspec.filesystem("memory").pipe_file("/input/0.txt", b"short")
     with pytest.raises(InputChanged, match=r"0\.txt changed"):
         source.read(0)
+
+
+def test_an_input_that_was_moved_or_has_the_output_in_it_has_not_changed(tmp_path: Path) -> None:
+    folder = tmp_path / "old"
+    folder.mkdir()
+    for name in "ab":
+        (folder / name).write_text(f"{name}\n")
+    spec = ChunkJobSpec.model_validate(
+        {"input": {"lines": {"url": "."}}, "process": {"function": "module:function"}}
+    )
+    plan = make_plan(spec, str(folder), "spec", "code")
+    (folder / "out").mkdir()
+    (folder / "out" / "part").write_text("1\n")
+    folder.rename(tmp_path / "new")
+    base = str(tmp_path / "new")
+    assert not input_change(spec, base, plan, f"{base}/out")
+    assert input_change(spec, base, plan, f"{base}/elsewhere")
+    (tmp_path / "new" / "b").write_text("longer\n")
+    assert input_change(spec, base, plan, f"{base}/out")

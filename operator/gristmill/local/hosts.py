@@ -95,6 +95,9 @@ def open_queue(state: State) -> Iterator[Queue]:
     """Give the queue of a state folder: of the run that goes on there, or of a server started for this."""
     job = state.job()
     if not state.runner_lock.take():
+        if not state.has_queue:
+            state.runner_lock.release()
+            raise _forgotten(state)
         keeper = KeeperHost(state, 0)
         try:
             yield _with_job(keeper.queue(), state)
@@ -119,11 +122,15 @@ def open_queue(state: State) -> Iterator[Queue]:
 
 def _with_job(queue: Queue, state: State) -> Queue:
     if not queue.exists():
-        raise UsageError(
-            f"the queue in {shown(state.folder)} has lost its memory; "
-            "run the job again, and it goes on from the finished parts"
-        )
+        raise _forgotten(state)
     return queue
+
+
+def _forgotten(state: State) -> UsageError:
+    return UsageError(
+        f"the queue in {shown(state.folder)} has lost its memory; "
+        "run the job again, and it goes on from the finished parts"
+    )
 
 
 def _remove(keeper: KeeperHost, state: State) -> None:

@@ -7,6 +7,7 @@ one (from Python) leaves nothing behind but its output, and goes on from the par
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,8 @@ from gristmill.local.leftovers import take_over
 from gristmill.local.state import State, StoredJob, shown
 from gristmill.planning.progress import State as JobState
 from gristmill.protocol.job import JobContext
-from gristmill.sinks import read_manifest, remove_output
+from gristmill.sinks import is_intact, load_plan, read_manifest, remove_output
+from gristmill.sources import input_change
 from gristmill.worker.user_code import code_version
 
 Job = str | Path | dict[str, Any] | ChunkJob
@@ -64,8 +66,7 @@ def start(
         stored = state.load()
         job = StoredJob.of(context) if stored is None else _renewed(stored, context, accept_code)
         final = state.final_status()
-        if final is not None and final["state"] == JobState.COMPLETE:
-            _check_output(context.output)
+        if final is not None and final["state"] == JobState.COMPLETE and _is_kept(state, manifest, context):
             state.runner_lock.release()
             return Run(EndedHost(state, context.output), final)
         state.save(job)
@@ -96,7 +97,7 @@ def _context(manifest: ChunkJob, base: Path, default_output: str, accept_code: b
     return JobContext(
         manifest=manifest.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"status"}),
         base=str(base),
-        output=os.path.normpath(base / url) if url and "://" not in url else url,
+        output=os.path.normpath(base / os.path.expanduser(url)) if url and "://" not in url else url,
         code_version=code_version(manifest.spec, str(base)),
         accept_code=accept_code,
     )
@@ -125,17 +126,34 @@ def _renewed(stored: StoredJob, context: JobContext, accept_code: bool) -> Store
 
 
 def _clear(state: State, context: JobContext) -> None:
-    take_over(state)
-    state.keeper_lock.release()
+    _end_former(state)
     stored = state.load()
     for url in {context.output, stored.output if stored else context.output}:
         remove_output(url)
     state.clear()
 
 
-def _check_output(url: str) -> None:
-    if read_manifest(url) is None:
-        raise UsageError(f"this run was complete, but its output is gone from {url}: {_WAYS_OUT}")
+def _end_former(state: State) -> None:
+    """See that no keeper or server of an earlier run is left."""
+    take_over(state)
+    state.keeper_lock.release()
+
+
+def _is_kept(state: State, manifest: ChunkJob, context: JobContext) -> bool:
+    """Whether a run that was complete still is; UsageError when it can't be completed again.
+
+    Where the output is damaged, the queue, which counts it as done, is removed: it is made anew of what is there.
+    """
+    found, plan = read_manifest(context.output), load_plan(context.output)
+    if found is None or plan is None:
+        raise UsageError(f"this run was complete, but its output is gone from {context.output}: {_WAYS_OUT}")
+    if change := input_change(manifest.spec, context.base, plan, context.output):
+        raise UsageError(f"the input changed since this run was complete: {change}: {_WAYS_OUT}")
+    if is_intact(context.output, found):
+        return state.has_queue
+    _end_former(state)
+    shutil.rmtree(state.queue, ignore_errors=True)
+    return False
 
 
 def _crew_size(manifest: ChunkJob, workers: int | None) -> int:

@@ -11,7 +11,7 @@ from gristmill.sinks.encoding import (
     through_json,
 )
 from gristmill.sinks.folder import load_plan, remove_output, save_plan
-from gristmill.sinks.manifest import Manifest, read_manifest, read_results
+from gristmill.sinks.manifest import Manifest, is_intact, read_manifest, read_results
 from gristmill.sinks.recovery import Fragment, Recovered
 from gristmill.sinks.sink import Finished, Sink, open_sink
 from gristmill.sinks.writer import PartWriter, Written
@@ -29,6 +29,7 @@ __all__ = [
     "decode_value",
     "encode",
     "encode_value",
+    "is_intact",
     "iter_batches",
     "json_combine",
     "load_plan",

@@ -83,6 +83,19 @@ def manifest_in(store: Store) -> Manifest | None:
         raise OutputError(f"{store.url}/{layout.MANIFEST} is not a manifest: {error}") from error
 
 
+def is_intact(url: str, manifest: Manifest) -> bool:
+    """Whether all files of a complete job are there with their sizes."""
+    store = open_store(url)
+    sizes = store.list()
+    if manifest.kind != "files":
+        return all(sizes.get(entry.name) == entry.size for entry in manifest.entries)
+    sidecars = [
+        Sidecar.from_json(data, manifest.plan)
+        for data in store.read_many([layout.sidecar(block) for block in range(manifest.blocks)])
+    ]
+    return all(sidecar is not None and sidecar.is_whole(sizes.get) for sidecar in sidecars)
+
+
 def read_results(url: str) -> Iterator[Any]:
     """Iterate over the results in input order; of a reduction, over the one value (None when there is none).
 

@@ -1,8 +1,17 @@
 """Inputs: list and cut them (`make_plan`), read the items of a chunk (`open_source`)."""
 
 from gristmill.sources.files import File
-from gristmill.sources.planner import make_plan
+from gristmill.sources.planner import input_change, make_plan
 from gristmill.sources.readers import Source, open_source
 from gristmill.sources.text import LargeLines, Lines, reading_failure
 
-__all__ = ["File", "LargeLines", "Lines", "Source", "make_plan", "open_source", "reading_failure"]
+__all__ = [
+    "File",
+    "LargeLines",
+    "Lines",
+    "Source",
+    "input_change",
+    "make_plan",
+    "open_source",
+    "reading_failure",
+]

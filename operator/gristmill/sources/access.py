@@ -42,6 +42,10 @@ class FileTable:
         """Read what `to_json` returned."""
         return cls([table["prefix"] + name for name in table["names"]], table["sizes"], table["etags"])
 
+    def marks(self) -> dict[str, tuple[int | None, str]]:
+        """Return size and mark of each file by its name."""
+        return dict(zip(self.names, zip(self.sizes, self.etags, strict=True), strict=True))
+
     def __len__(self) -> int:
         return len(self.names)
 

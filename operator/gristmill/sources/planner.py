@@ -59,6 +59,26 @@ def make_plan(spec: ChunkJobSpec, base: str, spec_digest: str, code_version: str
     return Plan(spec_digest, code_version, source, chunks, items, block_height(chunks))
 
 
+def input_change(spec: ChunkJobSpec, base: str, plan: Plan, output: str) -> str:
+    """Say what of the input is no longer as it was planned, by listing it again; "" when nothing is.
+
+    The output may be in the folder that is the input: what has come there is not meant.
+    """
+    given = spec.input.files or spec.input.lines
+    if given is None:
+        return ""
+    try:
+        entries = [e for e in list_files(given.url, base) if not e.name.startswith(f"{output}/")]
+    except InputError as error:
+        return str(error)
+    table, former = FileTable.of(entries).to_json(), plan.source["table"]
+    if {**table, "prefix": ""} == {**former, "prefix": ""}:  # (all of it may have been moved)
+        return ""
+    now, then = FileTable.from_json(table).marks(), FileTable.from_json(former).marks()
+    name = min(name for name in now.keys() | then.keys() if now.get(name) != then.get(name))
+    return f"{name} {'is new' if name not in then else 'is gone' if name not in now else 'has changed'}"
+
+
 def _plan_lines(given: LinesInput, cuts: ChunksSpec, base: str) -> tuple[dict[str, Any], int]:
     entries = list_files(given.url, base)
     for entry in entries:

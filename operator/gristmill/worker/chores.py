@@ -15,7 +15,7 @@ from gristmill.planning.recovery import what_is_left
 from gristmill.planning.values import DeadLetter
 from gristmill.protocol.client import Queue
 from gristmill.protocol.job import JobContext
-from gristmill.sinks import Sink, load_plan, open_sink, read_manifest, save_plan
+from gristmill.sinks import Sink, is_intact, load_plan, open_sink, read_manifest, save_plan
 from gristmill.sources import make_plan
 from gristmill.worker import user_code
 
@@ -94,9 +94,9 @@ def plan_job(context: JobContext, combine: Callable[[Any, Any], Any] | None) -> 
         "last_chunk_items": plan.last_chunk_items,
     }
     if found:
-        data["recovered"] = _recovered(sink_of(context, plan, combine), plan)
-        manifest = read_manifest(context.output)
-        if manifest and manifest.plan == plan.digest and not data["recovered"]["pieces"]:
+        left = data["recovered"] = _recovered(sink_of(context, plan, combine), plan)
+        manifest = None if left["pieces"] or left["assemble"] else read_manifest(context.output)
+        if manifest and manifest.plan == plan.digest and is_intact(context.output, manifest):
             data["finished"] = {"digest": manifest.digest, "items": manifest.items, "bytes": manifest.size}
     return data
 
