@@ -165,9 +165,13 @@ class Actors:
         block = int(view.chore[9:])
         inside = self.ledger.block_range(block)
         if nonce in self.ledger.held and self.clock.now < self.ledger.held[nonce].deadline:
-            done = [c for c in inside if c in self.ledger.done and (c, 0) not in self.ledger.dead]
+            alive = {c: self.ledger.alive(c) for c in inside}
             # (what was told missing before may have been forgotten by the queue, and is missing still)
-            lost = [c for c in done if (missing and c % 2 == 0) or (c, 0) not in self.output.parts]
+            lost = [
+                c
+                for c in inside
+                if alive[c] and ((missing and c % 2 == 0) or not alive[c] <= self.output.parts)
+            ]
             if lost:
                 self.output.parts -= {(c, i) for c in lost for i in range(items_of(c))}
                 self.output.blocks.pop(block, None)

@@ -84,6 +84,12 @@ class Ledger:
         dead = {i for c, i in self.dead if c == chunk}
         return set(range(self.split[chunk])) - self.done_items.get(chunk, set()) - dead
 
+    def alive(self, chunk: int) -> set[tuple[int, int]]:
+        """Return the items of a settled chunk whose results must be somewhere."""
+        if (chunk, -1) in self.dead:
+            return set()
+        return {(chunk, i) for i in range(items_of(chunk))} - set(self.dead)
+
     def block_range(self, block: int) -> range:
         return range(block << self.height, min((block + 1) << self.height, self.chunks))
 
@@ -182,8 +188,11 @@ class Ledger:
             self.expected_dead.add((chunk, step.item))
 
     def reopen(self, chunk: int) -> None:
-        """Take back that a whole chunk is settled."""
+        """Take back that a whole chunk is settled, and all that is known of its items."""
         self.done.discard(chunk)
+        self.split.pop(chunk, None)
+        self.done_items.pop(chunk, None)
+        self.dead = {name: items for name, items in self.dead.items() if name[0] != chunk}
         self.assembled.discard(chunk >> self.height)
 
     def retry(self, names: list[tuple[int, int]]) -> int:

@@ -9,7 +9,7 @@
 --                        splits = [[chunk, items left, items]...], dead = [[chunk, item, items, letter]...]}}
 -- data of `assemble:BLOCK` and `clean`: {}; data of `finish`: {digest, items, bytes}
 -- chore_failed: `missing` = [[start, stop]...], in order, are chunks of the block counted as done whose parts are not in
--- the output: they are opened again. Of `finish` they are blocks that were assembled and are gone: they are assembled again,
+-- the output: they are opened again, whole, and their dead letters are void. Of `finish` they are blocks that were assembled and are gone: they are assembled again,
 -- which tells what of them is missing. Otherwise the chore is tried again, 5 times in all, then the job fails with `reason`.
 -- A chore may be held twice, where a failed job was tried again: the first that is done counts, the other is refused.
 
@@ -161,11 +161,39 @@ function APPLY.chore(k, step, lease, now)
   return true
 end
 
+-- whether one of the intervals, which are in order, holds the chunk
+local function holds(intervals, chunk)
+  local low, high = 1, #intervals
+  while low < high do
+    local middle = math.ceil((low + high) / 2)
+    if intervals[middle][1] <= chunk then low = middle else high = middle - 1 end
+  end
+  return intervals[low][1] <= chunk and chunk < intervals[low][2]
+end
+
+-- chunks that run again as a whole are as if they had never failed
+local function forget_failures(k, missing)
+  for _, name in ipairs(redis.call('HKEYS', k.dead)) do
+    if holds(missing, tonumber(name:match('^%d+'))) then
+      add(k, 'dead', -1)
+      add(k, 'items_dead', -tonumber(redis.call('HGET', k.dead, name):match('^%d+')))
+      redis.call('HDEL', k.dead, name)
+    end
+  end
+  for _, name in ipairs(redis.call('HKEYS', k.splits)) do
+    if holds(missing, tonumber(name:match('%d+$'))) then
+      if name:sub(1, 2) == 'd:' then add(k, 'chunks_failed', -1) end
+      redis.call('HDEL', k.splits, name)
+    end
+  end
+end
+
 function APPLY.chore_failed(k, step, lease, now)
   if lease.chore == '' then return false end
   drop(k, step.nonce)
   if #step.missing > 0 and lease.chore:sub(1, 9) == 'assemble:' then
     redis.call('ZADD', k.chores, 0, lease.chore) -- reopen() takes it away again
+    forget_failures(k, step.missing)
     for _, m in ipairs(step.missing) do
       record(k, 'missing', m[1], m[2])
       reopen(k, m[1], m[2], {})
