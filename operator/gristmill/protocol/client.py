@@ -219,7 +219,7 @@ class Queue:
 
     def block_range(self, block: int) -> tuple[int, int]:
         """Return the chunks [start, stop) that a final block of the plan has, or would have at the end of the job."""
-        height = int(self._again(lambda: self._client.hget(self._keys[0], "block_height")) or 0)  # type: ignore[arg-type]
+        height = int(self._again(lambda: self._client.hget(self._keys[0], "block_height")) or 0)
         return block << height, (block + 1) << height
 
     def dead_letters(self, start: int = 0, stop: float = math.inf) -> Iterator[DeadLetter]:
@@ -238,7 +238,7 @@ class Queue:
 
     def dead_count(self) -> int:
         """Return the number of dead letters."""
-        return int(self._again(lambda: self._client.hlen(self._keys[6])))  # type: ignore[arg-type]
+        return int(self._again(lambda: self._client.hlen(self._keys[6])))
 
     def fragments(self, start: int, stop: int) -> dict[int, int]:
         """Return the number of items of each chunk of [start, stop) that was split."""
