@@ -183,9 +183,7 @@ def _renew(queue: Queue, job: StoredJob) -> None:
     if not job.suspend_changed:
         del parameters["suspended"]
     if told.get("planned"):
-        items = int(told["items"])
-        size = items if items >= 0 else int(told["chunks"])
-        parameters["tolerated"] = context.job.spec.failures.allowed(size)
+        parameters |= context.tolerance(int(told["chunks"]), int(told["items"]))
     queue.configure(parameters)
     if told["phase"] == "failed":
         queue.retry([])

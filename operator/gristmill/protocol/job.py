@@ -69,6 +69,18 @@ class JobContext:
             "generation": self.generation,
         }
 
+    def tolerance(self, chunks: int, items: int) -> dict[str, str | int]:
+        """Return the parameters that say how much may fail, of so many chunks and items (-1: nobody knows).
+
+        A share is one of the items, or of the chunks where their number is not known; so are the failures counted.
+        """
+        failures = self.job.spec.failures
+        of_chunks = items < 0 and isinstance(failures.tolerated, str)
+        return {
+            "tolerated": failures.allowed(chunks if items < 0 else items),
+            "tolerates": "chunks" if of_chunks else "items",
+        }
+
     def fields(self, epoch: int) -> dict[str, str | int | bytes]:
         """Return all fields that a new job begins with."""
         return {

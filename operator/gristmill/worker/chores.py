@@ -80,15 +80,14 @@ def plan_job(context: JobContext, combine: Callable[[Any, Any], Any] | None) -> 
     if context.output:
         plan = save_plan(context.output, plan)
     # what a chunk gives is known only where it gives a result an item
-    items = plan.items if spec.process.each == "item" else None
+    items = -1 if plan.items is None or spec.process.each == "chunk" else plan.items
     data: dict[str, Any] = {
         "digest": plan.digest,
         "chunks": plan.chunks,
-        "items": -1 if items is None else items,
+        "items": items,
         "blocks": plan.blocks,
         "block_height": plan.block_height,
-        "tolerated": spec.failures.allowed(plan.chunks if items is None else items),
-        "tolerates": "chunks" if items is None and isinstance(spec.failures.tolerated, str) else "items",
+        **context.tolerance(plan.chunks, items),
         "plan": plan.to_json().decode(),
         "chunk_items": plan.chunk_items,
         "last_chunk_items": plan.last_chunk_items,
