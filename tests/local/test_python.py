@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -50,6 +51,35 @@ def test_results_go_on_where_they_were_left_and_are_handed_out_once(here: Here) 
     assert list(run.results()) == list(range(5, 20))
     with pytest.raises(GristmillError, match="were handed out already"):
         run.results()
+
+
+@pytest.mark.parametrize("cancels", [False, True])
+def test_a_fork_of_the_users_process_neither_holds_the_run_nor_ends_it(
+    here: Here, until: Until, cancels: bool
+) -> None:
+    text = "import time\n\ndef process(x):\n    time.sleep(0.05)\n    return x\n"
+    job = chunk_job(**numbers(1000), **source(text))
+    run = gristmill.run(job, 1, state="s")
+    until(lambda: run.status["state"] == "Running")
+    keeper = (here.folder / "s" / "keeper.lock").read_text()
+    pid = os.fork()
+    if not pid:
+        try:
+            if cancels:
+                run.cancel(now=True)
+            (here.folder / "forked").touch()
+            signal.pause()
+        finally:
+            os._exit(1)
+    try:
+        until((here.folder / "forked").exists)
+        run.wait(timeout=0.2)
+        assert (here.folder / "s" / "keeper.lock").read_text() == keeper
+        run.cancel()
+        gristmill.run(job, 1, state="s").cancel()
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
 
 
 @pytest.mark.parametrize("output", [{}, {"output": {"url": "out"}}])

@@ -161,7 +161,6 @@ def _work(state: State, job: StoredJob, worker: str, keeper: int) -> None:
     for number in (*_STOPPING, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
-    state.keeper_lock.release()
     url = server_url(state.queue)
     log = Log.in_folder(state.logs, worker)
     ended = supervise(url, job.uid, worker, log, durable=job.durable, parent=keeper)

@@ -14,6 +14,7 @@ import orjson
 
 from gristmill import settings
 from gristmill.errors import GristmillError
+from gristmill.local.copies import keep_from_copies
 from gristmill.local.server import server_url
 from gristmill.local.spawn import keeper_process
 from gristmill.local.state import State
@@ -40,7 +41,10 @@ class KeeperHost:
         self._heard = b""
         self._queue: Queue | None = None
         self._failure = ""
+        #: whether this process is a copy of the one that started the keeper
+        self.is_copy = False
         self._process = self._start()
+        keep_from_copies(self)
 
     def queue(self) -> Queue:
         """Return the job's queue, as soon as it answers."""
@@ -78,9 +82,9 @@ class KeeperHost:
 
     def stop(self) -> None:
         """Tell the keeper to stop, and wait until it and all below it have ended."""
-        assert self._process.stdin is not None
-        with suppress(BrokenPipeError):
-            self._process.stdin.close()
+        if self.is_copy:
+            return
+        self._process.terminate()  # (the end of its pipe says the same, unless somebody has a copy of it)
         try:
             self._process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
@@ -89,9 +93,16 @@ class KeeperHost:
 
     def kill(self) -> None:
         """End the keeper and all below it at once."""
+        if self.is_copy:
+            return
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
+        self._close()
+
+    def leave(self) -> None:
+        """See `copies.Held`."""
+        self.is_copy = True
         self._close()
 
     def _start(self) -> subprocess.Popen[bytes]:

@@ -134,5 +134,6 @@ def _forgotten(state: State) -> UsageError:
 
 
 def _remove(keeper: KeeperHost, state: State) -> None:
-    keeper.kill()
-    rmtree(state.folder, ignore_errors=True)
+    if not keeper.is_copy:
+        keeper.kill()
+        rmtree(state.folder, ignore_errors=True)

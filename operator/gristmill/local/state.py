@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from gristmill.errors import UsageError
+from gristmill.local.copies import keep_from_copies
 
 if TYPE_CHECKING:
     from gristmill.protocol.job import JobContext
@@ -171,6 +172,7 @@ class Lock:
         os.ftruncate(handle, 0)
         os.pwrite(handle, str(os.getpid()).encode(), 0)
         self._handle = handle
+        keep_from_copies(self)
         return 0
 
     def holder(self) -> int:
@@ -188,6 +190,10 @@ class Lock:
             return int(self.path.read_bytes() or b"0")
         except FileNotFoundError:
             return 0
+
+    def leave(self) -> None:
+        """See `copies.Held`: the lock is free when the last copy of its descriptor is closed."""
+        self.release()
 
     def release(self) -> None:
         """Give it back."""
