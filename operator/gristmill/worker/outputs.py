@@ -170,7 +170,7 @@ class LinesForm:
 
 
 class FilesForm:
-    """A file a chunk: bytes and text as they are, anything else as JSON lines."""
+    """A file a chunk: each result that is bytes or text as it is, any other as a JSON line."""
 
     def prepare(self, start: int, stop: int, results: list[Any], ends: Sequence[int]) -> Adder:
         """See `Form`."""
@@ -234,16 +234,20 @@ def _leaves(results: list[Any]) -> list[Any]:
 
 
 def _raw(results: list[Any], first: int) -> bytes:
-    if all(isinstance(r, (bytes, str)) for r in results):
-        return b"".join([_bytes_of(r, first + i) for i, r in enumerate(results)])
     try:
-        return encode(results)
+        if not any(isinstance(result, (bytes, str)) for result in results):
+            return encode(results)
     except ResultError as error:
         raise ResultError(first + error.index, error.reason) from None
+    return b"".join([_bytes_of(result, first + i) for i, result in enumerate(results)])
 
 
-def _bytes_of(result: bytes | str, index: int) -> bytes:
+def _bytes_of(result: Any, index: int) -> bytes:
     try:
-        return result.encode() if isinstance(result, str) else result
+        if isinstance(result, str):
+            return result.encode()
+        return result if isinstance(result, bytes) else encode([result])
     except UnicodeEncodeError as error:
         raise ResultError(index, f"the text can't be written as UTF-8: {error.reason}") from None
+    except ResultError as error:
+        raise ResultError(index, error.reason) from None
