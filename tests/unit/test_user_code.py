@@ -101,3 +101,10 @@ def test_the_code_version_follows_the_file_and_the_package(tmp_path: Path) -> No
     assert user_code.code_version(packed, base) != before[1]
     assert "single" not in sys.modules
     assert user_code.code_version(spec({"function": "no_such:f"}), base) != before[0]
+
+
+@pytest.mark.parametrize("reduce", [None, "plain:nothing"])
+def test_what_is_no_function_is_refused(tmp_path: Path, reduce: str | None) -> None:
+    (tmp_path / "plain.py").write_text("nothing = None\ndef f(x): return x\n")
+    with pytest.raises(LoadError, match="None can't be called"):
+        user_code.load(spec({"function": "plain:f" if reduce else "plain:nothing"}, reduce), str(tmp_path))

@@ -39,8 +39,8 @@ def load(spec: ChunkJobSpec, base: str) -> tuple[Callable[[Any], Any], Callable[
         function = _look_up(process.function or "", base)
     if spec.reduce and not spec.reduce_name:
         combine = _look_up(spec.reduce.function, base)
-    for what, thing in (("process", function), ("reduce", combine)):
-        if thing is not None and not callable(thing):
+    for what, thing in (("process", function), *([("reduce", combine)] if spec.reduce else [])):
+        if not callable(thing):
             raise LoadError(f"{what}: {thing!r} can't be called; name a function, or a class with __call__")
     return function, _reducing(combine) if combine else None
 
