@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from shutil import rmtree
 from typing import TYPE_CHECKING, Any
 
@@ -93,20 +93,35 @@ class EndedHost:
 @contextmanager
 def open_queue(state: State) -> Iterator[Queue]:
     """Give the queue of a state folder: of the run that goes on there, or of a server started for this."""
-    job = state.job()
-    if not state.runner_lock.take():
-        if not state.has_queue:
-            state.runner_lock.release()
-            raise _forgotten(state)
-        keeper = KeeperHost(state, 0)
-        try:
-            yield _with_job(keeper.queue(), state)
-        finally:
-            keeper.stop()
-            state.runner_lock.release()
+    queue = None
+    while queue is None and state.runner_lock.take():
+        with suppress(RunStopped):  # (or somebody else had only looked at it: look again)
+            queue = _queue_of_another(state)
+    if queue is not None:
+        yield queue
         return
+    try:
+        with _own_queue(state) as queue:
+            yield queue
+    finally:
+        state.runner_lock.release()
+
+
+@contextmanager
+def _own_queue(state: State) -> Iterator[Queue]:
+    if not state.has_queue:
+        raise _forgotten(state)
+    keeper = KeeperHost(state, 0)
+    try:
+        yield _with_job(keeper.queue(), state)
+    finally:
+        keeper.stop()
+
+
+def _queue_of_another(state: State) -> Queue:
     from gristmill.protocol.client import Queue, connect
 
+    job = state.job()
     queue = Queue(connect(server_url(state.queue)), job.uid, durable=job.durable)
     tries = iter(range(_PATIENCE))
 
@@ -117,7 +132,7 @@ def open_queue(state: State) -> Iterator[Queue]:
             raise QueueError(f"the run in {shown(state.folder)} is going on, but its queue does not answer")
 
     queue.on_wait = give_up
-    yield _with_job(queue, state)
+    return _with_job(queue, state)
 
 
 def _with_job(queue: Queue, state: State) -> Queue:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -127,7 +128,9 @@ def _renewed(stored: StoredJob, context: JobContext, accept_code: bool) -> Store
 
 def _clear(state: State, context: JobContext) -> None:
     _end_former(state)
-    stored = state.load()
+    stored = None
+    with suppress(UsageError):  # (what can't be read is removed all the same)
+        stored = state.load()
     for url in {context.output, stored.output if stored else context.output}:
         remove_output(url)
     state.clear()
