@@ -19,7 +19,7 @@ from gristmill.errors import ManifestError
 
 WRONG = Path(__file__).parent.parent / "manifests" / "wrong"
 RIGHT = WRONG.parent / "right"
-EVERYTHING = ("everything.yaml", "cache-everything.yaml")
+EVERYTHING = ("everything.yaml", "template.yaml", "cache-everything.yaml")
 ANY_JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),

@@ -5,6 +5,7 @@ Its parts are in `inputs` (what is worked on) and `status` (how far it is); this
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -34,7 +35,10 @@ Requirement = Annotated[
     str,
     Field(max_length=512),
     matches(r"[A-Za-z0-9][^\x00-\x1f\x7f]*", "must be a requirement as pip takes it, for example pandas>=2"),
+    Rule("must have no options of pip", "!self.contains(' -')", lambda text: " -" not in text),
 ]
+#: where process.modules are
+_AT_WORK = "^/+work/*$"
 ImageName = Annotated[
     str,
     Field(max_length=512),
@@ -230,6 +234,23 @@ class ChunkJobSpec(Model):
             "!has(self.reduce) || self.reduce.__function__.contains(':') || has(self.process.source)",
             lambda spec: spec.reduce_name is None or spec.process.source is not None,
             at="reduce.function",
+        ),
+        Rule(
+            "is not defined in process.source",
+            "!has(self.reduce) || self.reduce.__function__.contains(':') || !has(self.process.source) || "
+            "self.process.source.contains(self.reduce.__function__)",
+            lambda _: True,  # below it is told more exactly
+            at="reduce.function",
+        ),
+        Rule(
+            "must leave /work to process.modules, which are mounted there",
+            "!has(self.process.modules) || !has(self.workers.template.volumeMounts) || "
+            f"!self.workers.template.volumeMounts.exists(mount, mount.mountPath.matches('{_AT_WORK}'))",
+            lambda spec: (
+                spec.process.modules is None
+                or not any(re.search(_AT_WORK, m.mount_path) for m in spec.workers.template.volume_mounts)
+            ),
+            at="workers.template.volumeMounts",
         ),
     )
 

@@ -19,7 +19,7 @@ UNITS = {
     "Pi": 2**50,
 }
 SENTENCE = "must be a number of bytes or a quantity such as 8Mi"
-PATTERN = rf"([0-9]{{1,18}}(?:\.[0-9]{{1,9}})?)({'|'.join(UNITS)}|)"
+PATTERN = rf"([0-9]{{1,19}}(?:\.[0-9]{{1,9}})?)({'|'.join(UNITS)}|)"
 
 _QUANTITY = re.compile(PATTERN)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from fractions import Fraction
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, Strict, WithJsonSchema
@@ -34,7 +35,7 @@ Reference = Annotated[
 ]
 ReduceReference = Annotated[
     str,
-    Field(max_length=512),
+    Field(max_length=255),
     matches(
         rf"{REFERENCE}|{_NAME}",
         "must be written as module:name, or be the name of a function in process.source",
@@ -67,14 +68,27 @@ Bytes = Annotated[
 ]
 
 
+#: what Kubernetes counts in containers: a share of a processor is a quantity that is no whole number of bytes
+_ANY_QUANTITY = rf"{quantity.PATTERN}|[0-9]{{1,12}}m"
+_ANY_QUANTITY_SENTENCE = "must be a quantity such as 500m, 2 or 512Mi"
+
+
 def _is_quantity(value: Any) -> str:
-    try:
-        quantity.parse_quantity(value)
-    except ValueError:
-        # (a share of a processor is a quantity that is no whole number of bytes)
-        if not isinstance(value, str) or not re.fullmatch(r"[0-9]{1,12}m|[0-9]{1,12}\.[0-9]{1,9}", value):
-            raise refusal(("", f"must be a quantity such as 500m, 2 or 512Mi, got {shown(value)}")) from None
+    if isinstance(value, int) and not isinstance(value, bool):
+        holds = value >= 0
+    else:
+        holds = isinstance(value, str) and re.fullmatch(_ANY_QUANTITY, value, re.ASCII) is not None
+    if not holds:
+        raise refusal(("", f"{_ANY_QUANTITY_SENTENCE}, got {shown(value)}"))
     return str(value)
+
+
+def amount(value: str) -> Fraction:
+    """Return what a quantity means, a thousandth of it too."""
+    if value.endswith("m"):
+        return Fraction(value[:-1]) / 1000
+    match = re.fullmatch(quantity.PATTERN, value)
+    return Fraction(match[1]) * quantity.UNITS.get(match[2], 1) if match else Fraction(value)
 
 
 Quantity = Annotated[
@@ -86,8 +100,8 @@ Quantity = Annotated[
             "maxLength": 32,
             "x-kubernetes-validations": [
                 {
-                    "rule": "type(self) == int ? self >= 0 : isQuantity(self)",
-                    "message": "must be a quantity such as 500m, 2 or 512Mi",
+                    "rule": f"type(self) == int ? self >= 0 : self.matches(r'^(?:{_ANY_QUANTITY})$')",
+                    "message": _ANY_QUANTITY_SENTENCE,
                 }
             ],
         }
@@ -105,6 +119,16 @@ def between(low: str, high: str) -> Rule:
         f"quantity(self).compareTo(quantity('{high}')) <= 0)",
         lambda value: least <= value <= most,
     )
+
+
+#: a link of a chain of URLs begins with no scheme, or with what can't be one
+_NO_SCHEME = r"(^|::)(://|[a-z0-9+._-]*[^a-z0-9+._:-])"
+
+
+def _never(pattern: str, sentence: str) -> Rule:
+    """Return the rule that a pattern is nowhere in a text."""
+    compiled = re.compile(pattern, re.ASCII)
+    return Rule(sentence, f"!self.matches(r'{pattern}')", lambda text: compiled.search(text) is None)
 
 
 def _known_scheme(url: str) -> str:
@@ -130,6 +154,16 @@ Url = Annotated[
     Field(min_length=1, max_length=4096),
     matches(r"[^\x00-\x1f\x7f]*", "must be a URL or a path, without control characters"),
     AfterValidator(_known_scheme),
+    # what the API server can see of it; which schemes there are, only Python knows
+    _never(
+        r"^[A-Za-z][A-Za-z0-9+.-]+:/([^/]|$)", "has one slash after the scheme; write two, as in s3://bucket"
+    ),
+    _never(r":///*(::|$)", "names nothing after ://"),
+    Rule(
+        "has an unknown scheme; schemes are words in lower case, such as s3",
+        f"!self.contains('://') || !self.matches(r'{_NO_SCHEME}')",
+        lambda url: "://" not in url or re.search(_NO_SCHEME, url) is None,
+    ),
 ]
 
 

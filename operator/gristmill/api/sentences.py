@@ -88,11 +88,11 @@ def _suggest(steps: Sequence[str | int], model: type[BaseModel]) -> str:
     """Return the nearest field, or all there are."""
     owner: Any = model
     for step in steps[:-1]:
+        if isinstance(step, int):
+            continue  # (the kind of a list's entries was taken with the list)
         fields = {field.alias: field.annotation for field in owner.model_fields.values()}
         owner = next(
-            kind
-            for kind in (fields[str(step)], *get_args(fields[str(step)]))
-            if hasattr(kind, "model_fields")
+            kind for kind in (fields[step], *get_args(fields[step])) if hasattr(kind, "model_fields")
         )
     names = sorted(field.alias for field in owner.model_fields.values())
     return hint(str(steps[-1]), names) or f"; there are {', '.join(names)}"

@@ -14,7 +14,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from gristmill.api.rules import refusal
+from gristmill.api.rules import Rule, refusal
 
 MAX_SOURCE = 131_072
 PROCESS = "process"
@@ -94,4 +94,9 @@ def _parses(text: str) -> str:
     return text
 
 
-Source = Annotated[str, Field(min_length=1, max_length=MAX_SOURCE), AfterValidator(_parses)]
+Source = Annotated[
+    str,
+    Field(min_length=1, max_length=MAX_SOURCE),
+    Rule("must not hold NUL characters", r"!self.contains('\u0000')", lambda text: "\0" not in text),
+    AfterValidator(_parses),
+]
