@@ -20,6 +20,10 @@ from gristmill.errors import GristmillError
 
 log = logging.getLogger("gristmill")
 
+#: The API server takes values that are nested 10,000 levels deep. What can't be read stops the watch of all: it is
+#: read, and refused as a fault of that one resource.
+_RECURSION = 30_000
+
 
 async def _main() -> int:
     config = Config.from_environment()
@@ -36,8 +40,12 @@ async def _main() -> int:
         async def operate() -> None:
             log.info("%s leads", config.identity)
             board.operator = Operator(config, cluster)
+            board.fault = board.operator.fault
             try:
                 await board.operator.run(stop)
+            except Exception:
+                log.exception("%s can't go on", config.identity)
+                raise
             finally:
                 stop.set()
 
@@ -55,6 +63,7 @@ async def _main() -> int:
 
 def main() -> int:
     """Run the operator; return the exit code."""
+    sys.setrecursionlimit(_RECURSION)
     logging.basicConfig(
         level=os.environ.get("GRISTMILL_LOG", "INFO"),
         format='{"time": "%(asctime)s", "level": "%(levelname)s", "logger": "%(name)s", "message": "%(message)s"}',
