@@ -86,6 +86,17 @@ def end_group(keeper: int) -> None:
             os.killpg(keeper, signal.SIGKILL)
 
 
+@pytest.fixture(autouse=True)
+def _no_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBECONFIG", str(tmp_path / "no-kubeconfig"))
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process runs; one that is dead but not yet waited for does not."""
+    told = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, check=False)
+    return told.stdout.strip()[:1] not in (b"", b"Z")
+
+
 @pytest.fixture
 def here(tmp_path: Path) -> Iterator[Here]:
     folder = Here(tmp_path)

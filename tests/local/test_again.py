@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from tests.builders import chunk_job, numbers, source
-from tests.local.conftest import Here, Until, end_group
+from tests.local.conftest import Here, Until, end_group, is_alive
 
 #: counts its calls in a file; a chunk takes a moment
 COUNTING = (
@@ -35,12 +35,6 @@ def calls(here: Here) -> list[str]:
 
 def keeper_of(here: Here, name: str = "slow") -> int:
     return int((here.folder / ".gristmill" / name / "keeper.lock").read_text())
-
-
-def is_alive(pid: int) -> bool:
-    """Whether a process runs; one that is dead but not yet waited for does not."""
-    told = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, check=False)
-    return told.stdout.strip()[:1] not in (b"", b"Z")
 
 
 def server_of(here: Here, name: str = "slow") -> int:

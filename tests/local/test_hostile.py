@@ -8,7 +8,7 @@ import sys
 
 import pytest
 from tests.builders import chunk_job, numbers, source
-from tests.local.conftest import Here
+from tests.local.conftest import Here, Until, is_alive
 
 TOLERANT = {
     "failures": {"tolerated": 10},
@@ -59,6 +59,20 @@ def test_one_bad_item_is_a_dead_letter_and_all_others_are_done(here: Here, deed:
     letter = json.loads(here.run("failures", "--json").stdout)
     assert (letter["chunk"], letter["kind"]) == (11, kind)
     assert word in letter["error"]
+
+
+@pytest.mark.parametrize("deed", ["return x", "raise ValueError(x)", "os._exit(3)"])
+def test_what_user_code_forked_does_not_outlive_the_run(here: Here, until: Until, deed: str) -> None:
+    text = (
+        "import os, time\ndef process(x):\n    pid = os.fork()\n    if pid == 0:\n        time.sleep(600)\n"
+        f"    with open('forked', 'a') as file:\n        file.write(f'{{pid}}\\n')\n    {deed}\n"
+    )
+    here.write(chunk_job(**numbers(2), **source(text), **TOLERANT))
+    here.run("run", "job.yaml")
+    forked = [int(pid) for pid in (here.folder / "forked").read_text().split()]
+    assert len(forked) >= 2
+    for pid in forked:
+        until(lambda pid=pid: not is_alive(pid))
 
 
 def test_a_chunk_that_is_slow_as_a_whole_runs_in_halves_and_gives_nothing_up(here: Here) -> None:

@@ -242,3 +242,15 @@ def test_what_the_function_could_not_read_is_no_result_even_where_it_hides_that(
         run.run(Lease("n", 1, 0, 1))
         assert told.failed == [(0, -1)]
     assert told.results == []
+
+
+@pytest.mark.parametrize(
+    ("attempt", "careful", "announced"), [(1, False, False), (1, True, True), (2, False, True)]
+)
+def test_items_are_announced_to_who_is_careful_and_where_a_chunk_has_failed_before(
+    attempt: int, careful: bool, announced: bool
+) -> None:
+    seen = []
+    run, marker = computer(lambda x: seen.append(marker.item), Told(0), size=3)
+    run.run(Lease("n", 1, 0, 1, attempt=attempt, careful=careful))
+    assert seen == ([0, 1, 2] if announced else [-1, -1, -1])

@@ -45,3 +45,22 @@ def test_a_worker_that_is_told_to_stop_as_soon_as_it_is_forked_stops(
     place.process.join(30)
     assert place.process.exitcode == -signal.SIGTERM
     assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+def test_what_workers_of_a_former_run_held_is_given_back_as_lost(tmp_path: Path) -> None:
+    class Told:
+        def __init__(self) -> None:
+            self.gone: list[tuple[str, bool]] = []
+
+        def status(self) -> dict[str, Any]:
+            return {"workers": {"local-1": "{}", "local-2": "{}"}}
+
+        def bye(self, worker: str, *, lost: bool) -> int:
+            self.gone.append((worker, lost))
+            return 1
+
+    queue: Any = Told()
+    crew.Crew(
+        State(tmp_path), StoredJob.of(JobContext(chunk_job(), str(tmp_path), "", "")), queue, 1
+    ).forget_former()
+    assert queue.gone == [("local-1", True), ("local-2", True)]

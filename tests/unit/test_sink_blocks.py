@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 from itertools import count
 from pathlib import Path
@@ -254,3 +255,20 @@ def test_losers_are_removed(url: str) -> None:
 def test_memory_files_are_really_elsewhere(url: str) -> None:
     calm(url, plan_of(4))
     assert fsspec.core.url_to_fs(url)[0].exists(url)
+
+
+@pytest.mark.parametrize("durable", [False, True])
+def test_a_durable_output_is_on_the_disk_before_it_is_visible(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, durable: bool
+) -> None:
+    synced: set[str] = set()
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.add(os.path.realpath(f"/proc/self/fd/{handle}")))
+    moved: list[str] = []
+    rename = os.replace
+    monkeypatch.setattr(
+        os, "replace", lambda old, new: (moved.append(os.path.realpath(old)), rename(old, new))
+    )
+    sink = open_sink(str(tmp_path / "out"), "jsonl", "txt", plan_of(16), durable=durable)
+    part(sink, *sink.plan.block_range(0), "a")
+    assert moved
+    assert set(moved) <= synced if durable else not synced
