@@ -332,8 +332,7 @@ class Output:
 
     def recovered(self, ledger: Ledger, knows_items: bool) -> dict[str, Any]:
         """Return what a new epoch begins with, and put the same into its empty ledger."""
-        pieces: list[tuple[int, int, int, int]] = []
-        splits: list[tuple[int, int, int]] = []
+        splits: list[tuple[int, int]] = []
         rows: list[tuple[int, int]] = []
         assemble = []
         for block in ledger.blocks:
@@ -343,7 +342,7 @@ class Output:
                 ledger.dead |= self.blocks[block]
                 ledger.done |= {c for c in inside if (c, -1) not in ledger.dead}
                 for chunk in {c for c, i in self.blocks[block] if i >= 0 and knows_items}:
-                    splits.append((chunk, 0, items_of(chunk)))
+                    splits.append((chunk, items_of(chunk)))
                     ledger.split[chunk] = items_of(chunk)
                     dead = {i for c, i in ledger.dead if c == chunk}
                     ledger.done_items[chunk] = set(range(items_of(chunk))) - dead
@@ -353,23 +352,16 @@ class Output:
                 have = {i for c, i in self.parts if c == chunk}
                 if len(have) == items_of(chunk):
                     ledger.done.add(chunk)
-                elif have:
-                    splits.append((chunk, items_of(chunk) - len(have), items_of(chunk)))
-                    gaps = complement([(i, i + 1) for i in have], 0, items_of(chunk))
-                    pieces += [(chunk, chunk + 1, a, b) for a, b in gaps]
-                    ledger.split[chunk] = items_of(chunk)
-                    ledger.done_items[chunk] = have
             n = sum(map(ledger.is_settled, inside))
             if n == len(inside):
                 assemble.append(block)
             elif n:
                 rows.append((block, n))
-        settled = [(c, c + 1) for c in range(ledger.chunks) if ledger.is_settled(c) or c in ledger.split]
-        pieces += [(a, b, 0, 0) for a, b in complement(settled, 0, ledger.chunks)]
+        settled = [(c, c + 1) for c in range(ledger.chunks) if ledger.is_settled(c)]
         whole = sum(items_of(c) for c in ledger.done) - sum(1 for c, i in ledger.dead if c in ledger.done)
         ledger.items_done = whole + sum(map(len, ledger.done_items.values()))
         return {
-            "pieces": pieces,
+            "pieces": list(complement(settled, 0, ledger.chunks)),
             "settled": sum(map(ledger.is_settled, range(ledger.chunks))),
             "items": ledger.items_done,
             "blocks_done": len(ledger.assembled),

@@ -14,7 +14,7 @@ from gristmill.protocol.steps import ChoreDone, Done, Fail
 FINISHED = {"digest": "d", "items": 1, "bytes": 1}
 
 
-def recovered_job(client: Redis, splits: list[tuple[int, int, int]], dead: list[tuple[int, int]]) -> Worker:
+def recovered_job(client: Redis, splits: list[tuple[int, int]], dead: list[tuple[int, int]]) -> Worker:
     """A job of four chunks whose one block was complete, with dead items, when the queue lost its memory."""
     known: dict[str, Any] = {
         "pieces": [],

@@ -16,19 +16,19 @@ def plan(chunks: int, height: int) -> Plan:
 
 def test_nothing_finished_is_everything_left() -> None:
     left = what_is_left(plan(10, 2), [], [], 0, [], {})
-    assert left["pieces"] == [(0, 8, 0, 0), (8, 10, 0, 0)]
+    assert left["pieces"] == [(0, 8), (8, 10)]
     assert (left["settled"], left["blocks_done"], left["blocks"], left["assemble"]) == (0, 0, [], [])
 
 
 def test_blocks_parts_and_what_waits_to_be_assembled() -> None:
     dead = DeadLetter(1, 3, 1, "error", 3, "w", "ValueError")
     left = what_is_left(plan(10, 2), [0], [(0, 2), (4, 8), (8, 9)], 41, [(dead, "{}")], {1: 8, 6: 5})
-    assert left["pieces"] == [(9, 10, 0, 0)]
+    assert left["pieces"] == [(9, 10)]
     assert left["settled"] == 9
     assert left["blocks_done"] == 1
     assert left["assemble"] == [1]
     assert left["blocks"] == [(2, 1)]
-    assert left["splits"] == [(1, 0, 8)]
+    assert left["splits"] == [(1, 8)]
     assert left["dead"] == [(1, 3, 1, "{}")]
 
 
@@ -43,7 +43,7 @@ def test_pieces_and_settled_chunks_are_the_job(chunks: int, height: int, data: s
         if a < b:
             done.append((a, b))
     left = what_is_left(job, complete, done, 0, [], {})
-    todo = {c for a, b, _, _ in left["pieces"] for c in range(a, b)}
+    todo = {c for a, b in left["pieces"] for c in range(a, b)}
     finished = {c for block in complete for c in range(*job.block_range(block))} | {
         c for a, b in done for c in range(a, b)
     }

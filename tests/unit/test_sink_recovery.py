@@ -6,7 +6,7 @@ import pytest
 from tests.unit.sink_builders import letter, lines, plan_of, write
 
 from gristmill.errors import PartsMissing
-from gristmill.sinks import Fragment, open_sink, read_results
+from gristmill.sinks import open_sink, read_results
 
 
 def test_everything_finished_is_told_once(tmp_path: Path) -> None:
@@ -27,7 +27,6 @@ def test_everything_finished_is_told_once(tmp_path: Path) -> None:
     assert recovered.done == [(0, 12), (14, 15), (16, 21), (22, 24), (26, 27)]
     assert recovered.dead == [letter(21)]
     assert recovered.complete_blocks == [0, 2]
-    assert recovered.fragments == [Fragment(25, 4, 0, 2, 2)]
     assert recovered.items == 3 + 1 + 0 + 3 + 3
 
 

@@ -36,14 +36,14 @@ def what_is_left(
             open_blocks[block] += min(b, high) - max(a, low)
     whole = {b for b, n in open_blocks.items() if n == plan.block_range(b)[1] - plan.block_range(b)[0]}
     return {
-        "pieces": [(a, b, 0, 0) for a, b in left],
+        "pieces": left,
         "settled": sum(b - a for a, b in settled),
         "items": items,
         "blocks_done": len(blocks),
         "blocks": [(b, n) for b, n in sorted(open_blocks.items()) if b not in whole],
         "assemble": sorted(whole),
         "splits": [
-            (chunk, 0, n) for chunk, n in sorted(fragments.items()) if chunk >> plan.block_height in blocks
+            (chunk, n) for chunk, n in sorted(fragments.items()) if chunk >> plan.block_height in blocks
         ],
         "dead": [(d.chunk, d.item, d.items, letter) for d, letter in dead],
     }

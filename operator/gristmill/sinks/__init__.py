@@ -12,14 +12,13 @@ from gristmill.sinks.encoding import (
 )
 from gristmill.sinks.folder import load_plan, remove_output, save_plan
 from gristmill.sinks.manifest import Manifest, is_intact, read_manifest, read_results
-from gristmill.sinks.recovery import Fragment, Recovered
+from gristmill.sinks.recovery import Recovered
 from gristmill.sinks.sink import Finished, Sink, open_sink
 from gristmill.sinks.writer import PartWriter, Written
 
 __all__ = [
     "NO_VALUE",
     "Finished",
-    "Fragment",
     "Manifest",
     "PartWriter",
     "Recovered",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from gristmill.planning.cover import tile
 from gristmill.planning.intervals import complement
 from gristmill.planning.plan import Plan
-from gristmill.planning.values import DeadLetter, Segment
+from gristmill.planning.values import DeadLetter
 from gristmill.sinks import layout
 from gristmill.sinks.parts import read_parts
 from gristmill.sinks.sidecars import Sidecar
@@ -17,27 +17,15 @@ from gristmill.sinks.store import Store
 
 
 @dataclass(frozen=True)
-class Fragment:
-    """Staged items [low, high) of a split chunk of `total` items, and their number of results."""
-
-    chunk: int
-    total: int
-    low: int
-    high: int
-    items: int
-
-
-@dataclass(frozen=True)
 class Recovered:
     """What is finished. Nothing is told twice.
 
     `done`: chunk ranges without dead items, sorted, apart; `dead`: the dead letters of complete blocks (the
-    chunks that they are in need no more work either); `fragments`: of chunks that are neither; `items`:
-    results in `done` and in complete blocks; `split`: the number of items of chunks that dead items are of.
+    chunks that they are in need no more work either); `items`: results in `done` and in complete blocks;
+    `split`: the number of items of chunks that dead items are of. Some items of a chunk are not enough to keep.
     """
 
     done: list[tuple[int, int]]
-    fragments: list[Fragment]
     dead: list[DeadLetter]
     complete_blocks: list[int]
     items: int
@@ -47,7 +35,6 @@ class Recovered:
 def recover(store: Store, plan: Plan, sizes: Mapping[str, int]) -> Recovered:
     """Read sidecars, and footers of other blocks' parts; `sizes` of the files that sidecars speak of."""
     done: list[tuple[int, int]] = []
-    fragments: list[Fragment] = []
     dead: list[DeadLetter] = []
     complete: list[int] = []
     split: dict[int, int] = {}
@@ -73,25 +60,7 @@ def recover(store: Store, plan: Plan, sizes: Mapping[str, int]) -> Recovered:
         tiling = tile(pieces, *bounds, items=totals)
         done += complement(tiling.missing, *bounds)
         items += sum(pieces[index].items for index in tiling.chosen)
-        for chunk, total in totals.items():
-            if any(start <= chunk < stop for start, stop in tiling.missing):
-                fragments += _fragments([s for s in pieces if s.start == chunk and s.high], total)
-    return Recovered(
-        _joined(sorted(done)), sorted(fragments, key=_place), dead, sorted(complete), items, split
-    )
-
-
-def _fragments(pieces: list[Segment], total: int) -> list[Fragment]:
-    """Return the largest of fragments of a chunk, without those inside them."""
-    largest: list[Fragment] = []
-    for s in sorted(pieces, key=lambda s: (s.low, -s.high)):
-        if not largest or s.low >= largest[-1].high:
-            largest.append(Fragment(s.start, total, s.low, s.high, s.items))
-    return largest
-
-
-def _place(fragment: Fragment) -> tuple[int, int]:
-    return fragment.chunk, fragment.low
+    return Recovered(_joined(sorted(done)), dead, sorted(complete), items, split)
 
 
 def _joined(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:

@@ -4,13 +4,14 @@
 --   {digest, chunks, items (results: -1: unknown), blocks, block_height, tolerated, tolerates (nil or "chunks"),
 --    plan (the plan's JSON), chunk_items and last_chunk_items (of the last chunk; nil or 0: only reading tells),
 --    finished = nil or {digest, items, bytes},          the output is complete already
---    recovered = nil or {pieces = [[start, stop, low, high]...]   what is still to do,
+--    recovered = nil or {pieces = [[start, stop]...]   what is still to do,
 --                        settled, items, blocks_done, blocks = [[block, chunks settled]...], assemble = [block...],
---                        splits = [[chunk, items left, items]...], dead = [[chunk, item, items, letter]...]}}
+--                        splits = [[chunk, items]...]   of dead items, dead = [[chunk, item, items, letter]...]}}
 -- data of `assemble:BLOCK` and `clean`: {}; data of `finish`: {digest, items, bytes}
 -- chore_failed: `missing` = [[start, stop]...], in order, are chunks of the block counted as done whose parts are not in
--- the output: they are opened again, whole, and their dead letters are void. Of `finish` they are blocks that were assembled and are gone: they are assembled again,
--- which tells what of them is missing. Otherwise the chore is tried again, 5 times in all, then the job fails with `reason`.
+-- the output: they are opened again, whole, and their dead letters are void. Of `finish` they are blocks that were
+-- assembled and are gone: they are assembled again, which tells what of them is missing. Otherwise the chore is tried
+-- again, 5 times in all, then the job fails with `reason`.
 -- A chore may be held twice, where a failed job was tried again: the first that is done counts, the other is refused.
 
 local CHORE_ATTEMPTS = 5
@@ -18,8 +19,7 @@ local CHORE_ATTEMPTS = 5
 local text = is('string')
 local PLAN = {digest = text, chunks = is_count, items = is_item, blocks = is_count, block_height = is_count, tolerated = is_count, plan = text}
 local FINISHED = {digest = text, items = is_count, bytes = is_count}
-local PIECE, BLOCK, SPLIT = {is_count, is_count, is_count, is_count}, {is_count, is_count}, {is_count, is_count, is_count}
-local DEAD, RANGE = {is_count, is_item, is_count, text}, {is_count, is_count}
+local DEAD, PAIR = {is_count, is_item, is_count, text}, {is_count, is_count}
 
 local function rows(form)
   return function(list)
@@ -31,8 +31,8 @@ local function rows(form)
   end
 end
 
-local RECOVERED = {pieces = rows(PIECE), settled = is_count, items = is_count, blocks_done = is_count, blocks = rows(BLOCK),
-                   assemble = function(list) return type(list) == 'table' end, splits = rows(SPLIT), dead = rows(DEAD)}
+local RECOVERED = {pieces = rows(PAIR), settled = is_count, items = is_count, blocks_done = is_count, blocks = rows(PAIR),
+                   assemble = function(list) return type(list) == 'table' end, splits = rows(PAIR), dead = rows(DEAD)}
 
 local function plan_fault(k, data)
   if not (is_count(data.chunk_items or 0) and is_count(data.last_chunk_items or 0)) then return 'the items of a chunk are no numbers' end
@@ -45,15 +45,9 @@ local function plan_fault(k, data)
   for _, block in ipairs(r.assemble) do
     if not is_count(block) then return 'a block to assemble is no number' end
   end
-  local whole, items, left, split = 0, 0, 0, 0
-  for _, p in ipairs(r.pieces) do
-    if p[4] > p[3] then items = items + p[4] - p[3] else whole = whole + p[2] - p[1] end
-  end
-  for _, s in ipairs(r.splits) do
-    left = left + s[2]
-    if s[2] > 0 then split = split + 1 end
-  end
-  if whole + split + r.settled ~= data.chunks or items ~= left then return 'what was recovered does not add up' end
+  local left = 0
+  for _, p in ipairs(r.pieces) do left = left + p[2] - p[1] end
+  if left + r.settled ~= data.chunks then return 'what was recovered does not add up' end
 end
 
 -- called before anything is written: nil, or what is wrong with the step
@@ -63,7 +57,7 @@ function chore_fault(k, step, chore)
     if chore == 'finish' and not has_form(step.data, FINISHED) then return 'what is finished is not of its form' end
     return nil
   end
-  if not rows(RANGE)(step.missing) then return 'missing is not of its form' end
+  if not rows(PAIR)(step.missing) then return 'missing is not of its form' end
   local size, position = block_size(k), 0
   if chore == 'finish' then
     for _, m in ipairs(step.missing) do
@@ -91,13 +85,7 @@ local function recover(k, r)
   add(k, 'open', -r.settled)
   for _, b in ipairs(r.blocks) do redis.call('HSET', k.blocks, int(b[1]), int(b[2])) end
   for _, b in ipairs(r.assemble) do redis.call('ZADD', k.chores, 0, 'assemble:' .. int(b)) end
-  for _, s in ipairs(r.splits) do
-    if s[2] > 0 then
-      redis.call('HSET', k.splits, int(s[1]), int(s[2]))
-      add(k, 'open', -1)
-    end
-    redis.call('HSET', k.splits, 'n:' .. int(s[1]), int(s[3]))
-  end
+  for _, s in ipairs(r.splits) do redis.call('HSET', k.splits, 'n:' .. int(s[1]), int(s[2])) end
   for _, d in ipairs(r.dead) do
     redis.call('HSET', k.dead, int(d[1]) .. ':' .. int(d[2]), int(d[3]) .. ' ' .. (number(k, 'dead') < number(k, 'keep') and d[4] or ''))
     add(k, 'dead', 1)
@@ -105,11 +93,7 @@ local function recover(k, r)
     if redis.call('HINCRBY', k.splits, 'd:' .. int(d[1]), 1) == 1 then add(k, 'chunks_failed', 1) end
   end
   for _, p in ipairs(r.pieces) do
-    if p[4] > p[3] then
-      decompose(p[3], p[4], function(a, b) put(k, p[1], p[2], a, b, 0) end)
-    else
-      decompose(p[1], p[2], function(a, b) put(k, a, b, 0, 0, 0) end)
-    end
+    decompose(p[1], p[2], function(a, b) put(k, a, b, 0, 0, 0) end)
   end
 end
 
