@@ -196,7 +196,7 @@ class Actors:
         if direct:
             for block in range(view.start >> height, (upto - 1 >> height) + 1):
                 self.output.blocks[block] = {}
-        step = Done(nonce, upto, items, direct, payload, view.start)
+        step = Done(nonce, upto, items, view.start, direct, payload)
         view.start = upto
         return step
 

@@ -23,7 +23,7 @@ LETTER = '{"kind":"error","attempts":1,"worker":"a","error":"x"}'
 
 #: what a plan recovers of eight chunks where there is nothing
 NOTHING: dict[str, Any] = {
-    "pieces": [[0, 8, 0, 0]],
+    "pieces": [[0, 8]],
     "settled": 0,
     "items": 0,
     "blocks_done": 0,
@@ -100,7 +100,7 @@ def test_requests_of_another_form_are_refused_and_change_nothing(client, request
         ("done", "payload", 1),
         ("done", "payload", -1),
         ("done", "payload", 0.5),
-        ("done", "start", -2),
+        ("done", "start", -1),
         ("done", "nonce", 7),
         ("fail", "item", -2),
         ("fail", "items", math.nan),
@@ -140,8 +140,8 @@ def test_steps_of_another_form_are_refused_with_all_others_of_the_report(client,
         {"finished": {}},
         {"recovered": {}},
         {"recovered": 1},
-        {"recovered": NOTHING | {"pieces": [[0, 7, 0, 0]], "settled": 2}},
-        {"recovered": NOTHING | {"splits": [[1, 2, 3]]}},
+        {"recovered": NOTHING | {"pieces": [[0, 7]], "settled": 2}},
+        {"recovered": NOTHING | {"splits": [[1, 2, 3], [4]]}},
         {"recovered": NOTHING | {"assemble": ["x"]}},
     ],
 )
@@ -363,3 +363,14 @@ def test_numbers_stay_whole_up_to_2_to_the_53(client, chunks):
     assert raw.number("settled") == chunks
     assert list(raw.dead) == [f"{chunks - 1}:-1"]
     assert not [value for value in raw.job.values() if "e+" in value]
+
+
+@pytest.mark.parametrize("share", [(0, 2), (0, 3), (2, 4)])
+def test_a_block_is_not_taken_for_complete_by_less_than_all_of_it(client, share):
+    worker = planned_job(client, 8)
+    lease = worker.lease(2)
+    if share[0]:
+        worker.report(Done(lease.nonce, share[0], 2, start=0))
+    direct = Done(lease.nonce, share[1], 2, direct=True, start=share[0])
+    assert worker.report(direct).accepted == [False]
+    assert read_raw(client).number("blocks_done") == 0

@@ -61,7 +61,6 @@ class Reply:
     """
 
     phase: str
-    suspended: bool
     accepted: list[bool]
     leases: list[Lease]
     error: str | None
@@ -77,7 +76,6 @@ class Pulse:
     """The answer to a heartbeat: leases that are gone, and leases whose tail somebody waits for."""
 
     phase: str
-    suspended: bool
     epoch: int
     gone: list[str]
     asked: list[str]
@@ -181,7 +179,6 @@ class Queue:
         reply = self._unpacked("report", worker, self._sequence, epoch, data, random.random(), *payloads)
         return Reply(
             phase=reply["phase"],
-            suspended=reply["suspended"],
             accepted=list(reply["accepted"]),
             leases=[_lease(lease, epoch) for lease in reply.get("leases") or []],
             error=reply.get("error"),

@@ -22,15 +22,15 @@ class Step:
 class Done(Step):
     """The chunks up to `upto` (or the fragment) are done; `direct`: their final blocks are already published.
 
-    `start` is the first of them (-1: not said). A queue that stands elsewhere was rolled back, and refuses.
+    `start` is the first of them. A queue that stands elsewhere was rolled back, and refuses.
     """
 
     what: ClassVar[str] = "done"
     upto: int
     items: int
+    start: int
     direct: bool = False
     payload: bytes | None = None
-    start: int = -1
 
     def to_wire(self, payloads: list[bytes]) -> dict[str, Any]:
         """Return the msgpack form."""

@@ -110,11 +110,11 @@ class Slot:
         """What the child runs now, as far as is known here."""
         return next(iter(self.held.values()), None)
 
-    def advance(self, nonce: str, upto: int) -> int:
-        """Note that a lease is done up to a chunk; return where it stood (-1: not a lease of this child)."""
+    def advance(self, nonce: str, upto: int) -> int | None:
+        """Note that a lease is done up to a chunk; return where it stood (None: it is not this child's)."""
         held = self.held.get(nonce)
         if held is None:
-            return -1
+            return None
         start, held.start = held.start, min(upto, held.stop)
         return start
 

@@ -230,8 +230,8 @@ class Supervisor:
                 slot.captured.forget_tail()
             case ["done", nonce, upto, items, direct, payload]:
                 self._storage_failures = 0
-                start = slot.advance(nonce, upto)
-                self._steps.append(Done(nonce, upto, items, direct, payload, start))
+                if (start := slot.advance(nonce, upto)) is not None:
+                    self._steps.append(Done(nonce, upto, items, start, direct, payload))
             case ["fail", nonce, chunk, kind, item, items, final, letter]:
                 slot.advance(nonce, chunk + 1)
                 self._steps.append(Fail(nonce, chunk, kind, item, items, final, letter))

@@ -5,7 +5,7 @@
 --   returns msgpack {epoch, phase, spec, digest}
 -- FCALL gristmill_heartbeat 15 KEYS  worker epoch info current
 --   current: msgpack {nonce -> chunk that runs now}; renews these leases and the worker
---   returns msgpack {phase, suspended, epoch, gone = [nonce...] no longer held, asked = [nonce...] that should give back a tail}
+--   returns msgpack {phase, epoch, gone = [nonce...] no longer held, asked = [nonce...] that should give back a tail}
 -- FCALL gristmill_bye 15 KEYS  worker lost
 --   lost "1": it died; its leases are given back as lost, else uncharged. Returns the number of leases given back.
 -- FCALL gristmill_fail_job 15 KEYS  epoch reason message
@@ -64,8 +64,7 @@ define('heartbeat', function(k, args)
     end
   end
   reap(k, now)
-  return cmsgpack.pack({phase = get(k, 'phase'), suspended = get(k, 'suspended') == '1', gone = gone, asked = asked,
-                        epoch = number(k, 'epoch')})
+  return cmsgpack.pack({phase = get(k, 'phase'), gone = gone, asked = asked, epoch = number(k, 'epoch')})
 end, 'allow-oom')
 
 define('bye', function(k, args)

@@ -3,7 +3,7 @@
 -- FCALL gristmill_report 15 KEYS  worker sequence epoch request random payload...
 --   request: msgpack {steps = [step...], want = height of an interval or nil, most = number of intervals (1)}
 --   random: a number in [0, 1) for the jitter
---   returns msgpack {phase, suspended, accepted = [bool...], leases = [lease...], error = nil or "epoch" or "stale"}
+--   returns msgpack {phase, accepted = [bool...], leases = [lease...], error = nil or "epoch" or "stale"}
 -- Steps, each for the lease `nonce`, refused (false, nothing changes) unless this worker holds the lease:
 --   {what = "done", nonce, start, upto, items, direct, payload = index or 0}
 --                                                                       chunks [start, upto) or the fragment are done
@@ -13,7 +13,7 @@
 --   {what = "release", nonce, lost}                                     what is left of the lease is given back
 --   {what = "chore", nonce, data}                                       the chore is done (chores.lua)
 --   {what = "chore_failed", nonce, reason, message, final, missing}     (chores.lua)
--- `start` is where the worker stands (-1: it does not say). If the lease stands elsewhere, the queue was rolled back by a
+-- `start` is where the worker stands. If the lease stands elsewhere, the queue was rolled back by a
 -- crash between two reports: the step is refused, and the lease is given back uncharged.
 -- Repeated with the same (worker, sequence) it returns the stored reply and changes nothing. A worker that is silent for
 -- three lease times is forgotten with its reply; by then it holds no lease that a late repetition could touch.
@@ -22,7 +22,7 @@
 local function is(kind) return function(x) return type(x) == kind end end
 
 local FORM = {
-  done = {nonce = is('string'), start = is_item, upto = is_count, items = is_count, direct = is('boolean'), payload = is_count},
+  done = {nonce = is('string'), start = is_count, upto = is_count, items = is_count, direct = is('boolean'), payload = is_count},
   fail = {nonce = is('string'), chunk = is_count, kind = is('string'), item = is_item, items = is_count,
           final = is('boolean'), letter = is('string')},
   trim = {nonce = is('string'), stop = is_count},
@@ -52,7 +52,7 @@ end
 
 -- whether the worker stands where the lease does; if not, the lease is given back
 local function stands(k, step, lease, now)
-  if step.start == lease.start or step.start == -1 then return true end
+  if step.start == lease.start then return true end
   drop(k, step.nonce)
   give_back(k, lease, false, now)
   return false
@@ -187,7 +187,7 @@ define('report', function(k, args)
     return bad('the arguments are not of the form that report.lua describes')
   end
   if get(k, 'epoch') ~= args[3] then
-    return cmsgpack.pack({phase = get(k, 'phase'), suspended = false, accepted = {}, error = 'epoch'})
+    return cmsgpack.pack({phase = get(k, 'phase'), accepted = {}, error = 'epoch'})
   end
   local stored = redis.call('HGET', k.replies, worker)
   if stored then
@@ -196,7 +196,7 @@ define('report', function(k, args)
       redis.call('HSET', k.replies, worker, stored) -- a write, so that a WAITAOF behind the repetition waits
       return last[2]
     end
-    if last[1] > sequence then return cmsgpack.pack({phase = get(k, 'phase'), suspended = false, accepted = {}, error = 'stale'}) end
+    if last[1] > sequence then return cmsgpack.pack({phase = get(k, 'phase'), accepted = {}, error = 'stale'}) end
   end
   local fault = fault_of(k, worker, request, #payloads)
   if fault then return bad(fault) end
@@ -214,7 +214,7 @@ define('report', function(k, args)
   redis.call('ZADD', k.deadlines, int(now + 3 * number(k, 'lease_ms')), 'w' .. worker)
   local leases = {}
   if request.want then leases = grant_some(k, worker .. ':' .. int(sequence), worker, request.want, request.most or 1, now) end
-  local reply = cmsgpack.pack({phase = get(k, 'phase'), suspended = get(k, 'suspended') == '1', accepted = accepted, leases = leases})
+  local reply = cmsgpack.pack({phase = get(k, 'phase'), accepted = accepted, leases = leases})
   redis.call('HSET', k.replies, worker, cmsgpack.pack({sequence, reply}))
   return reply
 end)
