@@ -63,7 +63,7 @@ def _call(call: Callable[[], list[Any]], what: str, debug: bool) -> int:
     try:
         sys.stdout.write(encode(call()).decode())
         sys.stdout.flush()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         _, *frames = traceback.extract_tb(error.__traceback__)
         sys.stderr.write("Traceback (most recent call last):\n")
         sys.stderr.write("".join([*traceback.format_list(frames), *traceback.format_exception_only(error)]))

@@ -110,7 +110,9 @@ def _summarize(status: dict[str, Any], manifest: ChunkJob, state: State) -> None
             done = f"{count(status['items']['succeeded'], 'result')} of {done}"
         speed = f", {rate(status['ratePerSecond'])}" if status["ratePerSecond"] else ""
         _say(f"{status['name']}: complete, {done}{_elapsed(status)}{speed}")
-        _say(f"results: {shown(Path(status['output']))} (or `gristmill results{where}`)")
+        output = status["output"]
+        place = output if "://" in output else shown(Path(output))
+        _say(f"results: {place} (or `gristmill results{where}`)")
     if lost:
         _say(f"{count(lost, 'item')} failed: `gristmill failures{where}` shows why,")
         _say(f"`gristmill retry{where}` opens them again")
