@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
+from gristmill.cli.places import Where, choose, name_and_chunk
 from gristmill.cli.text import count, print_json
 from gristmill.errors import UsageError
-from gristmill.local.hosts import open_queue
-from gristmill.local.state import find
 from gristmill.planning.plan import Plan
 from gristmill.planning.values import DeadLetter
 from gristmill.sources import open_source
@@ -26,9 +24,10 @@ _KINDS = {
 }
 
 
-def print_history(chunk: int, folder: Path | None, *, as_json: bool) -> None:
+def print_history(words: list[str], where: Where, *, as_json: bool) -> None:
     """Print each lease, refused report and failure of a chunk that is remembered, and its dead letters."""
-    with open_queue(find(None, folder)) as queue:
+    name, chunk = name_and_chunk(words)
+    with choose(name, where).queue() as queue:
         history, letters, data = queue.history(), list(queue.dead_letters()), queue.plan()
     plan = Plan.from_json(data) if data else None
     if plan is not None and chunk >= plan.chunks:
@@ -54,9 +53,9 @@ def print_history(chunk: int, folder: Path | None, *, as_json: bool) -> None:
         print_letter(letter)
 
 
-def print_failures(name: str | None, folder: Path | None, *, as_json: bool) -> None:
+def print_failures(name: str | None, where: Where, *, as_json: bool) -> None:
     """Print all dead letters."""
-    with open_queue(find(name, folder)) as queue:
+    with choose(name, where).queue() as queue:
         letters = list(queue.dead_letters())
     for letter in letters:
         if as_json:

@@ -6,55 +6,86 @@ import os
 import sys
 import time
 from contextlib import suppress
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from gristmill.cli.text import duration, paragraph, print_json
-from gristmill.client.status import ended, status_of
-from gristmill.local.hosts import RunStopped, open_queue
-from gristmill.local.state import State, find
-from gristmill.planning.progress import State as JobState
-from gristmill.protocol.client import Queue
+from gristmill.cli.places import Where, choose, listed
+from gristmill.cli.text import duration, paragraph, print_json, table
+from gristmill.client.status import ended
+from gristmill.local.hosts import RunStopped
+
+if TYPE_CHECKING:
+    from gristmill.client.place import Place
+    from gristmill.protocol.client import Queue
+    from gristmill.remote.cluster import Cluster
 
 #: seconds between two drawings
 _PAUSE = 0.5
 
 
-def get_status(name: str | None, folder: Path | None, *, as_json: bool) -> None:
-    """Print the status of a run."""
-    state = find(name, folder)
-    status = _final(state)
-    if status is None:
-        live = state.runner_lock.holder() != 0
-        with open_queue(state) as queue:
-            status = _status(queue.status(), state, live)
+def get_status(name: str | None, where: Where, *, as_json: bool) -> None:
+    """Print the status of a run; of all jobs of a cluster's namespace where none is named."""
+    if name is None and (cluster := listed(where)) is not None:
+        _print_list(cluster, as_json)
+    else:
+        _print(choose(name, where).status(), as_json)
+
+
+def watch(name: str | None, where: Where, *, once: bool, as_json: bool) -> None:
+    """Show a run and its workers until it ends or stops."""
+    place = choose(name, where)
+    if place.is_live():
+        with suppress(RunStopped), place.queue() as queue:
+            if sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and not once and not as_json:
+                _draw_live(queue, place)
+                return
+            told = queue.status()
+            status, workers = place.describe(told), _workers(told)
+            _print({**status, "workerList": workers} if as_json else status, as_json)
+            if workers and not as_json:
+                print("\n".join(table(("WORKER", "PID", "SLOTS", "RUNS"), map(_cells, workers))))
+            return
+    _print(place.status(), as_json)
+
+
+def _print(status: dict[str, Any], as_json: bool) -> None:
     if as_json:
         print_json(status)
     else:
         print("\n".join(paragraph(status)))
 
 
-def watch(name: str | None, folder: Path | None, *, once: bool, as_json: bool) -> None:
-    """Show a run and its workers until it ends or stops."""
-    state = find(name, folder)
-    live = sys.stdout.isatty() and os.environ.get("TERM") != "dumb" and not once and not as_json
-    if state.runner_lock.holder() and (live or as_json):
-        with suppress(RunStopped), open_queue(state) as queue:
-            if as_json:
-                told = queue.status()
-                print_json({**_status(told, state, True), "workerList": _workers(told)})
-            else:
-                _draw_live(queue, state)
-            return
-    get_status(name, folder, as_json=as_json)
+def _print_list(cluster: Cluster, as_json: bool) -> None:
+    from gristmill.api.names import KIND
+    from gristmill.remote.status import status_in
+
+    statuses = [status_in(resource) for resource in cluster.list(KIND)]
+    if as_json:
+        for status in statuses:
+            print_json(status)
+    elif statuses:
+        titles = ("NAME", "STATE", "DONE", "TOTAL", "FAILED", "WORKERS", "LEFT")
+        print("\n".join(table(titles, map(_row, statuses))))
+    else:
+        print(f"there is no ChunkJob in the namespace {cluster.namespace}", file=sys.stderr)
 
 
-def _draw_live(queue: Queue, state: State) -> None:
+def _row(status: dict[str, Any]) -> tuple[str, ...]:
+    chunks = status["chunks"]
+    left = duration(status["etaSeconds"]) if status["etaSeconds"] else ""
+    numbers = (chunks["succeeded"], chunks["total"], chunks["failed"], status["workers"])
+    return (
+        status["name"],
+        status["state"],
+        *("" if number is None else f"{number:,}" for number in numbers),
+        left,
+    )
+
+
+def _draw_live(queue: Queue, place: Place) -> None:
     from rich.console import Console, Group
     from rich.live import Live
-    from rich.table import Table
     from rich.text import Text
 
     from gristmill.cli.display import bar_line
@@ -62,44 +93,20 @@ def _draw_live(queue: Queue, state: State) -> None:
     with Live(console=Console(), auto_refresh=False, screen=False) as live:
         while True:
             told = queue.status()
-            status = _status(told, state, True)
-            table = Table(box=None, pad_edge=False)
-            for title in ("WORKER", "PID", "SLOTS", "RUNS"):
-                table.add_column(title, no_wrap=True)
-            for worker in _workers(told):
-                table.add_row(
-                    worker["worker"], str(worker.get("pid", "")), str(worker.get("slots", "")), _runs(worker)
-                )
-            live.update(Group(bar_line(status), Text("\n".join(paragraph(status)[1:])), table), refresh=True)
+            status = place.describe(told)
+            rows = table(("WORKER", "PID", "SLOTS", "RUNS"), map(_cells, _workers(told)))
+            lines = [Text(line, no_wrap=True, overflow="ellipsis") for line in rows]
+            live.update(Group(bar_line(status), Text("\n".join(paragraph(status)[1:])), *lines), refresh=True)
             if ended(status):
                 return
             time.sleep(_PAUSE)
-
-
-def _status(told: dict[str, Any], state: State, live: bool) -> dict[str, Any]:
-    """Return the status, with the rate that the runner sees; a job that could go on but is not run is stopped."""
-    status = status_of(told, [], state.job().output)
-    noted = state.last_status()
-    if ended(status):
-        return status
-    if not live:
-        status.update(state=str(JobState.STOPPED), workers=0)
-    status.update(ratePerSecond=None, etaSeconds=None)
-    if live and noted is not None:
-        status.update(ratePerSecond=noted["ratePerSecond"], etaSeconds=noted["etaSeconds"])
-    return status
-
-
-def _final(state: State) -> dict[str, Any] | None:
-    return None if state.runner_lock.holder() else state.final_status()
 
 
 def _workers(told: dict[str, Any]) -> list[dict[str, Any]]:
     return [{"worker": name, **orjson.loads(info)} for name, info in sorted(dict(told["workers"]).items())]
 
 
-def _runs(worker: dict[str, Any]) -> str:
+def _cells(worker: dict[str, Any]) -> tuple[str, ...]:
     running = worker.get("running") or []
-    return (
-        ", ".join(f"chunk {entry['chunk']} for {duration(entry['seconds'])}" for entry in running) or "idle"
-    )
+    runs = ", ".join(f"chunk {entry['chunk']} for {duration(entry['seconds'])}" for entry in running)
+    return (worker["worker"], str(worker.get("pid", "")), str(worker.get("slots", "")), runs or "idle")

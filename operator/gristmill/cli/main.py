@@ -17,13 +17,24 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Run one function over a mountain of data, in chunks, and lose nothing.",
+    help="Run one function over a mountain of data, in chunks, and lose nothing. "
+    "A job that is named is the run with a state folder here (.gristmill/NAME), else the ChunkJob of the current "
+    "kube context and namespace; -n and --context always mean a cluster, --state always means here.",
 )
 
 _Name = Annotated[str | None, typer.Argument(help="The job's name; not needed where there is one run only.")]
 _StateFolder = Annotated[Path | None, typer.Option("--state", metavar="DIR", help="The run's state folder.")]
+_Namespace = Annotated[
+    str | None, typer.Option("-n", "--namespace", metavar="NS", help="On a cluster, in this namespace.")
+]
+_Context = Annotated[
+    str | None, typer.Option("--context", metavar="CONTEXT", help="On the cluster of this kube context.")
+]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-_Chunk = Annotated[int, typer.Argument(help="The number of a chunk.", min=0)]
+_NamedChunk = Annotated[
+    list[str],
+    typer.Argument(metavar="[NAME] CHUNK", help="The job, as for `get`, and the number of a chunk."),
+]
 
 
 @app.command()
@@ -56,105 +67,183 @@ def validate(files: Annotated[list[Path], typer.Argument(help="Manifests.")], as
 
 
 @app.command()
-def get(name: _Name = None, state: _StateFolder = None, as_json: _Json = False) -> None:
-    """Show how far a run is."""
-    from gristmill.cli.looking import get_status
+def submit(
+    file: Annotated[Path, typer.Argument(help="A manifest: a ChunkJob as YAML or JSON.")],
+    namespace: _Namespace = None,
+    context: _Context = None,
+    wait: Annotated[bool, typer.Option("--wait", help="Show the job until it ends.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the status as JSON.")] = False,
+) -> None:
+    """Run a job on a cluster: make it there, or change the one of its name."""
+    from gristmill.cli.places import Where
+    from gristmill.cli.submitting import submit as submit_job
 
-    get_status(name, state, as_json=as_json)
+    raise typer.Exit(submit_job(file, Where(None, namespace, context), wait=wait, as_json=as_json))
+
+
+@app.command()
+def get(
+    name: _Name = None,
+    state: _StateFolder = None,
+    namespace: _Namespace = None,
+    context: _Context = None,
+    as_json: _Json = False,
+) -> None:
+    """Show how far a run is; or list the jobs of a cluster."""
+    from gristmill.cli.looking import get_status
+    from gristmill.cli.places import Where
+
+    get_status(name, Where(state, namespace, context), as_json=as_json)
 
 
 @app.command()
 def top(
     name: _Name = None,
     state: _StateFolder = None,
+    namespace: _Namespace = None,
+    context: _Context = None,
     once: Annotated[bool, typer.Option(help="Show it once, not live.")] = False,
     as_json: _Json = False,
 ) -> None:
     """Show a run and its workers, live."""
     from gristmill.cli.looking import watch
+    from gristmill.cli.places import Where
 
-    watch(name, state, once=once, as_json=as_json)
+    watch(name, Where(state, namespace, context), once=once, as_json=as_json)
 
 
 @app.command()
 def logs(
     name: _Name = None,
     state: _StateFolder = None,
+    namespace: _Namespace = None,
+    context: _Context = None,
     chunk: Annotated[int | None, typer.Option(min=0, help="Only what this chunk printed.")] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on while the run does.")] = False,
     as_json: _Json = False,
 ) -> None:
     """Show what the user's code printed."""
+    from gristmill.cli.places import Where
     from gristmill.cli.printing import print_logs
 
-    print_logs(name, state, chunk, follow=follow, as_json=as_json)
+    print_logs(name, Where(state, namespace, context), chunk, follow=follow, as_json=as_json)
 
 
 @app.command()
-def results(name: _Name = None, state: _StateFolder = None) -> None:
+def results(
+    name: _Name = None,
+    state: _StateFolder = None,
+    namespace: _Namespace = None,
+    context: _Context = None,
+    take: Annotated[
+        bool,
+        typer.Option(
+            "--take", help="As they are made, once: what is printed is dropped in the cluster's queue."
+        ),
+    ] = False,
+) -> None:
     """Print the results as JSON lines, in input order."""
+    from gristmill.cli.places import Where
     from gristmill.cli.printing import print_results
 
-    print_results(name, state)
+    print_results(name, Where(state, namespace, context), take=take)
 
 
 @app.command()
-def failures(name: _Name = None, state: _StateFolder = None, as_json: _Json = False) -> None:
+def failures(
+    name: _Name = None,
+    state: _StateFolder = None,
+    namespace: _Namespace = None,
+    context: _Context = None,
+    as_json: _Json = False,
+) -> None:
     """Show the dead letters: what was given up, and why."""
     from gristmill.cli.explaining import print_failures
+    from gristmill.cli.places import Where
 
-    print_failures(name, state, as_json=as_json)
+    print_failures(name, Where(state, namespace, context), as_json=as_json)
 
 
 @app.command()
 def retry(
     chunks: Annotated[
-        list[str] | None, typer.Argument(help="CHUNK or CHUNK:ITEM; all dead letters if none is named.")
+        list[str] | None,
+        typer.Argument(
+            metavar="[NAME] [CHUNK]...",
+            help="The job, as for `get`; and CHUNK or CHUNK:ITEM, all dead letters if none is named.",
+        ),
     ] = None,
     state: _StateFolder = None,
+    namespace: _Namespace = None,
+    context: _Context = None,
     as_json: _Json = False,
 ) -> None:
     """Open dead letters again, so that they are run once more."""
+    from gristmill.cli.places import Where
     from gristmill.cli.steering import retry_letters
 
-    retry_letters(chunks or [], state, as_json=as_json)
+    retry_letters(chunks or [], Where(state, namespace, context), as_json=as_json)
 
 
 @app.command()
-def suspend(name: _Name = None, state: _StateFolder = None, as_json: _Json = False) -> None:
+def suspend(
+    name: _Name = None,
+    state: _StateFolder = None,
+    namespace: _Namespace = None,
+    context: _Context = None,
+    as_json: _Json = False,
+) -> None:
     """Start no chunk any more; what runs is finished."""
+    from gristmill.cli.places import Where
     from gristmill.cli.steering import set_suspended
 
-    set_suspended(name, state, suspended=True, as_json=as_json)
+    set_suspended(name, Where(state, namespace, context), suspended=True, as_json=as_json)
 
 
 @app.command()
-def resume(name: _Name = None, state: _StateFolder = None, as_json: _Json = False) -> None:
+def resume(
+    name: _Name = None,
+    state: _StateFolder = None,
+    namespace: _Namespace = None,
+    context: _Context = None,
+    as_json: _Json = False,
+) -> None:
     """Go on after suspend."""
+    from gristmill.cli.places import Where
     from gristmill.cli.steering import set_suspended
 
-    set_suspended(name, state, suspended=False, as_json=as_json)
+    set_suspended(name, Where(state, namespace, context), suspended=False, as_json=as_json)
 
 
 @app.command()
-def why(chunk: _Chunk, state: _StateFolder = None, as_json: _Json = False) -> None:
+def why(
+    chunk: _NamedChunk,
+    state: _StateFolder = None,
+    namespace: _Namespace = None,
+    context: _Context = None,
+    as_json: _Json = False,
+) -> None:
     """Tell what happened to a chunk: each lease, each refused commit, each failure."""
     from gristmill.cli.explaining import print_history
+    from gristmill.cli.places import Where
 
-    print_history(chunk, state, as_json=as_json)
+    print_history(chunk, Where(state, namespace, context), as_json=as_json)
 
 
 @app.command()
 def repro(
-    chunk: _Chunk,
+    chunk: _NamedChunk,
     item: Annotated[int | None, typer.Option(min=0, help="Only this item of the chunk.")] = None,
     state: _StateFolder = None,
+    namespace: _Namespace = None,
+    context: _Context = None,
     pdb: Annotated[bool, typer.Option("--pdb", help="Open the debugger where it fails.")] = False,
 ) -> None:
     """Run a chunk here, in this process, with the same input; or the item of it that failed."""
+    from gristmill.cli.places import Where
     from gristmill.cli.repeating import repeat_chunk
 
-    raise typer.Exit(repeat_chunk(chunk, item, state, debug=pdb))
+    raise typer.Exit(repeat_chunk(chunk, item, Where(state, namespace, context), debug=pdb))
 
 
 @app.command()
@@ -174,9 +263,11 @@ def _drop_output() -> None:
 
 def main() -> NoReturn:
     """Run the command line; an error that people can do something about is told without a traceback."""
+    from gristmill.cli.places import IS_PLUGIN
+
     try:
         try:
-            app(prog_name="gristmill")
+            app(prog_name="kubectl gristmill" if IS_PLUGIN else "gristmill")
         finally:
             sys.stdout.flush()
     except GristmillError as error:

@@ -7,36 +7,39 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
+from gristmill.cli.places import Where, choose, name_and_chunk
 from gristmill.cli.text import count
 from gristmill.errors import UsageError
-from gristmill.local.hosts import open_queue
-from gristmill.local.state import State, find
 from gristmill.planning.plan import Plan
+from gristmill.protocol.client import Queue
+from gristmill.protocol.job import JobContext
 from gristmill.sinks import encode
-from gristmill.sources import open_source
 from gristmill.worker.compute import results_of
 from gristmill.worker.user_code import load
 
 
-def repeat_chunk(chunk: int, item: int | None, folder: Path | None, *, debug: bool) -> int:
+def repeat_chunk(words: list[str], item: int | None, where: Where, *, debug: bool) -> int:
     """Run a chunk of a job here and print its results; return the exit code: 1 when it fails."""
-    state = find(None, folder)
-    context = state.job().job_context()
-    plan, failed = _plan_of(state, chunk)
+    name, chunk = name_and_chunk(words)
+    place = choose(name, where)
+    with place.queue() as queue:
+        context, plan, failed = _job_of(queue, chunk)
     if chunk >= plan.chunks:
         raise UsageError(f"there is no chunk {chunk}; the job has {count(plan.chunks, 'chunk')}")
-    items = open_source(plan).read(chunk)
+    items = place.read(plan, chunk)
     wanted = [item] if item is not None else failed or range(len(items))
-    if not all(place < len(items) for place in wanted):
+    if not all(at < len(items) for at in wanted):
         raise UsageError(f"chunk {chunk} has {count(len(items), 'item')}, from 0 to {len(items) - 1}")
-    function, _ = load(context.job.spec, context.base)
-    if context.job.spec.process.each == "chunk":
-        part = items if len(wanted) == len(items) else items[wanted[0] : wanted[-1] + 1]
-        return _call(lambda: list(results_of(function(part))), f"chunk {chunk}: {_shortened(part)}", debug)
-    return max((_call_item(function, items, place, chunk, debug) for place in wanted), default=0)
+    with place.modules(context) as base:
+        function, _ = load(context.job.spec, base)
+        if context.job.spec.process.each == "chunk":
+            part = items if len(wanted) == len(items) else items[wanted[0] : wanted[-1] + 1]
+            return _call(
+                lambda: list(results_of(function(part))), f"chunk {chunk}: {_shortened(part)}", debug
+            )
+        return max((_call_item(function, items, at, chunk, debug) for at in wanted), default=0)
 
 
 def _call_item(
@@ -48,14 +51,14 @@ def _call_item(
     return _call(lambda: [function(items[place])], what, debug)
 
 
-def _plan_of(state: State, chunk: int) -> tuple[Plan, list[int]]:
-    """Return the plan, and the items of the chunk that are dead letters."""
-    with open_queue(state) as queue:
-        data = queue.plan()
-        if data is None:
-            raise UsageError("the job has not been planned yet")
-        letters = [letter for letter in queue.dead_letters() if letter.chunk == chunk]
-    return Plan.from_json(data), sorted(letter.item for letter in letters if letter.item >= 0)
+def _job_of(queue: Queue, chunk: int) -> tuple[JobContext, Plan, list[int]]:
+    """Return the job as its workers know it, its plan, and the items of the chunk that are dead letters."""
+    context, plan = queue.context(), queue.plan()
+    if context is None or plan is None:
+        raise UsageError("the job has not been planned yet")
+    letters = [letter for letter in queue.dead_letters() if letter.chunk == chunk]
+    items = sorted(letter.item for letter in letters if letter.item >= 0)
+    return JobContext.from_json(context), Plan.from_json(plan), items
 
 
 def _call(call: Callable[[], list[Any]], what: str, debug: bool) -> int:

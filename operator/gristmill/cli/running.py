@@ -10,9 +10,9 @@ from typing import Any
 
 from gristmill.api.chunkjob import ChunkJob
 from gristmill.cli.display import choose_display
-from gristmill.cli.text import count, duration, print_json, rate
+from gristmill.cli.text import count, outcome, print_json
 from gristmill.client.run import Run
-from gristmill.client.status import ended, failure_of
+from gristmill.client.status import ended
 from gristmill.local.runner import load, start
 from gristmill.local.state import HOME, State, shown
 
@@ -101,28 +101,14 @@ def _summarize(status: dict[str, Any], manifest: ChunkJob, state: State) -> None
     is_default = state.folder == (HOME / manifest.metadata.name).absolute()
     where = f" --state {status['name'] if is_default else shown(state.folder)}"
     lost = status["items"]["failed"]
-    if status["state"] == "Failed":
-        reason, message = failure_of(status)
-        _say(f"{status['name']}: failed, {reason}: {message}")
-    else:
-        done = count(status["chunks"]["total"], "chunk")
-        if manifest.spec.reduce is None:
-            done = f"{count(status['items']['succeeded'], 'result')} of {done}"
-        speed = f", {rate(status['ratePerSecond'])}" if status["ratePerSecond"] else ""
-        _say(f"{status['name']}: complete, {done}{_elapsed(status)}{speed}")
+    _say(outcome(status, is_reduction=manifest.spec.reduce is not None))
+    if status["state"] != "Failed":
         output = status["output"]
         place = output if "://" in output else shown(Path(output))
         _say(f"results: {place} (or `gristmill results{where}`)")
     if lost:
         _say(f"{count(lost, 'item')} failed: `gristmill failures{where}` shows why,")
         _say(f"`gristmill retry{where}` opens them again")
-
-
-def _elapsed(status: dict[str, Any]) -> str:
-    from datetime import datetime
-
-    begin, end = (datetime.fromisoformat(status[name]) for name in ("startTime", "completionTime"))
-    return f" in {duration((end - begin).total_seconds())}"
 
 
 def _say(line: str) -> None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Any
 
 import orjson
+
+from gristmill.client.status import failure_of
 
 
 def print_json(value: Any) -> None:
@@ -72,7 +76,8 @@ def paragraph(status: dict[str, Any]) -> list[str]:
     lines += [
         f"  {c['type']}: {c['reason']}{': ' if c['message'] else ''}{c['message']}"
         for c in status["conditions"]
-        if c["type"] in ("Complete", "Failed", "Suspended") and c["status"] == "True"
+        if (c["type"] in ("Complete", "Failed", "Suspended", "SpecChanged") and c["status"] == "True")
+        or (c["type"] == "Progressing" and c["status"] == "False" and c["message"])
     ]
     lines.append(f"  chunks    {progress(status).removesuffix(' chunks')}, {_counts(chunks)}")
     total = "" if items["total"] is None else f"/{items['total']:,}"
@@ -81,12 +86,34 @@ def paragraph(status: dict[str, Any]) -> list[str]:
         left = f", {duration(status['etaSeconds'])} left" if status["etaSeconds"] else ""
         lines.append(f"  rate      {rate(status['ratePerSecond'])}{left}")
     lines.append(f"  workers   {status['workers']}")
-    times = f"{status['startTime']}" + (f" to {status['completionTime']}" if status["completionTime"] else "")
+    times = f"{status['startTime'] or ''}" + (
+        f" to {status['completionTime']}" if status["completionTime"] else ""
+    )
     lines.append(f"  time      {times}")
     for label, field in (("output", "output"), ("digest", "outputDigest")):
         if status[field]:
             lines.append(f"  {label:<9} {status[field]}")
     return lines
+
+
+def outcome(status: dict[str, Any], *, is_reduction: bool) -> str:
+    """Return how a run has ended."""
+    if status["state"] == "Failed":
+        reason, message = failure_of(status)
+        return f"{status['name']}: failed, {reason}: {message}"
+    done = count(status["chunks"]["total"], "chunk")
+    if not is_reduction:
+        done = f"{count(status['items']['succeeded'], 'result')} of {done}"
+    speed = f", {rate(status['ratePerSecond'])}" if status["ratePerSecond"] else ""
+    begin, end = (datetime.fromisoformat(status[name]) for name in ("startTime", "completionTime"))
+    return f"{status['name']}: complete, {done} in {duration((end - begin).total_seconds())}{speed}"
+
+
+def table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
+    """Return lines with the cells of each column below one another."""
+    lines = [titles, *rows]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return ["  ".join(map(str.ljust, line, widths)).rstrip() for line in lines]
 
 
 def _counts(chunks: dict[str, Any]) -> str:

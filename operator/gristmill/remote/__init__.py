@@ -1,0 +1,1 @@
+"""Jobs on a cluster, from outside: by the rights of whoever asks."""

@@ -1,0 +1,54 @@
+"""What the user's code printed, as the pods' logs have it: as much as the cluster keeps of them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from gristmill.reconcilers.objects import UID
+from gristmill.remote.cluster import Cluster
+
+
+class PodLogs:
+    """Reads what was added to the logs of a job's pods since it was last asked."""
+
+    pause = 1.0
+
+    def __init__(self, cluster: Cluster, uid: str) -> None:
+        self._cluster = cluster
+        self._selector = f"{UID}={uid}"
+        #: the time of the last line that was read, by pod
+        self._last: dict[str, str] = {}
+
+    def records(self) -> list[dict[str, Any]]:
+        """See `client.place.PrintedLines`."""
+        found = []
+        for pod in self._cluster.list("Pod", labelSelector=self._selector):
+            name = pod["metadata"]["name"]
+            last = self._last.get(name)
+            # (the cluster looks for whole seconds only)
+            for line in self._cluster.log(name, last).splitlines():
+                stamp, _, text = line.partition(" ")
+                if last is None or stamp > last:
+                    found.append(record_of(stamp, text, name))
+                    self._last[name] = stamp
+        return sorted(found, key=lambda record: record["time"])
+
+
+def record_of(stamp: str, text: str, pod: str) -> dict[str, Any]:
+    """Return a line of a pod's log as a record; what is none of the user's code is put down to chunk -1."""
+    try:
+        record = orjson.loads(text)
+        if isinstance(record, dict) and {"time", "chunk", "text"} <= record.keys():
+            return record
+    except orjson.JSONDecodeError:
+        pass
+    return {
+        "time": datetime.fromisoformat(stamp).timestamp(),
+        "chunk": -1,
+        "stream": "worker",
+        "text": text,
+        "worker": pod,
+    }

@@ -1,0 +1,73 @@
+"""What is read from a cluster's objects, logs and URLs: functions of values."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from gristmill.cli.text import paragraph
+from gristmill.errors import GristmillError
+from gristmill.remote.pod_logs import record_of
+from gristmill.remote.status import has_ended, status_in
+from gristmill.remote.tunnel import queue_pod
+
+
+def resource(generation: int = 1, **status: Any) -> dict[str, Any]:
+    return {"metadata": {"name": "mill", "generation": generation}, "status": status}
+
+
+def condition(kind: str, reason: str, message: str = "", status: str = "True") -> dict[str, Any]:
+    return {
+        "type": kind,
+        "status": status,
+        "reason": reason,
+        "message": message,
+        "observedGeneration": 1,
+        "lastTransitionTime": "2026-01-01T00:00:00Z",
+    }
+
+
+def test_a_resource_without_a_status_is_pending() -> None:
+    status = status_in({"metadata": {"name": "mill"}})
+    assert (status["state"], status["chunks"]["total"], status["workers"]) == ("Pending", None, 0)
+    assert paragraph(status)[0] == "mill: Pending"
+    assert not has_ended({"metadata": {"name": "mill"}})
+
+
+def test_what_is_in_the_way_is_told() -> None:
+    waiting = condition("Progressing", "QuotaExceeded", "no room", "False")
+    told = paragraph(status_in(resource(state="Pending", conditions=[waiting])))
+    assert "  Progressing: QuotaExceeded: no room" in told
+
+
+def test_that_a_former_manifest_was_wrong_is_no_end() -> None:
+    wrong = condition("Failed", "InvalidSpec", "spec.x: must be y")
+    assert has_ended(resource(1, state="Failed", conditions=[wrong]))
+    assert not has_ended(resource(2, state="Failed", conditions=[wrong]))
+    assert has_ended(resource(2, state="Failed", conditions=[condition("Failed", "DeadlineExceeded")]))
+    assert has_ended(resource(2, state="Complete", conditions=[condition("Complete", "AllSucceeded")]))
+
+
+def test_the_pod_of_a_queue() -> None:
+    assert queue_pod("redis://job-1:pw@queue.system.svc:6379/0") == ("queue-0", "system", 6379)
+    assert queue_pod("redis://u:p@q.ns.svc.cluster.local/0") == ("q-0", "ns", 6379)
+    with pytest.raises(GristmillError, match="not one of the cluster's own"):
+        queue_pod("redis://u:p@cache.example.com:6379/0")
+
+
+@pytest.mark.parametrize("text", ["Traceback (most recent call last):", "[1]", '{"a": 1}', "", "7"])
+def test_lines_that_are_no_records_are_the_workers(text: str) -> None:
+    record = record_of("2026-01-01T00:00:00.500000000Z", text, "pod-1")
+    assert record == {
+        "time": 1767225600.5,
+        "chunk": -1,
+        "stream": "worker",
+        "text": text,
+        "worker": "pod-1",
+    }
+
+
+def test_records_are_taken_as_they_are() -> None:
+    text = '{"time":1.5,"chunk":3,"stream":"stdout","text":"hello"}'
+    assert record_of("2026-01-01T00:00:00Z", text, "pod-1")["text"] == "hello"
