@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 from tests.builders import chunk_job
 
+from gristmill.api.manifest import load_manifest
 from gristmill.cli import running
+from gristmill.local.state import State
 
 
 class Stoppable:
@@ -64,3 +66,22 @@ def test_second_interruption_of_a_start_ends_it() -> None:
     os.kill(os.getpid(), signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize("output", ["s3://bucket/out", "elsewhere/out"])
+def test_where_the_results_are_is_told_as_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], output: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    status = {
+        "name": "job",
+        "state": "Complete",
+        "chunks": {"total": 1},
+        "items": {"succeeded": 1, "failed": 0},
+        "ratePerSecond": None,
+        "startTime": "2026-01-01T00:00:00Z",
+        "completionTime": "2026-01-01T00:00:01Z",
+        "output": output if "://" in output else str(tmp_path / output),
+    }
+    running._summarize(status, load_manifest(chunk_job()), State(tmp_path / ".gristmill" / "job"))
+    assert f"results: {output} " in capsys.readouterr().err
