@@ -14,6 +14,7 @@ from gristmill.reconcilers.actions import (
     Configure,
     Create,
     Decision,
+    DeleteJob,
     DeletePod,
     DeleteResource,
     FailJob,
@@ -174,9 +175,40 @@ def test_a_deadline_ends_it() -> None:
 def test_workers_that_only_crash_end_it() -> None:
     found = resource()
     early = told("planning", workers=0, chores=1)
-    decision = decided(found, job=job_of(found, 4, failed=6), told=early)
+    made = {"creationTimestamp": text_of(NOW)}
+    crashed = pod("Failed", metadata=made, containerStatuses=[{"state": {"terminated": {"exitCode": 1}}}])
+    decision = decided(found, job=job_of(found, 4), pods=[crashed] * 6, told=early)
     assert [a.reason for a in decision.actions if isinstance(a, FailJob)] == ["WorkersCrash"]
-    assert decided(found, job=job_of(found, 4, failed=5), told=early).actions == ()
+    assert decided(found, job=job_of(found, 4), pods=[crashed] * 5, told=early).actions == ()
+
+
+def test_workers_that_were_lost_before_the_queue_forgot_the_job_do_not_end_it() -> None:
+    found = resource()
+    made = {"creationTimestamp": text_of(NOW - 1000)}
+    crashed = pod("Failed", metadata=made, containerStatuses=[{"state": {"terminated": {"exitCode": 137}}}])
+    anew = told("planning", workers=0, chores=1, created=str(int(NOW * 1000)))
+    assert decided(found, job=job_of(found, 4, failed=9), pods=[crashed] * 9, told=anew).actions == ()
+
+
+def test_pods_that_are_to_be_different_are_those_of_another_job() -> None:
+    former = resource()
+    found = resource(workers={"image": "example.com/other:2"})
+    decision = decided(found, job=job_of(former) | {"metadata": {**job_of(former)["metadata"], "uid": "j"}})
+    assert [a for a in decision.actions if isinstance(a, DeleteJob)] == [DeleteJob("job-workers", "j")]
+    assert not [a for a in decision.actions if isinstance(a, Create | Scale)]
+
+
+def test_a_name_that_is_taken_is_said_unless_it_may_be_that_of_a_former_job() -> None:
+    found = resource()
+    for age, reason in ((60, "NameTaken"), (1, "Starting")):
+        found["metadata"]["creationTimestamp"] = text_of(NOW - age)
+        shown = condition(decided(found, taken="Secret mill-queue is somebody else's"), "Progressing")
+        assert (shown or {})["reason"] == reason
+
+
+def test_workers_have_their_time_to_clean_up_however_long_ago_it_was_deleted() -> None:
+    found = deleted(output={"url": "/data"})
+    assert decided(found, NOW + 1000, job=job_of(found, 2), told=told()).actions[0] == Cancel()
 
 
 def test_a_wrong_spec_is_said_and_starts_nothing() -> None:
@@ -232,7 +264,7 @@ def test_deletion_gives_the_job_up_first() -> None:
 
 def test_while_it_is_cleaned_there_is_one_worker() -> None:
     found = deleted(output={"url": "/data"})
-    cleaning = told("removing", sink="url", workers=0)
+    cleaning = told("removing", sink="url", workers=0, finished=str(int(NOW * 1000)))
     assert decided(found, job=job_of(found, 0), told=cleaning).actions == (Scale(1),)
     assert decided(found, job=job_of(found, 1), told=cleaning).actions == ()
 

@@ -7,15 +7,20 @@ import secrets
 import time
 from typing import Any
 
-from gristmill.api.names import API_VERSION, CACHE_KIND
+from gristmill.api.names import API_VERSION, CACHE_KIND, GROUP
 from gristmill.controllers.chunkjobs import event_of
-from gristmill.controllers.cluster import ApiError, Cluster
+from gristmill.controllers.cluster import ApiError, Cluster, NameTaken
 from gristmill.controllers.config import Config
 from gristmill.controllers.world import Key, World
 from gristmill.reconcilers import cache as objects
 from gristmill.reconcilers.objects import is_owned
 from gristmill.reconcilers.showing import notes, worth_writing
 from gristmill.reconcilers.times import text_of
+
+#: an annotation of the queue's Cache: when the operator last wrote something that its watch must tell of
+_MARK = f"{GROUP}/watched"
+#: seconds between two tries to make an object whose name is somebody else's
+_TAKEN_SECONDS = 2.0
 
 
 class Caches:
@@ -33,19 +38,61 @@ class Caches:
             return None
         uid = cache["metadata"]["uid"]
         found = self._world.get("StatefulSet", key)
+        taken = refused = ""
         if found is None or is_owned(found, uid):
-            wanted = objects.stateful_set(cache, self._config.valkey_image, found)
-            if found is None:
-                await self._cluster.create(objects.secret(cache, secrets.token_hex(24)))
-                await self._cluster.create(objects.service(cache))
-            if found is None or _differs(found, wanted):
-                found = await self._cluster.apply(wanted)
-                self._world.put("StatefulSet", found)
-        await self._show(cache, objects.status(cache, found, text_of(time.time())))
-        return None
+            try:
+                found = await self._make(cache, found)
+                refused = await self._grow(cache)
+            except NameTaken as error:
+                taken = str(error)
+        await self._show(cache, objects.status(cache, found, text_of(time.time()), taken, refused))
+        return _TAKEN_SECONDS if taken else None
 
-    async def ensure_queue(self) -> None:
-        """See that there is the Cache that is the queue."""
+    async def _make(self, cache: dict[str, Any], found: dict[str, Any] | None) -> dict[str, Any] | None:
+        """See that a Cache has its objects; return its StatefulSet."""
+        namespace, name = cache["metadata"]["namespace"], cache["metadata"]["name"]
+        if found is None or not (found.get("status") or {}).get("readyReplicas"):
+            # (without it no pod starts, and nobody tells that it is gone)
+            await self._cluster.create(objects.secret(cache, secrets.token_hex(24)))
+        service = await self._cluster.get("Service", namespace, name)
+        if service is None or not is_owned(service, cache["metadata"]["uid"]):
+            await self._cluster.create(objects.service(cache))
+        wanted = objects.stateful_set(cache, self._config.valkey_image, found)
+        if found is None:
+            found = await self._cluster.create(wanted)
+        elif _differs(found, wanted):
+            found = await self._cluster.apply(wanted)
+        if found is not None:
+            self._world.put("StatefulSet", found)
+        return found
+
+    async def _grow(self, cache: dict[str, Any]) -> str:
+        """Have the volume grow if the spec asks for more than its claim does; return why that is refused."""
+        namespace, name = cache["metadata"]["namespace"], objects.claim_name(cache)
+        claim = await self._cluster.get("PersistentVolumeClaim", namespace, name)
+        body = objects.growth(cache, claim)
+        if body is None:
+            return ""
+        try:
+            await self._cluster.patch("PersistentVolumeClaim", namespace, name, body)
+        except ApiError as error:
+            if error.status not in (403, 422):
+                raise
+            return str(error)
+        return ""
+
+    async def keep_queue(self, mark: str) -> None:
+        """See that there is the Cache that is the queue. The mark on it is for the watch to tell of."""
+        config = self._config
+        body = {"metadata": {"annotations": {_MARK: mark}}}
+        try:
+            await self._cluster.patch(CACHE_KIND, config.namespace, config.queue_cache, body)
+        except ApiError as error:
+            if error.status != 404:
+                raise
+            await self._make_queue()
+
+    async def _make_queue(self) -> None:
         config = self._config
         storage = {"size": config.queue_size, "storageClassName": config.queue_class}
         storage = {name: value for name, value in storage.items() if value}

@@ -5,11 +5,12 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from gristmill.api.names import FINALIZER, KIND
-from gristmill.controllers.cluster import ApiError, Cluster
+from gristmill.controllers.cluster import ApiError, Cluster, NameTaken
 from gristmill.controllers.config import Config
 from gristmill.controllers.failpoints import reach
 from gristmill.controllers.queue_link import QueueLink
@@ -26,6 +27,8 @@ log = logging.getLogger(__name__)
 
 #: seconds after which a Job without a pod is asked for the reason
 _PATIENCE = 2.0
+#: seconds between two tries to make an object whose name is somebody else's
+_TAKEN_SECONDS = 1.0
 
 
 class ChunkJobs:
@@ -63,8 +66,13 @@ class ChunkJobs:
             return 0.2  # (the queue was not asked yet)
         url = url_of(self._queue.server, uid, password_of(self._config.key, uid))
         decision = decide(observed, self._config.jobs, url, now)
-        for action in decision.actions:
-            await self._do(action, resource)
+        try:
+            for action in decision.actions:
+                await self._do(action, resource)
+        except NameTaken as taken:
+            log.info("%s/%s: %s", *key, taken)
+            decision = decide(replace(observed, taken=str(taken)), self._config.jobs, url, now)
+            decision = replace(decision, again=_TAKEN_SECONDS)
         again = decision.again
         if decision.status is not None:
             pause = await self._show(resource, decision.status, now)
@@ -90,7 +98,7 @@ class ChunkJobs:
     async def _observe(self, resource: dict[str, Any], now: float) -> Observed | None:
         metadata = resource["metadata"]
         uid, namespace = metadata["uid"], metadata["namespace"]
-        if self._queue.answers and uid not in self.told:
+        if not self._queue.asked or (self._queue.answers and uid not in self.told):
             return None
         job = self._world.get("Job", (namespace, job_name(metadata["name"])))
         pods = self._world.owned("Pod", uid, namespace)
@@ -132,6 +140,8 @@ class ChunkJobs:
             case actions.Scale(parallelism):
                 body = {"spec": {"parallelism": parallelism}}
                 self._remember(await self._cluster.patch("Job", namespace, job_name(name), body))
+            case actions.DeleteJob(job, job_uid):
+                await self._cluster.delete("Job", namespace, job, uid=job_uid)
             case actions.DeletePod(pod):
                 await self._cluster.delete("Pod", namespace, pod, grace=0)
             case actions.DeleteResource():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
@@ -24,6 +25,7 @@ _PATHS = {
     "Event": ("/apis/events.k8s.io/v1", "events"),
 }
 _MERGE = "application/merge-patch+json"
+_TEST = "application/json-patch+json"
 _APPLY = "application/apply-patch+yaml"
 _MANAGER = "gristmill"
 
@@ -36,12 +38,18 @@ class ApiError(Exception):
         super().__init__(message)
 
 
+class NameTaken(ApiError):  # noqa: N818
+    """The name of an object that is to be made is that of somebody else's."""
+
+
 class Cluster:
     """Calls to the API server. Writes are counted by verb and kind."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
         self.writes: Counter[tuple[str, str]] = Counter()
+        #: is told of the kind and the new state of each object that was written
+        self.on_written: Callable[[str, dict[str, Any]], None] = lambda kind, found: None
 
     async def get(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
         """Return an object, or None."""
@@ -52,20 +60,34 @@ class Cluster:
                 return None
             raise
 
-    async def list(self, kind: str, namespace: str, **selectors: str) -> list[dict[str, Any]]:
-        """Return the objects of a namespace that fit `labelSelector` and `fieldSelector`."""
+    async def list(self, kind: str, namespace: str = "", **selectors: str) -> list[dict[str, Any]]:
+        """Return the objects of a namespace ("": of all) that fit `labelSelector` and `fieldSelector`."""
         found = await self._call("GET", f"{_path(kind, namespace)}?{urlencode(selectors)}")
         return list(found["items"])
 
     async def create(self, manifest: dict[str, Any]) -> dict[str, Any] | None:
-        """Make an object; None when one of that name is there."""
+        """Make an object; None when it is there. NameTaken when one of that name is there that has another owner."""
         kind, namespace = manifest["kind"], manifest["metadata"]["namespace"]
         try:
             return await self._write("POST", kind, _path(kind, namespace), manifest)
         except ApiError as error:
-            if error.status == 409:
-                return None
-            raise
+            if error.status != 409:
+                raise
+        if owners := manifest["metadata"].get("ownerReferences"):
+            await self._check_owner(kind, namespace, manifest["metadata"]["name"], owners[0]["uid"])
+        return None
+
+    async def _check_owner(self, kind: str, namespace: str, name: str, uid: str) -> None:
+        """See whose an object is, without the right to read it: a patch that only tests."""
+        body = [{"op": "test", "path": "/metadata/ownerReferences/0/uid", "value": uid}]
+        try:
+            await self._write("PATCH", kind, _path(kind, namespace, name), body, _TEST)
+        except ApiError as error:
+            if error.status not in (400, 422):
+                raise
+            raise NameTaken(
+                409, f"{kind} {name} is somebody else's: delete it, or use another name"
+            ) from None
 
     async def apply(self, manifest: dict[str, Any]) -> dict[str, Any]:
         """Make an object, or make it so in the fields that are given."""
@@ -100,13 +122,16 @@ class Cluster:
                 raise
 
     async def _write(
-        self, method: str, kind: str, path: str, body: dict[str, Any], content: str = "application/json"
+        self, method: str, kind: str, path: str, body: Any, content: str = "application/json"
     ) -> dict[str, Any]:
         self.writes[method, kind] += 1
-        return await self._call(method, path, body, content)
+        answer = await self._call(method, path, body, content)
+        if method != "DELETE":
+            self.on_written(kind.removesuffix("/status"), answer)
+        return answer
 
     async def _call(
-        self, method: str, path: str, body: dict[str, Any] | None = None, content: str = "application/json"
+        self, method: str, path: str, body: Any = None, content: str = "application/json"
     ) -> dict[str, Any]:
         headers = {"Accept": "application/json", "Content-Type": content}
         await self._client.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
@@ -121,7 +146,8 @@ class Cluster:
 
 def _path(kind: str, namespace: str, name: str = "") -> str:
     prefix, plural = _PATHS[kind]
-    return f"{prefix}/namespaces/{namespace}/{plural}" + (f"/{name}" if name else "")
+    place = f"/namespaces/{namespace}" if namespace else ""
+    return f"{prefix}{place}/{plural}" + (f"/{name}" if name else "")
 
 
 def _message(data: bytes, status: int) -> str:

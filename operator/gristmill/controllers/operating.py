@@ -22,6 +22,7 @@ from gristmill.controllers.caches import Caches
 from gristmill.controllers.chunkjobs import ChunkJobs
 from gristmill.controllers.cluster import Cluster
 from gristmill.controllers.config import Config
+from gristmill.controllers.echoes import Echoes
 from gristmill.controllers.queue_link import QueueLink
 from gristmill.controllers.work_queue import WorkQueue
 from gristmill.controllers.world import Key, World
@@ -49,6 +50,8 @@ class Operator:
         self._config = config
         self._cluster = cluster
         self.world = World()
+        self._echoes = Echoes((KIND, CACHE_KIND, "Job", "Pod", "StatefulSet"))
+        cluster.on_written = lambda kind, found: self._echoes.expect(kind, found, time.monotonic())
         server = f"{config.queue_cache}.{config.namespace}.svc:6379"
         self.queue = QueueLink(server, config.key)
         self._look_now = asyncio.Event()
@@ -61,7 +64,6 @@ class Operator:
         """Operate until `stop` is set. What ends by itself ends all."""
         parts: list[Awaitable[None]] = [
             self._watch(stop),
-            self._ensure_queue(),
             self._look_for_ever(),
             self._resync(),
             self.cache_queue.work(),
@@ -76,6 +78,10 @@ class Operator:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    def fault(self) -> str:
+        """Return why this process should be started again, or ""."""
+        return self._echoes.fault(time.monotonic())
 
     # -- watching
 
@@ -114,6 +120,7 @@ class Operator:
     def _on(self, kind: str, changed: Callable[[dict[str, Any]], None]) -> Callable[..., Awaitable[None]]:
         async def handler(event: Any, **_: Any) -> None:
             found = dict(event["object"])
+            self._echoes.hear(kind, found, event["type"] == "DELETED")
             if event["type"] == "DELETED":
                 self.world.drop(kind, found)
             else:
@@ -141,10 +148,6 @@ class Operator:
 
     # -- the queue
 
-    async def _ensure_queue(self) -> None:
-        await self.caches.ensure_queue()
-        await asyncio.Event().wait()
-
     async def _look_for_ever(self) -> None:
         while True:
             young = False
@@ -165,6 +168,7 @@ class Operator:
         if not self.queue.has_password:
             self.queue.use_password(await self.caches.queue_password())
             if not self.queue.has_password:
+                self.queue.asked = True
                 return True
         answered = self.queue.answers
         resources = self.world.all(KIND)
@@ -191,20 +195,34 @@ class Operator:
 
     async def _resync(self) -> None:
         while True:
+            try:
+                await self.caches.keep_queue(str(int(time.time())))
+                await self._remove_orphans()
+            except Exception as error:
+                log.warning("what is looked at from time to time was not: %s", error)
             await asyncio.sleep(_RESYNC_SECONDS)
             for found in self.world.all(KIND):
                 self.job_queue.add(_key(found))
             for found in self.world.all(CACHE_KIND):
                 self.cache_queue.add(_key(found))
-            await self._remove_orphans()
 
     async def _remove_orphans(self) -> None:
         """Remove from the queue what belongs to no ChunkJob: it was deleted when the queue could not be reached."""
-        orphans = self.jobs.users - {f"job-{found['metadata']['uid']}" for found in self.world.all(KIND)}
-        for user in orphans:
-            if user.startswith("job-"):
-                log.info("%s belongs to no ChunkJob: removed", user)
-                await self.queue.forget(user.removeprefix("job-"))
+        if not self._orphans(self.world.all(KIND)):
+            return
+        # (what was heard may be less than there is: nothing is removed but by the API server's own word)
+        there = [
+            found
+            for namespace in self._config.watch or ("",)
+            for found in await self._cluster.list(KIND, namespace)
+        ]
+        for user in self._orphans(there):
+            log.info("%s belongs to no ChunkJob: removed", user)
+            await self.queue.forget(user.removeprefix("job-"))
+
+    def _orphans(self, there: list[dict[str, Any]]) -> set[str]:
+        known = {f"job-{found['metadata']['uid']}" for found in there}
+        return {user for user in self.jobs.users - known if user.startswith("job-")}
 
 
 def _key(found: dict[str, Any]) -> Key:

@@ -32,6 +32,8 @@ class QueueLink:
         self._password = ""
         self._client: Any = None
         self._lock = asyncio.Lock()
+        #: whether it was tried to ask, so that `answers` means something
+        self.asked = False
         #: whether the last call was answered
         self.answers = False
 
@@ -77,9 +79,11 @@ class QueueLink:
         """Remove keys and user of a job."""
 
         def call(client: Any) -> None:
+            # (the user goes last, for by its name what is left would be found; it can make no keys any more)
+            client.execute_command("ACL", "SETUSER", user_of(uid), "reset")
+            _queue(client, uid).remove()
             client.execute_command("ACL", "DELUSER", user_of(uid))
             client.execute_command("ACL", "SAVE")
-            _queue(client, uid).remove()
 
         await self._call(call)
 
@@ -88,6 +92,7 @@ class QueueLink:
             try:
                 answer = await asyncio.to_thread(lambda: call(self._connected()))
             except NoSuchJob:
+                self._client = None  # (the server may have lost the functions, which a new client loads)
                 raise
             except AuthenticationError:
                 self.answers, self._client, self._password = False, None, ""
@@ -95,6 +100,8 @@ class QueueLink:
             except (QueueError, ConnectionError, TimeoutError, OSError):
                 self.answers, self._client = False, None
                 raise
+            finally:
+                self.asked = True
             self.answers = True
             return answer
 

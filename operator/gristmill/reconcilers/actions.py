@@ -33,6 +33,14 @@ class Scale(Action):
 
 
 @dataclass(frozen=True)
+class DeleteJob(Action):
+    """Delete the workers' Job with this uid: nobody may change its pods, so another is made."""
+
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True)
 class DeletePod(Action):
     """Delete a pod at once: its node does not answer."""
 

@@ -12,14 +12,16 @@ from urllib.parse import quote
 
 from gristmill.api.cache import Cache, CacheSpec, processors
 from gristmill.api.names import CACHE_KIND, ConditionType, Reason
-from gristmill.api.quantity import format_quantity
+from gristmill.api.quantity import format_quantity, parse_quantity
 from gristmill.reconcilers.objects import (
     CONTAINER_SECURITY,
     is_owned,
+    is_young,
     labels_of,
     metadata_of,
     pod_security,
 )
+from gristmill.reconcilers.times import seconds_of
 
 PORT = 6379
 #: the user of Valkey's images
@@ -99,11 +101,38 @@ def stateful_set(cache: dict[str, Any], image: str, observed: dict[str, Any] | N
     }
 
 
+def growth(cache: dict[str, Any], claim: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return how a Cache's claim is to be patched so that its volume is as large as the spec says; None: not at all."""
+    spec = _valid(cache).spec
+    if spec.persistence == "none" or claim is None or not is_owned(claim, cache["metadata"]["uid"]):
+        return None
+    try:
+        asked = parse_quantity(claim["spec"]["resources"]["requests"]["storage"])
+    except ValueError:  # (somebody else has changed it, to a quantity of another form)
+        return None
+    if asked >= spec.storage_size:  # (a volume can't shrink)
+        return None
+    return {"spec": {"resources": {"requests": {"storage": format_quantity(spec.storage_size)}}}}
+
+
 def status(
-    cache: dict[str, Any], observed_stateful_set: dict[str, Any] | None, now_iso: str
+    cache: dict[str, Any],
+    observed_stateful_set: dict[str, Any] | None,
+    now_iso: str,
+    taken: str = "",
+    refused: str = "",
 ) -> dict[str, Any]:
-    """Return the status of a Cache, of which this StatefulSet was seen."""
+    """Return the status of a Cache, of which this StatefulSet was seen.
+
+    `taken` names an object that is in the way and somebody else's, `refused` tells why the volume does not grow.
+    """
     holds, reason, message = _readiness(cache, observed_stateful_set)
+    if taken:
+        # (what an earlier Cache of this name has left is gone in seconds)
+        young = is_young(cache["metadata"], seconds_of(now_iso) or 0.0)
+        holds, reason, message = False, Reason.STARTING if young else Reason.NAME_TAKEN, taken
+    elif refused:
+        message += f"; its volume can't grow: {refused}"
     ready = "True" if holds else "False"
     before = [
         condition["lastTransitionTime"]
@@ -129,6 +158,11 @@ def status(
 def endpoint(cache: dict[str, Any]) -> str:
     """Return where a Cache answers, as host:port."""
     return f"{cache['metadata']['name']}.{cache['metadata']['namespace']}.svc:{PORT}"
+
+
+def claim_name(cache: dict[str, Any]) -> str:
+    """Return the name of the claim that a Cache's data is on."""
+    return f"data-{cache['metadata']['name']}-0"
 
 
 def secret_name(cache: dict[str, Any]) -> str:

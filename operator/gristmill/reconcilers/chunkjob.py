@@ -20,6 +20,7 @@ from gristmill.reconcilers.actions import (
     Configure,
     Create,
     Decision,
+    DeleteJob,
     DeletePod,
     DeleteResource,
     FailJob,
@@ -28,12 +29,14 @@ from gristmill.reconcilers.actions import (
     Scale,
     SetFinalizer,
 )
-from gristmill.reconcilers.obstacles import is_alive, obstacle_of
+from gristmill.reconcilers.objects import is_young
+from gristmill.reconcilers.obstacles import has_crashed, is_alive, obstacle_of
 from gristmill.reconcilers.times import seconds_of, text_of
 from gristmill.reconcilers.worker_job import (
     WORK,
     Images,
     belongs,
+    is_current,
     job_name,
     parallelism_of,
     queue_secret,
@@ -45,6 +48,8 @@ from gristmill.reconcilers.workers import Present, wanted_workers
 REMOVAL_SECONDS = 30.0
 #: seconds between two looks while something that nobody tells of is waited for
 _LOOK_SECONDS = 1.0
+#: the longest time between two looks at why there are no pods
+_REFUSED_SECONDS = 15.0
 #: so many failed pods before a first worker has begun end the job
 _EARLY_CRASHES = 6
 
@@ -66,6 +71,8 @@ class Observed:
     #: whether the queue knows the job's user
     has_user: bool = True
     samples: Sequence[Sample] = ()
+    #: an object that is somebody else's and has a name that this job needs, in words; "" where there is none
+    taken: str = ""
 
 
 @dataclass(frozen=True)
@@ -161,6 +168,12 @@ def _keep_workers(
     if observed.job is not None and not belongs(observed.job, owner["uid"]):
         plan.look_again(_LOOK_SECONDS)  # it is that of a job of the same name which is being deleted
         return
+    if observed.job is not None and not _ended(observed) and not is_current(observed.job, job):
+        found = observed.job["metadata"]
+        if not found.get("deletionTimestamp"):
+            plan.actions.append(DeleteJob(found["name"], found["uid"]))
+        plan.look_again(_LOOK_SECONDS)
+        return
     if _ended(observed) and (observed.told is None or observed.job is None):
         if observed.job is not None and parallelism_of(observed.job):
             plan.actions.append(Scale(0))
@@ -178,8 +191,15 @@ def _keep_workers(
     elif wanted != present and (observed.queue_answers or job.spec.suspend):
         plan.actions.append(Scale(wanted))
     told = observed.told
-    crashes = 0 if observed.job is None else int((observed.job.get("status") or {}).get("failed") or 0)
-    if told and crashes >= _EARLY_CRASHES and told["job"]["phase"] == "planning" and not told["workers"]:
+    if present and not alive and not _ended(observed) and observed.job is not None:
+        # (nobody tells that Kubernetes refuses to make pods)
+        age = now - (seconds_of(observed.job["metadata"].get("creationTimestamp")) or now)
+        plan.look_again(min(max(_LOOK_SECONDS, age / 4), _REFUSED_SECONDS))
+    if not told or told["job"]["phase"] != "planning" or told["workers"]:
+        return
+    # (workers of an epoch that the queue has forgotten had begun)
+    crashes = sum(has_crashed(pod, since=int(told["job"]["created"]) / 1000) for pod in observed.pods)
+    if crashes >= _EARLY_CRASHES:
         message = f"{crashes} workers failed before one began; `kubectl logs job/{job_name(owner['name'])}` tells why"
         plan.actions.append(FailJob(int(told["job"]["epoch"]), Reason.WORKERS_CRASH, message))
 
@@ -210,12 +230,16 @@ def _remove(observed: Observed, now: float) -> Decision:
     metadata = observed.resource["metadata"]
     if FINALIZER not in (metadata.get("finalizers") or ()):
         return Decision()
-    deleted = seconds_of(metadata["deletionTimestamp"])
-    late = deleted is not None and now > deleted + REMOVAL_SECONDS
     told = observed.told
     if observed.queue_answers and (told is None or told["job"]["phase"] == "removed"):
         return Decision((Forget(), SetFinalizer(False)))
-    if late:
+    if observed.queue_answers and told is not None:
+        # (nobody may have been there when it was deleted: workers have their time from when they were told)
+        removing = told["job"]["phase"] == "removing"
+        since = int(told["job"].get("finished") or 0) / 1000 if removing else None
+    else:
+        since = seconds_of(metadata["deletionTimestamp"])
+    if since is not None and now > since + REMOVAL_SECONDS:
         what = "the queue did not answer: its keys may be left" if not observed.queue_answers else ""
         output = (observed.resource["spec"].get("output") or {}).get("url")
         what = what or f"no worker removed what was staged in {output}: parts may be left there"
@@ -265,6 +289,8 @@ def _status(observed: Observed, context: JobContext, now: float) -> dict[str, An
             return old
         reason = Reason.STARTING if observed.queue_answers else Reason.QUEUE_UNREACHABLE
         message = "" if observed.queue_answers else "the queue does not answer; what runs goes on"
+        if taken := _taken(observed, now):
+            reason, message = taken
         conditions = [_condition(ConditionType.PROGRESSING, False, reason, message, now)]
         status = {**old, "state": old.get("state") or str(State.PENDING)}
     else:
@@ -272,6 +298,7 @@ def _status(observed: Observed, context: JobContext, now: float) -> dict[str, An
         del status["name"]
         conditions = status["conditions"]
         obstacle = None if _ended(observed) else obstacle_of(observed.job, observed.pods, observed.warnings)
+        obstacle = obstacle or (None if _ended(observed) else _taken(observed, now))
         changed = _changed(told["job"], context)
         if not observed.queue_answers:
             obstacle = (Reason.QUEUE_UNREACHABLE, "the queue does not answer; what runs goes on")
@@ -283,6 +310,13 @@ def _status(observed: Observed, context: JobContext, now: float) -> dict[str, An
                 _condition(ConditionType.SPEC_CHANGED, True, Reason.NOT_TAKEN_OVER, changed, now)
             )
     return {**status, "conditions": _kept(old, conditions, context.generation)}
+
+
+def _taken(observed: Observed, now: float) -> tuple[Reason, str] | None:
+    """Return that a name is somebody else's."""
+    if not observed.taken or is_young(observed.resource["metadata"], now):
+        return None
+    return Reason.NAME_TAKEN, observed.taken
 
 
 def _changed(job: dict[str, Any], context: JobContext) -> str:

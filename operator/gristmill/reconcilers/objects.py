@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from gristmill.api.names import API_VERSION, GROUP
+from gristmill.reconcilers.times import seconds_of
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
 UID = f"{GROUP}/uid"
+#: seconds in which what a deleted resource owned is gone
+_LEFTOVER_SECONDS = 5.0
 #: user and group of Gristmill's own images
 USER = 65532
 
@@ -53,6 +56,12 @@ def metadata_of(kind: str, owner: dict[str, Any], name: str) -> dict[str, Any]:
             }
         ],
     }
+
+
+def is_young(metadata: dict[str, Any], now: float) -> bool:
+    """Whether a resource is so new that what one of the same name had may still be there."""
+    created = seconds_of(metadata.get("creationTimestamp"))
+    return created is not None and now < created + _LEFTOVER_SECONDS
 
 
 def is_owned(found: dict[str, Any], uid: str) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gristmill.api.names import Reason
+from gristmill.reconcilers.times import seconds_of
 
 #: reasons of a container that waits, and what they come to
 _WAITING = {
@@ -22,6 +23,18 @@ _WAITING = {
 def is_alive(pod: dict[str, Any]) -> bool:
     """Whether a pod has not ended."""
     return (pod.get("status") or {}).get("phase", "Pending") in ("Pending", "Running")
+
+
+def has_crashed(pod: dict[str, Any], since: float) -> bool:
+    """Whether a pod made since then ended by its own fault: what is deleted, or goes with its node, did not."""
+    status, created = pod.get("status") or {}, seconds_of(pod["metadata"].get("creationTimestamp"))
+    if status.get("phase") != "Failed" or created is None or created < int(since):
+        return False
+    ends = (
+        (container.get("state") or {}).get("terminated")
+        for container in status.get("containerStatuses") or ()
+    )
+    return any(end and end.get("exitCode") for end in ends) and not pod["metadata"].get("deletionTimestamp")
 
 
 def obstacle_of(

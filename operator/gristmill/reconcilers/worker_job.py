@@ -10,8 +10,10 @@ import hashlib
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from gristmill.api.chunkjob import ChunkJob
-from gristmill.api.names import KIND
+from gristmill.api.names import GROUP, KIND
 from gristmill.api.template import WorkerTemplate
 from gristmill.reconcilers.objects import (
     CONTAINER_SECURITY,
@@ -31,6 +33,8 @@ _END_SECONDS = 3
 #: seconds after which the pods of a node that does not answer are replaced
 _NODE_SECONDS = 30
 _KUEUE = "kueue.x-k8s.io/"
+#: an annotation of the Job: for which image and template its pods were made
+_PODS = f"{GROUP}/pods"
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,7 @@ def worker_job(owner: dict[str, Any], job: ChunkJob, images: Images, parallelism
     metadata = metadata_of(KIND, owner, job_name(owner["name"]))
     passed_on = {key: value for key, value in (owner.get("labels") or {}).items() if key.startswith(_KUEUE)}
     metadata["labels"] = {**passed_on, **metadata["labels"]}
+    metadata["annotations"] = {_PODS: _digest(job)}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -99,6 +104,18 @@ def parallelism_of(found: dict[str, Any]) -> int:
 def belongs(found: dict[str, Any] | None, uid: str) -> bool:
     """Whether a Job (or Secret) is there and is this ChunkJob's own."""
     return found is not None and is_owned(found, uid)
+
+
+def is_current(found: dict[str, Any], job: ChunkJob) -> bool:
+    """Whether a Job's pods are as the ChunkJob says; that another operator would make other ones does not count."""
+    made_for = (found["metadata"].get("annotations") or {}).get(_PODS)
+    return made_for is None or made_for == _digest(job)
+
+
+def _digest(job: ChunkJob) -> str:
+    """Return a digest of what a user says of the pods."""
+    workers = job.spec.workers.model_dump(mode="json", by_alias=True, include={"image", "template"})
+    return hashlib.sha256(orjson.dumps(workers, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
 
 
 def _pod(owner: dict[str, Any], job: ChunkJob, template: WorkerTemplate, images: Images) -> dict[str, Any]:
