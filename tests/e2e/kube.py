@@ -137,3 +137,35 @@ def queue(*words: str) -> str:
     password = base64.b64decode(secret["data"]["password"]).decode()
     pod = "gristmill-queue-0"
     return kubectl("-n", SYSTEM, "exec", pod, "--", "valkey-cli", "--no-auth-warning", "-a", password, *words)
+
+
+def shell(name: str, claim_name: str, *command: str) -> dict[str, Any]:
+    """Return a pod that runs a command beside a claim's files, which are at /data."""
+    security = {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "runAsNonRoot": True,
+        "runAsUser": 65532,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    image = kubectl(
+        "-n", SYSTEM, "get", "deploy", "gristmill", "-o", "jsonpath={.spec.template.spec.containers[0].image}"
+    )
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": name},
+        "spec": {
+            "restartPolicy": "Never",
+            "containers": [
+                {
+                    "name": "shell",
+                    "image": image,
+                    "command": [*command],
+                    "securityContext": security,
+                    "volumeMounts": [{"name": "data", "mountPath": "/data"}],
+                }
+            ],
+            "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": claim_name}}],
+        },
+    }

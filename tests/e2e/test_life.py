@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 
-from tests.e2e.kube import Kube, chunk_job, claim, kubectl, mounted, queue, until
+from tests.e2e.kube import Kube, chunk_job, claim, kubectl, mounted, queue, shell, until
 
 SLOW = "import time\n\ndef process(x):\n    time.sleep(0.2)\n    return x\n"
 
@@ -49,7 +49,7 @@ def test_deleting_it_leaves_nothing(kube: Kube) -> None:
     until(lambda: not [s for s in kube.all("secrets") if s["metadata"]["name"] == "mill-queue"])
     assert uid not in queue("ACL", "USERS")
     assert uid not in queue("KEYS", "*")
-    kube.apply(_shell("look", "data", "find /data -path '*parts*' -o -path '*tmp*' | wc -l"))
+    kube.apply(shell("look", "data", "sh", "-c", "find /data -path '*parts*' -o -path '*tmp*' | wc -l"))
     until(lambda: (kube.get("pod", "look") or {}).get("status", {}).get("phase") == "Succeeded")
     assert kube.ctl("logs", "look").split() == ["0"]
 
@@ -141,39 +141,3 @@ def test_a_namespace_can_be_deleted_while_it_runs(kube: Kube) -> None:
     assert time.monotonic() - started < 80
     assert uid not in queue("ACL", "USERS")
     assert uid not in queue("KEYS", "*")
-
-
-def _shell(name: str, claim_name: str, command: str) -> dict[str, object]:
-    security = {
-        "allowPrivilegeEscalation": False,
-        "capabilities": {"drop": ["ALL"]},
-        "runAsNonRoot": True,
-        "runAsUser": 65532,
-        "seccompProfile": {"type": "RuntimeDefault"},
-    }
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {"name": name},
-        "spec": {
-            "restartPolicy": "Never",
-            "containers": [
-                {
-                    "name": "shell",
-                    "image": kubectl(
-                        "-n",
-                        "gristmill-system",
-                        "get",
-                        "deploy",
-                        "gristmill",
-                        "-o",
-                        "jsonpath={.spec.template.spec.containers[0].image}",
-                    ),
-                    "command": ["sh", "-c", command],
-                    "securityContext": security,
-                    "volumeMounts": [{"name": "data", "mountPath": "/data"}],
-                }
-            ],
-            "volumes": [{"name": "data", "persistentVolumeClaim": {"claimName": claim_name}}],
-        },
-    }
