@@ -60,7 +60,7 @@ class Place(Protocol):
         """Start no chunk any more, or go on."""
 
     def reopened(self) -> None:
-        """Note that the job, which may have ended, has something to do again."""
+        """Note that the job, which may have ended, will have something to do again."""
 
     def how_to_go_on(self) -> str:
         """Return what the user has to do so that it goes on, in words that end a sentence; or nothing."""
