@@ -13,10 +13,10 @@ WORKER = $(REGISTRY)/worker:$(VERSION)
 VALKEY = $(shell sed -n 's/^  image: \(valkey.*\)/\1/p' charts/gristmill/values.yaml)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint manifests verify bench chaos images deploy
+.PHONY: help demo test lint manifests verify bench chaos images deploy e2e e2e-faults
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*##  *\(.*\)/make \1	\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z0-9-]*\):.*##  *\(.*\)/make \1	\2/p' $(MAKEFILE_LIST) | expand -t 18
 
 demo: .venv/made  ## count the words of Python's standard library, with live progress
 	@$(BIN)/python $(DEMO)/prepare.py
@@ -64,6 +64,13 @@ deploy: images  ## build, load into kind if that is the current context, and ins
 	helm upgrade --install gristmill charts/gristmill -n gristmill-system --create-namespace --take-ownership --wait \
 	  --set image.repository=$(REGISTRY)/operator,worker.image.repository=$(REGISTRY)/worker \
 	  --set podAnnotations.image=$$(docker image inspect -f '{{.Id}}' $(OPERATOR))
+
+e2e: .venv/made  ## try everything on the cluster of $KUBECONFIG, where make deploy has been
+	$(BIN)/pytest -n 3 -m "not alone and not e2e_faults" tests/e2e
+	$(BIN)/pytest -m "alone and not e2e_faults" tests/e2e
+
+e2e-faults: .venv/made  ## the faults that take long or need three nodes, on the cluster of $KUBECONFIG
+	$(BIN)/pytest -m e2e_faults tests/e2e
 
 # (not all extras go together: see pyproject.toml)
 .venv/made: EXTRA = dev
