@@ -51,6 +51,15 @@ def test_a_time_out_is_that_of_the_chunk_so_no_item_is_named() -> None:
     assert (failed.item, failed.items) == (-1, 10)
 
 
+@pytest.mark.parametrize(("high", "final"), [(4, True), (1, False)])
+def test_items_that_took_too_long_together_are_halved_at_once_and_a_single_one_is_tried_again(
+    high: int, final: bool
+) -> None:
+    (failed,) = after_death(Lease("n", 1, 5, 6, low=0, high=high), scene(kind="timeout"), now=0)
+    assert isinstance(failed, Fail)
+    assert failed.final == final
+
+
 def test_a_chore_is_tried_again() -> None:
     (failed,) = after_death(Lease("n", 1, chore="assemble:3"), scene(), now=0)
     assert isinstance(failed, ChoreFailed)

@@ -30,7 +30,8 @@ def after_death(lease: Lease, scene: Scene, now: float) -> list[Step]:
 
     A chunk that was announced is charged, and the rest of the lease is not. Where chunks were not announced nobody is
     charged: the lease goes back as lost, and its next holder announces every item. A process that somebody froze is
-    nobody's fault either. A time-out is that of the chunk: the item at which the time was up is none the worse for it.
+    nobody's fault either. A time-out is that of the chunk: the item at which the time was up is none the worse for it,
+    and items that took too long together are halved at once, which gives up none of them.
     """
     if scene.kind in ("frozen", "removed"):
         return [Release(lease.nonce, lost=True)]
@@ -38,7 +39,9 @@ def after_death(lease: Lease, scene: Scene, now: float) -> list[Step]:
         return [ChoreFailed(lease.nonce, "ChoreFailed", f"{lease.chore}: {scene.error}")]
     if not scene.exact or not lease.start <= scene.chunk < lease.stop:
         return [Release(lease.nonce, lost=True)]
-    item = -1 if scene.kind == "timeout" else scene.item
+    is_timeout = scene.kind == "timeout"
+    item = -1 if is_timeout else scene.item
+    halved = is_timeout and lease.high - lease.low > 1
     letter = DeadLetter(
         chunk=scene.chunk,
         item=item,
@@ -51,7 +54,7 @@ def after_death(lease: Lease, scene: Scene, now: float) -> list[Step]:
         at=now,
     )
     text = orjson.dumps(letter).decode()
-    steps: list[Step] = [Fail(lease.nonce, scene.chunk, scene.kind, item, scene.items, False, text)]
+    steps: list[Step] = [Fail(lease.nonce, scene.chunk, scene.kind, item, scene.items, halved, text)]
     if not lease.is_fragment and scene.chunk + 1 < lease.stop:
         steps.append(Release(lease.nonce))
     return steps
