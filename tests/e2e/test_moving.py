@@ -67,17 +67,12 @@ def here(kube: Kube) -> Iterator[dict[str, str]]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    forward = subprocess.Popen(
-        ["kubectl", "-n", kube.namespace, "port-forward", "pod/store", f"{port}:8333"],
-        stdout=subprocess.PIPE,
-        stderr=sys.stderr,
-        text=True,
-    )
-    assert forward.stdout is not None
-    assert "Forwarding" in forward.stdout.readline()
-    yield {**os.environ, **_credentials(f"http://127.0.0.1:{port}")}
-    forward.kill()
-    forward.wait()
+    command = ["kubectl", "-n", kube.namespace, "port-forward", "pod/store", f"{port}:8333"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=sys.stderr, text=True) as forward:
+        assert forward.stdout is not None
+        assert "Forwarding" in forward.stdout.readline()
+        yield {**os.environ, **_credentials(f"http://127.0.0.1:{port}")}
+        forward.kill()
 
 
 def _credentials(endpoint: str) -> dict[str, str]:

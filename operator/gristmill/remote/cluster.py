@@ -19,6 +19,7 @@ _TIMEOUT = 30
 _MANAGER = "gristmill-submit"
 _PATHS = {
     KIND: (f"/apis/{API_VERSION}", PLURAL),
+    "Job": ("/apis/batch/v1", "jobs"),
     "Pod": ("/api/v1", "pods"),
     "Secret": ("/api/v1", "secrets"),
     "ConfigMap": ("/api/v1", "configmaps"),
@@ -81,6 +82,18 @@ class Cluster:
     def patch(self, kind: str, name: str, body: dict[str, Any]) -> None:
         """Merge `body` into an object."""
         self._call("PATCH", self._path(kind, name), body, "application/merge-patch+json")
+
+    def create(self, manifest: dict[str, Any]) -> dict[str, Any]:
+        """Make an object of the namespace."""
+        return _object(self._call("POST", self._path(manifest["kind"]), manifest))
+
+    def delete(self, kind: str, name: str) -> None:
+        """Delete an object; nothing happens where it is gone."""
+        try:
+            self._call("DELETE", self._path(kind, name), {"gracePeriodSeconds": 0})
+        except ClusterError as error:
+            if error.status != 404:
+                raise
 
     def log(self, pod: str, since: str | None) -> str:
         """Return what a pod has printed since a time, each line with its own; "" while it has not begun, or is gone."""

@@ -162,17 +162,11 @@ class ClusterJob:
             while batch := list(islice(results, _BATCH)):
                 yield batch
             return
-        template = (self.resource()["spec"].get("workers") or {}).get("template") or {}
-        claims = [
-            volume["persistentVolumeClaim"]["claimName"]
-            for volume in template.get("volumes") or ()
-            if "persistentVolumeClaim" in volume
-        ]
-        where = f" on the PersistentVolumeClaim {' or '.join(claims)}" if claims else ""
-        raise GristmillError(
-            f"the results are at {output} in the workers' pods{where}, which can't be read from here\n"
-            "read them in a pod that mounts the same volume, or give the job an output at a URL"
-        )
+        from gristmill.remote.reading import results_from_pods
+
+        if self.status()["state"] != State.COMPLETE:
+            raise GristmillError(self._not_complete(str(self.status()["state"]).lower()))
+        yield from results_from_pods(self._cluster, self.resource()["metadata"], output)
 
     def _kept(self, queue: Queue) -> Iterator[list[Any]]:
         """Iterate over the results of a complete job, and leave them where they are."""

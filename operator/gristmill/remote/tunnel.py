@@ -35,7 +35,7 @@ def connect_through(cluster: Cluster, url: str) -> Redis:
     pod, namespace, port = queue_pod(url)
     pool = ConnectionPool(
         connection_class=_Forwarded,
-        dial=lambda: _dial(cluster, pod, namespace, port),
+        dial=lambda: dial(cluster, pod, namespace, port),
         username=unquote(parts.username or ""),
         password=unquote(parts.password or ""),
         socket_timeout=settings.ANSWER_SECONDS,
@@ -57,7 +57,8 @@ class _Forwarded(Connection):
         return socket
 
 
-def _dial(cluster: Cluster, pod: str, namespace: str, port: int) -> Any:
+def dial(cluster: Cluster, pod: str, namespace: str, port: int) -> Any:
+    """Return a socket that is connected to a port of a pod."""
     from kubernetes.client import ApiException
 
     stream: Any = import_module("kubernetes.stream.ws_client")  # (it has no types)
@@ -71,7 +72,7 @@ def _dial(cluster: Cluster, pod: str, namespace: str, port: int) -> Any:
     except ApiException as error:
         if "403" in str(error.reason).partition("-+-")[0]:
             raise GristmillError(
-                f"this needs the queue, and so the right to get and create pods/portforward in the namespace "
+                f"this needs the right to get and create pods/portforward in the namespace "
                 f"{namespace} (pod {pod}), which you lack; or run it in a pod of the cluster"
             ) from error
         raise ConnectionError(f"no port-forward to pod {pod} in {namespace}: {error.reason}") from error
