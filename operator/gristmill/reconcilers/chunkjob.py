@@ -156,8 +156,7 @@ def _keep_in_queue(plan: _Plan, observed: Observed, context: JobContext, now: fl
         parameters = context.parameters()
         if told["job"].get("planned"):
             items = int(told["job"].get("items") or -1)
-            size = items if items >= 0 else int(told["job"]["chunks"])
-            parameters["tolerated"] = context.job.spec.failures.allowed(size)
+            parameters |= context.tolerance(int(told["job"]["chunks"]), items)
         plan.actions.append(Configure(parameters))
 
 
