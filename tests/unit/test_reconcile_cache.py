@@ -12,7 +12,7 @@ import pytest
 from tests.builders import cache
 
 from gristmill.api.cache import CacheStatus
-from gristmill.reconcilers.cache import secret, service, stateful_set, status
+from gristmill.reconcilers.cache import growth, secret, service, stateful_set, status
 
 NOW = "2026-11-24T12:00:00Z"
 BEFORE = "2026-11-24T11:00:00Z"
@@ -248,6 +248,48 @@ def test_status(observed: dict[str, Any] | None, ready: str, reason: str, words:
     assert condition["observedGeneration"] == 3
     assert (made["endpoint"], made["secretName"]) == ("c.apps.svc:6379", "c-auth")
     assert CacheStatus.model_validate(made).conditions[0].status == ready
+
+
+@pytest.mark.parametrize(("created", "reason"), [(BEFORE, "NameTaken"), (NOW, "Starting")])
+def test_status_tells_of_a_name_that_is_taken(created: str, reason: str) -> None:
+    there = raw()
+    there["metadata"]["creationTimestamp"] = created
+    (condition,) = status(there, seen(), NOW, taken="Secret c-auth is somebody else's")["conditions"]
+    assert (condition["status"], condition["reason"]) == ("False", reason)
+    assert "c-auth" in condition["message"]
+
+
+def test_status_tells_why_the_volume_does_not_grow() -> None:
+    (condition,) = status(raw(), seen(), NOW, refused="the class forbids it")["conditions"]
+    assert condition["status"] == "True"
+    assert "the class forbids it" in condition["message"]
+
+
+def claimed(size: str, uid: str = "u-1") -> dict[str, Any]:
+    """The claim of a Cache's data, as the API server has it."""
+    return {
+        "metadata": {"name": "data-c-0", "ownerReferences": [{"uid": uid}]},
+        "spec": {"resources": {"requests": {"storage": size}}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("there", "grown"),
+    [
+        (None, None),
+        (claimed("1Gi"), "2Gi"),
+        (claimed("2Gi"), None),
+        (claimed("3Gi"), None),
+        (claimed("1Gi", "u-0"), None),
+        (claimed("1e9"), None),
+    ],
+)
+def test_a_volume_grows_with_the_spec_and_never_shrinks(
+    there: dict[str, Any] | None, grown: str | None
+) -> None:
+    spec = raw(persistence="log", capacity="1Gi", storage={"size": "2Gi"})
+    wanted = {"spec": {"resources": {"requests": {"storage": grown}}}} if grown else None
+    assert growth(spec, there) == wanted
 
 
 @pytest.mark.parametrize(
