@@ -1,0 +1,67 @@
+"""A Cache on a cluster: it serves, and gets back what somebody takes away from it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.e2e.kube import Kube, until
+
+
+def cache(**spec: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "gristmill.dev/v1alpha1",
+        "kind": "Cache",
+        "metadata": {"name": "store"},
+        "spec": {"capacity": "32Mi", **spec},
+    }
+
+
+def test_it_serves_and_its_secret_lets_in(kube: Kube) -> None:
+    kube.apply(cache())
+    _await(kube, "Serving")
+    words = ["exec", "store-0", "--", "sh", "-c", "valkey-cli set a 1 && valkey-cli get a"]
+    assert kube.ctl(*words).split() == ["OK", "1"]
+
+
+def test_one_that_is_made_again_at_once_inherits_nothing(kube: Kube) -> None:
+    kube.apply(cache(persistence="log"))
+    _await(kube, "Serving")
+    kube.ctl("exec", "store-0", "--", "valkey-cli", "set", "a", "1")
+    former = kube.get("secret", "store-auth")
+    kube.ctl("delete", "gcache", "store")
+    kube.apply(cache(persistence="log"))
+    _await(kube, "Serving")
+    found = kube.get("secret", "store-auth")
+    assert former is not None
+    assert found is not None
+    assert found["data"]["password"] != former["data"]["password"]
+    assert kube.ctl("exec", "store-0", "--", "valkey-cli", "dbsize").split() == ["0"]
+
+
+def test_what_was_deleted_by_hand_is_made_again(kube: Kube) -> None:
+    kube.apply(cache())
+    _await(kube, "Serving")
+    kube.ctl("delete", "service/store", "secret/store-auth")
+    kube.ctl("delete", "pod", "store-0", "--now")
+    until(lambda: kube.get("service", "store") and kube.get("secret", "store-auth"))
+    _await(kube, "Serving")
+
+
+def test_a_secret_of_somebody_else_is_left_alone(kube: Kube) -> None:
+    name = {"name": "store-auth"}
+    kube.apply({"apiVersion": "v1", "kind": "Secret", "metadata": name, "stringData": {"a": "b"}}, cache())
+    _await(kube, "NameTaken")
+    found = kube.get("secret", "store-auth")
+    assert found is not None
+    assert set(found["data"]) == {"a"}
+    kube.ctl("delete", "secret", "store-auth")
+    _await(kube, "Serving")
+
+
+def _await(kube: Kube, reason: str) -> None:
+    def reached() -> bool:
+        found = kube.get("gcache", "store") or {}
+        conditions = found.get("status", {}).get("conditions", ())
+        return any(condition["reason"] == reason for condition in conditions)
+
+    until(reached)
