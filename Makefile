@@ -46,6 +46,9 @@ verify: .venv/made  ## see that what is generated is checked in
 bench: .venv-bench/made  ## measure against peers
 	.venv-bench/bin/python -m benchmarks
 
+bench-cluster: .venv-bench/made  ## measure the operator beside plain Jobs, on the cluster of $$KUBECONFIG
+	.venv-bench/bin/python -m benchmarks.cluster
+
 chaos: .venv/made  ## kill, stop, cut and fill, and see that nothing is lost (docs/faults.md)
 	@seed="$${GRISTMILL_CHAOS_SEED:-$$(date +%s)}"; \
 	  echo "the same again: GRISTMILL_CHAOS_SEED=$$seed make chaos"; \
