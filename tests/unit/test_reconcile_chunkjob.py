@@ -102,6 +102,19 @@ def test_what_decides_the_output_does_not_change_under_a_running_job(field: str)
     assert "apply it again" in shown["message"]
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_queue_that_is_full_of_results_says_who_can_help(workers: int) -> None:
+    full = told(workers=workers, ready=0, leased=0)
+    shown = condition(decided(resource(), job=job_of(resource()), told=full), "Progressing")
+    assert shown is not None
+    assert (shown["status"], shown["reason"]) == ("False", "AwaitingCollection")
+    assert "gristmill results job --take" in shown["message"]
+    for busy in ({"leased": 1}, {"ready": 1}, {"delayed": 1}, {"sink": "url"}, {"settled": "10"}):
+        facts = {"ready": 0, "leased": 0} | busy
+        shown = condition(decided(resource(), job=job_of(resource()), told=told(**facts)), "Progressing")
+        assert (shown or {}).get("reason") != "AwaitingCollection", busy
+
+
 def test_suspended_has_no_workers() -> None:
     found = resource(suspend=True)
     decision = decided(found, job=job_of(found), told=told(suspended="1"))

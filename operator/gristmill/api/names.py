@@ -66,6 +66,7 @@ class Reason(StrEnum):
     QUOTA_EXCEEDED = "QuotaExceeded"
     UNSCHEDULABLE = "Unschedulable"
     JOB_SUSPENDED = "JobSuspended"
+    AWAITING_COLLECTION = "AwaitingCollection"
     # SpecChanged
     NOT_TAKEN_OVER = "NotTakenOver"
     # Suspended

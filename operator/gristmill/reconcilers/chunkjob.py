@@ -30,7 +30,7 @@ from gristmill.reconcilers.actions import (
     SetFinalizer,
 )
 from gristmill.reconcilers.objects import is_young
-from gristmill.reconcilers.obstacles import has_crashed, is_alive, obstacle_of
+from gristmill.reconcilers.obstacles import has_crashed, is_alive, obstacle_of, waits_for_collection
 from gristmill.reconcilers.times import seconds_of, text_of
 from gristmill.reconcilers.worker_job import (
     WORK,
@@ -296,12 +296,8 @@ def _status(observed: Observed, context: JobContext, now: float) -> dict[str, An
         status = status_of(told, observed.samples, context.output)
         del status["name"]
         conditions = status["conditions"]
-        obstacle = None if _ended(observed) else obstacle_of(observed.job, observed.pods, observed.warnings)
-        obstacle = obstacle or (None if _ended(observed) else _taken(observed, now))
         changed = _changed(told["job"], context)
-        if not observed.queue_answers:
-            obstacle = (Reason.QUEUE_UNREACHABLE, "the queue does not answer; what runs goes on")
-        if obstacle and not (told["workers"] and observed.queue_answers):
+        if obstacle := _obstacle(observed, told, now):
             conditions = [c for c in conditions if c["type"] != ConditionType.PROGRESSING]
             conditions.append(_condition(ConditionType.PROGRESSING, False, *obstacle, now))
         if changed:
@@ -309,6 +305,21 @@ def _status(observed: Observed, context: JobContext, now: float) -> dict[str, An
                 _condition(ConditionType.SPEC_CHANGED, True, Reason.NOT_TAKEN_OVER, changed, now)
             )
     return {**status, "conditions": _kept(old, conditions, context.generation)}
+
+
+def _obstacle(observed: Observed, told: dict[str, Any], now: float) -> tuple[str, str] | None:
+    """Return (reason, message) of what keeps the job from going on."""
+    if not observed.queue_answers:
+        return Reason.QUEUE_UNREACHABLE, "the queue does not answer; what runs goes on"
+    if _ended(observed):
+        return None
+    if waits_for_collection(told):
+        name = observed.resource["metadata"]["name"]
+        message = f"the queue is full of results: `gristmill results {name} --take` fetches them"
+        return Reason.AWAITING_COLLECTION, message
+    if told["workers"]:
+        return None
+    return obstacle_of(observed.job, observed.pods, observed.warnings) or _taken(observed, now)
 
 
 def _taken(observed: Observed, now: float) -> tuple[Reason, str] | None:

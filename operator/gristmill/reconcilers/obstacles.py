@@ -20,6 +20,20 @@ _WAITING = {
 }
 
 
+def waits_for_collection(told: dict[str, Any]) -> bool:
+    """Whether nothing can be leased before somebody fetches results; `told` is what the queue says."""
+    job = told["job"]
+    unsettled = int(job.get("settled") or 0) < int(job.get("chunks") or 0)
+    busy = told["leased"] or told["ready"] or told["delayed"] or told["chores"]
+    return bool(
+        job["phase"] == "running"
+        and job.get("sink") == "queue"
+        and job.get("suspended") != "1"
+        and unsettled
+        and not busy
+    )
+
+
 def is_alive(pod: dict[str, Any]) -> bool:
     """Whether a pod has not ended."""
     return (pod.get("status") or {}).get("phase", "Pending") in ("Pending", "Running")
