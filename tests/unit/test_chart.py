@@ -148,6 +148,18 @@ def test_every_right_is_in_the_readme() -> None:
     assert [row for row in told if row[0] != "resources"] == sorted(given)
 
 
+def test_who_uses_the_queue_from_outside_may_reach_its_pod_and_no_other() -> None:
+    names = ("rbac.queueUsers[0].kind=Group", "rbac.queueUsers[0].name=data-team")
+    (role,) = [one for one in of_kind("Role", *names) if one["metadata"]["name"].endswith("queue-users")]
+    (rule,) = role["rules"]
+    assert (rule["resources"], rule["resourceNames"]) == (["pods/portforward"], ["gristmill-queue-0"])
+    (binding,) = [
+        one for one in of_kind("RoleBinding", *names) if one["roleRef"]["name"] == role["metadata"]["name"]
+    ]
+    assert binding["subjects"] == [{"kind": "Group", "name": "data-team"}]
+    assert not [one for one in of_kind("Role") if one["metadata"]["name"].endswith("queue-users")]
+
+
 def test_crds_are_those_of_the_models() -> None:
     sources = [yaml.safe_load(path.read_text()) for path in sorted((CHART / "files/crds").glob("*.yaml"))]
     assert [found["spec"] for found in of_kind("CustomResourceDefinition")] == [s["spec"] for s in sources]
