@@ -68,7 +68,7 @@ deploy: images  ## build, load into kind if that is the current context, and ins
 	  --set image.repository=$(REGISTRY)/operator,worker.image.repository=$(REGISTRY)/worker \
 	  --set podAnnotations.image=$$(docker image inspect -f '{{.Id}}' $(OPERATOR))
 
-e2e: .venv/made  ## try everything on the cluster of $KUBECONFIG, where make deploy has been
+e2e: .venv/made .venv-s3/made  ## try everything on the cluster of $KUBECONFIG, where make deploy has been
 	$(BIN)/pytest -n 3 -m "not alone and not e2e_faults" tests/e2e
 	$(BIN)/pytest -m "alone and not e2e_faults" tests/e2e
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import sys
 
+from gristmill.protocol.client import NoSuchJob, Queue, connect
 from gristmill.worker.capture import Log
 from gristmill.worker.service import supervise
+
+#: seconds that a worker stays for which there is no work any more
+_IDLE_SECONDS = 600
 
 
 def main() -> int:
@@ -16,15 +21,34 @@ def main() -> int:
     if missing:
         print(f"error: the environment has no {' and no '.join(missing)}", file=sys.stderr)
         return 2
+    url, job = os.environ["GRISTMILL_QUEUE_URL"], os.environ["GRISTMILL_JOB"]
+    if _has_ended(url, job):
+        _stay()
+        return 0
     name = os.environ.get("GRISTMILL_WORKER", "worker")
     supervise(
-        os.environ["GRISTMILL_QUEUE_URL"],
-        os.environ["GRISTMILL_JOB"],
+        url,
+        job,
         f"{name}-{secrets.token_hex(2)}",  # (a container may be started again in its pod)
         Log(sys.stdout.buffer),
         durable=bool(os.environ.get("GRISTMILL_DURABLE")),
     )
     return 0
+
+
+def _has_ended(url: str, job: str) -> bool:
+    try:
+        phase = Queue(connect(url), job).status()["job"]["phase"]
+    except NoSuchJob:  # (not yet)
+        return False
+    return phase in ("complete", "failed", "removed")
+
+
+def _stay() -> None:
+    """Wait to be stopped: were this pod to end, another would be started, and so on, while the operator is away."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    print("the job has ended: this worker waits to be stopped", file=sys.stderr, flush=True)
+    signal.sigtimedwait([signal.SIGTERM], _IDLE_SECONDS)
 
 
 if __name__ == "__main__":

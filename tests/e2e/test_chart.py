@@ -1,0 +1,68 @@
+"""The chart over running jobs: upgraded, and taken away and brought back."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.e2e.kube import SYSTEM, Kube, chunk_job, kubectl, until
+
+pytestmark = pytest.mark.alone
+CHART = Path(__file__).parents[2] / "charts/gristmill"
+SLOW = "import time\n\ndef process(x):\n    time.sleep(0.2)\n    return x\n"
+
+
+def helm(*words: str) -> str:
+    done = subprocess.run(
+        ["helm", "-n", SYSTEM, *words], capture_output=True, text=True, timeout=200, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture
+def values(tmp_path: Path) -> Iterator[Path]:
+    """Give the values of the release, which is there again in the end."""
+    path = tmp_path / "values.json"
+    path.write_text(helm("get", "values", "gristmill", "-o", "json"))
+    yield path
+    install(path)
+
+
+def install(values: Path, *words: str) -> None:
+    helm(
+        "upgrade",
+        "--install",
+        "gristmill",
+        str(CHART),
+        "-f",
+        str(values),
+        "--take-ownership",
+        "--wait",
+        *words,
+    )
+
+
+def _begun(kube: Kube) -> None:
+    kube.apply(chunk_job(process={"source": SLOW}, chunks={"size": 1}))
+    until(lambda: (kube.status("mill").get("chunks") or {}).get("succeeded"))
+
+
+def test_an_upgrade_does_not_touch_what_runs(kube: Kube, values: Path) -> None:
+    _begun(kube)
+    before = {pod["metadata"]["uid"] for pod in kube.all("pods")}
+    install(values, "--set", f"podAnnotations.again=t{time.time_ns()}")
+    assert kube.await_complete("mill")["items"]["succeeded"] == 100
+    assert {pod["metadata"]["uid"] for pod in kube.all("pods")} <= before
+
+
+def test_jobs_go_on_without_the_operator_and_end_when_it_is_back(kube: Kube, values: Path) -> None:
+    _begun(kube)
+    helm("uninstall", "gristmill", "--wait")
+    assert "chunkjobs.gristmill.dev" in kubectl("get", "crd", "-o", "name")
+    until(lambda: all(pod["status"]["phase"] == "Succeeded" for pod in kube.all("pods")))
+    install(values)
+    assert kube.await_complete("mill")["items"]["succeeded"] == 100
