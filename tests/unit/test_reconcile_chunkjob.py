@@ -258,6 +258,16 @@ def test_a_pod_of_a_lost_node_is_deleted_at_once() -> None:
     gone = {"deletionTimestamp": text_of(NOW - 100), "deletionGracePeriodSeconds": 30}
     pods = [pod(name="lost", metadata=gone), pod(name="fine")]
     assert decided(found, job=job_of(found), pods=pods, told=told()).actions == (DeletePod("lost"),)
+    ended = decided(found, job=job_of(found, 0), pods=pods, told=told("complete", workers=0))
+    assert DeletePod("lost") in ended.actions
+
+
+def test_a_pod_that_goes_is_looked_at_again_when_it_should_be_gone() -> None:
+    found = resource(workers={"max": 2})
+    going = pod(name="going", metadata={"deletionTimestamp": text_of(NOW), "deletionGracePeriodSeconds": 30})
+    decision = decided(found, job=job_of(found), pods=[going, pod()], told=told())
+    assert not [action for action in decision.actions if isinstance(action, DeletePod)]
+    assert decision.again == 40
 
 
 # -- deletion

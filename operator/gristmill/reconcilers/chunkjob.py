@@ -136,8 +136,7 @@ def decide(observed: Observed, settings: Settings, secret_url: str, now: float) 
         _keep_in_queue(plan, observed, context, now)
     _keep_workers(plan, observed, settings, context.job, secret_url, now)
     _keep_time(plan, observed, context.job, now)
-    if not ended:
-        plan.actions += [DeletePod(pod["metadata"]["name"]) for pod in observed.pods if _is_stuck(pod, now)]
+    _keep_pods(plan, observed, now)
     return Decision(tuple(plan.actions), _status(observed, context, now), plan.again)
 
 
@@ -203,6 +202,16 @@ def _keep_workers(
         plan.actions.append(FailJob(int(told["job"]["epoch"]), Reason.WORKERS_CRASH, message))
 
 
+def _keep_pods(plan: _Plan, observed: Observed, now: float) -> None:
+    """Have pods of a lost node gone, after the job's end too: in their namespace they would stay for ever."""
+    for pod in observed.pods:
+        if (late := _stuck_at(pod)) is None:
+            continue
+        if now > late:
+            plan.actions.append(DeletePod(pod["metadata"]["name"]))
+        plan.look_again(max(late - now, _LOOK_SECONDS))
+
+
 def _keep_time(plan: _Plan, observed: Observed, job: ChunkJob, now: float) -> None:
     told = observed.told
     if _ended(observed):
@@ -255,13 +264,13 @@ def _remove(observed: Observed, now: float) -> Decision:
     return Decision(tuple(actions), again=0.25)
 
 
-def _is_stuck(pod: dict[str, Any], now: float) -> bool:
-    """Whether a pod is to be gone, and nobody on its node says that it is: fencing makes forcing that safe."""
+def _stuck_at(pod: dict[str, Any]) -> float | None:
+    """Return when a pod that is to go should be gone: later its node is lost, and fencing makes forcing it safe."""
     metadata = pod["metadata"]
     deleted = seconds_of(metadata.get("deletionTimestamp"))
     grace = int(metadata.get("deletionGracePeriodSeconds") or 0)
     # (the time stamp has the grace period in it)
-    return deleted is not None and now > deleted + min(grace, 30) + 10
+    return None if deleted is None else deleted + min(grace, 30) + 10
 
 
 # -- what is shown
