@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from gristmill import settings
-from gristmill.errors import ResultError
+from gristmill.errors import ReduceError, ResultError
 from gristmill.planning.plan import Plan
 from gristmill.planning.reduction import fold_levels
 from gristmill.sinks import NO_VALUE, Sink, encode
@@ -206,14 +206,14 @@ class ValueForm:
         if ends != range(1, stop - start + 1):
             begins = [0, *ends]
             parts = [results[begins[i] : begins[i + 1]] for i in range(stop - start)]
-            values = [fold_levels(part, self._combine) if part else NO_VALUE for part in parts]
-        value = encode_value(fold_levels(values, self._either))
+            values = [_folded(part, self._combine) if part else NO_VALUE for part in parts]
+        value = encode_value(_folded(values, self._either))
         return lambda writer: writer.append_value(stop, value, items)
 
     def fragment(self, results: list[Any]) -> bytes:
         """See `Form`."""
         leaves = _leaves(results)
-        return encode_value(fold_levels(leaves, self._combine)) if leaves else b""
+        return encode_value(_folded(leaves, self._combine)) if leaves else b""
 
     def _either(self, left: Any, right: Any) -> Any:
         if left is NO_VALUE:
@@ -221,16 +221,42 @@ class ValueForm:
         return left if right is NO_VALUE else self._combine(left, right)
 
 
+def _folded(values: list[Any], combine: Callable[[Any, Any], Any]) -> Any:
+    """Fold values that can be written: what `combine` makes of them and can't be is the fault of no item."""
+    try:
+        value = fold_levels(values, combine)
+        if type(value) is str and len(values) > 1:
+            _utf8(value, 0)
+    except ResultError as error:
+        raise ReduceError(f"the reduce function returned what is not JSON: {error.reason}") from None
+    return value
+
+
 def _leaves(results: list[Any]) -> list[Any]:
+    """Return results as they are after writing and reading. ResultError has the index of the wrong one."""
     if set(map(type, results)) <= {bool, str, type(None)}:
-        return results
+        try:
+            "".join([result for result in results if type(result) is str]).encode()
+        except UnicodeEncodeError:
+            pass  # the loop says which
+        else:
+            return results
     leaves = []
     for index, result in enumerate(results):
+        if type(result) is str:
+            _utf8(result, index)
         try:
             leaves.append(through_json(result))
         except ResultError as error:
             raise ResultError(index, error.reason) from None
     return leaves
+
+
+def _utf8(text: str, index: int) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise ResultError(index, f"the text can't be written as UTF-8: {error.reason}") from None
 
 
 def _raw(results: list[Any], first: int) -> bytes:
@@ -243,11 +269,9 @@ def _raw(results: list[Any], first: int) -> bytes:
 
 
 def _bytes_of(result: Any, index: int) -> bytes:
+    if isinstance(result, str):
+        return _utf8(result, index)
     try:
-        if isinstance(result, str):
-            return result.encode()
         return result if isinstance(result, bytes) else encode([result])
-    except UnicodeEncodeError as error:
-        raise ResultError(index, f"the text can't be written as UTF-8: {error.reason}") from None
     except ResultError as error:
         raise ResultError(index, error.reason) from None
