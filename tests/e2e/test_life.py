@@ -108,6 +108,7 @@ def test_a_wrong_one_says_what_is_wrong_and_starts_nothing(kube: Kube) -> None:
     assert "spec.process.source" in condition["message"]
     assert kube.all("jobs") == []
     kube.apply(chunk_job())
+    until(lambda: kube.condition("mill", "Failed") is None)
     kube.await_complete("mill")
 
 

@@ -298,3 +298,15 @@ def test_many_intervals_are_leased_at_once_up_to_a_fair_share(client: Redis):
 def test_a_chore_is_leased_alone(client: Redis):
     Queue(client, "j").create({"epoch": 1, "lease_ms": 1000, "sink": "queue", "name": "j", "spec": "{}"})
     assert [lease.chore for lease in Worker(client).report(want=3, most=10).leases] == ["plan"]
+
+
+@pytest.mark.parametrize("sink", ["queue", "url"])
+@pytest.mark.parametrize("isolate", [0, 1])
+def test_one_failure_too_many_ends_the_job_even_if_it_is_the_last_to_be_settled(client, clock, sink, isolate):
+    worker = planned_job(client, 2, sink=sink, isolate=isolate, attempts=1, plan={"tolerated": 0})
+    first, second = worker.lease(), worker.lease()
+    worker.report(Done(second.nonce, 2, 1, start=1))
+    worker.report(fail(first.nonce, 0, items=1))
+    raw = read_raw(client)
+    assert (raw.phase, raw.job["reason"]) == ("failed", "TooManyFailures")
+    assert raw.number("settled") == 2

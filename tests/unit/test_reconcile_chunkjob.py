@@ -319,3 +319,25 @@ def test_a_job_that_is_being_deleted_is_observed_only_by_its_own_words() -> None
     assert FINALIZER in found["metadata"]["finalizers"]
     assert decided(found, told=told()).status is None
     assert observed(found).told is None
+
+
+def test_what_the_api_server_refuses_is_said() -> None:
+    refused = "jobs.batch is forbidden: exceeded quota: small"
+    shown = condition(decided(resource(), told=told("planning", workers=0), refused=refused), "Progressing")
+    assert shown is not None
+    assert (shown["reason"], shown["message"]) == ("QuotaExceeded", refused)
+    shown = condition(decided(resource(), told=None, refused="Job is invalid"), "Progressing")
+    assert (shown or {})["reason"] == "Refused"
+
+
+def test_a_spec_that_becomes_wrong_is_not_taken_over_and_the_job_goes_on() -> None:
+    found = resource(process={"source": "def process(x:"})
+    decision = decided(found, job=job_of(resource()), told=told())
+    assert decision.actions == ()
+    assert condition(decision, "Failed") is None
+    assert (condition(decision, "SpecChanged") or {})["message"].startswith("spec.process.source")
+    assert decision.status is not None
+    assert decision.status["state"] == "Running"
+    ended = decided(found, job=job_of(resource()), told=told("complete", workers=0))
+    assert ended.actions == (Scale(0),)
+    assert condition(ended, "Complete") is not None

@@ -64,6 +64,7 @@ class Reason(StrEnum):
     PODS_NOT_STARTED = "PodsNotStarted"
     PODS_REFUSED = "PodsRefused"
     QUOTA_EXCEEDED = "QuotaExceeded"
+    REFUSED = "Refused"
     UNSCHEDULABLE = "Unschedulable"
     JOB_SUSPENDED = "JobSuspended"
     AWAITING_COLLECTION = "AwaitingCollection"

@@ -25,6 +25,9 @@ from gristmill.reconcilers.worker_job import belongs, job_name, parallelism_of
 
 log = logging.getLogger(__name__)
 
+#: what the API server says of what it will not do, and seconds until it is asked again
+_REFUSALS = (400, 403, 422)
+_REFUSED_SECONDS = 5.0
 #: seconds after which a Job without a pod is asked for the reason
 _PATIENCE = 2.0
 #: seconds between two tries to make an object whose name is somebody else's
@@ -73,6 +76,12 @@ class ChunkJobs:
             log.info("%s/%s: %s", *key, taken)
             decision = decide(replace(observed, taken=str(taken)), self._config.jobs, url, now)
             decision = replace(decision, again=_TAKEN_SECONDS)
+        except ApiError as error:
+            if error.status not in _REFUSALS:
+                raise
+            log.warning("%s/%s: refused: %s", *key, error)
+            decision = decide(replace(observed, refused=str(error)), self._config.jobs, url, now)
+            decision = replace(decision, again=_REFUSED_SECONDS)
         again = decision.again
         if decision.status is not None:
             pause = await self._show(resource, decision.status, now)
@@ -139,7 +148,13 @@ class ChunkJobs:
                     self._remember(made | {"kind": manifest["kind"]})
             case actions.Scale(parallelism):
                 body = {"spec": {"parallelism": parallelism}}
-                self._remember(await self._cluster.patch("Job", namespace, job_name(name), body))
+                try:
+                    self._remember(await self._cluster.patch("Job", namespace, job_name(name), body))
+                except ApiError as error:
+                    gone = self._world.get("Job", (namespace, job_name(name)))
+                    if error.status != 404 or gone is None:
+                        raise
+                    self._world.drop("Job", gone)  # (nobody told that it is gone)
             case actions.DeleteJob(job, job_uid):
                 await self._cluster.delete("Job", namespace, job, uid=job_uid)
             case actions.DeletePod(pod):

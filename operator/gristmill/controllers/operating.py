@@ -26,12 +26,15 @@ from gristmill.controllers.echoes import Echoes
 from gristmill.controllers.queue_link import QueueLink
 from gristmill.controllers.work_queue import WorkQueue
 from gristmill.controllers.world import Key, World
+from gristmill.planning.progress import State
 from gristmill.reconcilers.objects import MANAGED_BY, UID
 
 log = logging.getLogger(__name__)
 
 #: ChunkJobs that are reconciled at a time
 _WORKERS = 8
+#: seconds that kopf keeps the task of an object of which nothing more is heard
+_IDLE_SECONDS = 0.5
 #: seconds between two looks at the queue: while a job is young, and otherwise
 _LOOK_SECONDS = (0.25, 1.0)
 #: a job is young for so long (seconds)
@@ -90,7 +93,7 @@ class Operator:
         settings.posting.enabled = False
         settings.scanning.disabled = True
         settings.watching.inactivity_timeout = _INACTIVITY_SECONDS
-        settings.batching.worker_limit = _WORKERS
+        settings.queueing.idle_timeout = _IDLE_SECONDS
         await kopf.operator(
             registry=self._registry(),
             settings=settings,
@@ -182,16 +185,14 @@ class Operator:
             raise
         lost = self.jobs.users - users
         self.jobs.users = users
+        there = {found["metadata"]["uid"]: found for found in self.world.all(KIND)}
         for uid, what in told.items():
+            if uid not in there:  # (it went while the queue was asked)
+                continue
             if self.jobs.heard(uid, what) or not answered or f"job-{uid}" in lost:
                 self.job_queue.add(by_uid[uid])
         now = time.time()
-        active = ("planning", "running", "removing")
-        return any(
-            what is None
-            or (what["job"]["phase"] in active and now - int(what["job"]["created"]) / 1000 < _YOUNG)
-            for what in told.values()
-        )
+        return any(_is_young(what, there[uid], now) for uid, what in told.items() if uid in there)
 
     async def _resync(self) -> None:
         while True:
@@ -208,21 +209,25 @@ class Operator:
 
     async def _remove_orphans(self) -> None:
         """Remove from the queue what belongs to no ChunkJob: it was deleted when the queue could not be reached."""
-        if not self._orphans(self.world.all(KIND)):
+        suspects = self._orphans(self.world.all(KIND))
+        if not suspects or self._config.watch:  # (a job may be in a namespace that is not watched any more)
             return
         # (what was heard may be less than there is: nothing is removed but by the API server's own word)
-        there = [
-            found
-            for namespace in self._config.watch or ("",)
-            for found in await self._cluster.list(KIND, namespace)
-        ]
-        for user in self._orphans(there):
+        for user in suspects & self._orphans(await self._cluster.list(KIND, "")):
             log.info("%s belongs to no ChunkJob: removed", user)
             await self.queue.forget(user.removeprefix("job-"))
 
     def _orphans(self, there: list[dict[str, Any]]) -> set[str]:
         known = {f"job-{found['metadata']['uid']}" for found in there}
         return {user for user in self.jobs.users - known if user.startswith("job-")}
+
+
+def _is_young(told: dict[str, Any] | None, resource: dict[str, Any], now: float) -> bool:
+    """Whether something is likely to happen to a job within the second."""
+    if told is None:
+        return (resource.get("status") or {}).get("state") not in (State.COMPLETE, State.FAILED)
+    begun = now - int(told["job"].get("created") or 0) / 1000
+    return told["job"]["phase"] in ("planning", "running", "removing") and begun < _YOUNG
 
 
 def _key(found: dict[str, Any]) -> Key:

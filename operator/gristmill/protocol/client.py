@@ -49,6 +49,12 @@ _UNKNOWN = {
     "worker": "",
     "error": "details are kept for the first failures only",
 }
+#: what a job of the queue may be, and which of its fields are numbers
+_PHASES = ("planning", "running", "complete", "failed", "removing", "removed")
+_NUMBERS = (
+    *("epoch", "chunks", "items", "settled", "items_done", "items_dead", "dead", "chunks_failed", "retried"),
+    *("open", "cursor", "created", "planned", "finished", "tolerated", "generation"),
+)
 #: refusals of the server that a little later are none
 _PASSING = ("OOM", "MISCONF", "BUSY", "LOADING", "MASTERDOWN", "NOREPLICAS", "TRYAGAIN", "CLUSTERDOWN")
 
@@ -311,11 +317,33 @@ def statuses(client: Redis, jobs: Sequence[str]) -> dict[str, dict[str, Any] | N
     for job, reply in zip(jobs, pipeline.execute(raise_on_error=False), strict=True):
         if isinstance(reply, ResponseError) and isinstance(_refusal(reply), NoSuchJob):
             found[job] = None
+        elif isinstance(reply, ResponseError) and not _will_pass(reply):
+            found[job] = _damaged(str(reply))
         elif isinstance(reply, Exception):
             raise reply
         else:
-            found[job] = _told(reply)
+            found[job] = _checked(_told(reply))
     return found
+
+
+def _checked(told: dict[str, Any]) -> dict[str, Any]:
+    """Return an answer in which numbers are numbers: a job can write what it likes to its own keys."""
+    try:
+        for field in _NUMBERS:
+            int(told["job"].get(field) or 0)
+        if told["job"]["phase"] not in _PHASES or not isinstance(told["workers"], dict):
+            raise ValueError("it has no phase, or no workers")
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        return _damaged(str(error))
+    return told
+
+
+def _damaged(what: str) -> dict[str, Any]:
+    """Return the answer of a job whose keys are not what they should be: it has failed, and no other job has."""
+    message = f"the job's keys in the queue are damaged: {what}"
+    job = {"phase": "failed", "name": "", "reason": "QueueDamaged", "message": message}
+    numbers = dict.fromkeys(("leased", "pending", "delayed", "chores", "ready"), 0)
+    return {"job": job, "workers": {}, "now": time.time() * 1000, **numbers}
 
 
 def _told(reply: bytes) -> dict[str, Any]:

@@ -73,6 +73,8 @@ class Observed:
     samples: Sequence[Sample] = ()
     #: an object that is somebody else's and has a name that this job needs, in words; "" where there is none
     taken: str = ""
+    #: why the API server refused what was to be done, ""
+    refused: str = ""
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ def decide(observed: Observed, settings: Settings, secret_url: str, now: float) 
     try:
         context = context_of(observed.resource)
     except ManifestError as error:
-        return Decision(status=_refused(observed.resource, str(error), now))
+        return _wrong(observed, str(error), now)
     plan = _Plan()
     ended = _ended(observed)
     if FINALIZER not in (metadata.get("finalizers") or ()) and not (ended and observed.told is None):
@@ -138,6 +140,20 @@ def decide(observed: Observed, settings: Settings, secret_url: str, now: float) 
     _keep_time(plan, observed, context.job, now)
     _keep_pods(plan, observed, now)
     return Decision(tuple(plan.actions), _status(observed, context, now), plan.again)
+
+
+def _wrong(observed: Observed, message: str, now: float) -> Decision:
+    """Return what to do about a spec that is wrong: nothing begins; what has begun goes on with the former one."""
+    told = observed.told
+    if told is None:
+        return Decision(status=_refused(observed.resource, message, now))
+    status = status_of(told, observed.samples, told["job"].get("output") or "")
+    del status["name"]
+    shown = _condition(ConditionType.SPEC_CHANGED, True, Reason.NOT_TAKEN_OVER, message, now)
+    generation = int(observed.resource["metadata"].get("generation") or 0)
+    conditions = _kept(observed.resource.get("status") or {}, [*status["conditions"], shown], generation)
+    idle = _ended(observed) and observed.job is not None and parallelism_of(observed.job)
+    return Decision((Scale(0),) if idle else (), {**status, "conditions": conditions}, _LOOK_SECONDS)
 
 
 # -- the parts of a decision
@@ -332,7 +348,10 @@ def _obstacle(observed: Observed, told: dict[str, Any], now: float) -> tuple[str
 
 
 def _taken(observed: Observed, now: float) -> tuple[Reason, str] | None:
-    """Return that a name is somebody else's."""
+    """Return that the API server refuses what is to be made, or that its name is somebody else's."""
+    if observed.refused:
+        quota = "exceeded quota" in observed.refused
+        return (Reason.QUOTA_EXCEEDED if quota else Reason.REFUSED), observed.refused
     if not observed.taken or is_young(observed.resource["metadata"], now):
         return None
     return Reason.NAME_TAKEN, observed.taken

@@ -30,9 +30,11 @@ def notes(old: dict[str, Any], new: dict[str, Any]) -> list[Note]:
     """Return what has become so since `old`: each condition that is true now, and what holds a job up."""
     before = _words(old)
     told = []
-    for kind, (status, reason, message) in _words(new).items():
-        if before.get(kind) == (status, reason, message):
+    messages = {condition["type"]: condition["message"] for condition in new.get("conditions") or ()}
+    for kind, (status, reason) in _words(new).items():
+        if before.get(kind) == (status, reason):
             continue
+        message = messages[kind]
         held_up = kind in ("Progressing", "Ready") and status == "False" and message
         if status == "True" or held_up:
             warning = bool(kind in ("Failed", "SpecChanged", "Degraded") or held_up)
@@ -40,8 +42,9 @@ def notes(old: dict[str, Any], new: dict[str, Any]) -> list[Note]:
     return told
 
 
-def _words(status: dict[str, Any]) -> dict[str, tuple[str, str, str]]:
+def _words(status: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    """Return what is so, and why; how it is said may change with each look."""
     return {
-        condition["type"]: (condition["status"], condition["reason"], condition["message"])
+        condition["type"]: (condition["status"], condition["reason"])
         for condition in status.get("conditions") or ()
     }

@@ -100,8 +100,8 @@ local function bury(k, u, item, letter, items, now)
   record(k, 'dead', u.start, u.stop, 'item', int(item))
   if redis.call('HINCRBY', k.splits, 'd:' .. int(u.start), 1) == 1 then add(k, 'chunks_failed', 1) end
   if get(k, 'sink') == 'queue' then keep(k, u.start, u.start + 1, math.max(item, 0), item + 1, 0) end
+  if get(k, 'phase') == 'running' then check_tolerated(k, now) end -- before the last one completes the job
   if u.high > u.low then settle_items(k, u.start, 1, now) else settle(k, u.start, u.start + 1, false, now) end
-  if get(k, 'phase') == 'running' then check_tolerated(k, now) end
 end
 
 -- items [low, high) of a chunk are to be leased by themselves: in halves where they are aligned, as they are cut otherwise

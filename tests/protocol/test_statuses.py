@@ -1,0 +1,35 @@
+"""One look at all jobs: what a job has done to its own keys is that job's trouble alone."""
+
+from __future__ import annotations
+
+import pytest
+from tests.protocol.harness import parameters, planned_job
+
+from gristmill.protocol.client import Queue, statuses
+from gristmill.protocol.keys import keys_of
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        ("SET", keys_of("bad")[0], "x"),
+        ("HSET", keys_of("bad")[0], "settled", "x"),
+        ("HDEL", keys_of("bad")[0], "phase"),
+        ("HSET", keys_of("bad")[0], "phase", "x"),
+        ("SET", keys_of("bad")[3], "x"),
+        ("HSET", keys_of("bad")[3], "n", "x"),
+    ],
+)
+def test_a_damaged_job_has_failed_and_no_other(client, clock, damage):
+    planned_job(client, 4)
+    Queue(client, "bad").create(parameters(name="bad"))
+    client.delete(damage[1]) if damage[0] == "SET" else None
+    client.execute_command(*damage)
+    told = statuses(client, ["bad", "j", "absent"])
+    assert told["absent"] is None
+    assert told["j"]["job"]["phase"] == "running"
+    if told["bad"] is not None:  # (without a phase the queue does not know it)
+        assert told["bad"]["job"]["phase"] == "failed"
+        assert told["bad"]["job"]["reason"] == "QueueDamaged"
+    else:
+        assert damage[0] == "HDEL"
