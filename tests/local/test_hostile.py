@@ -75,6 +75,24 @@ def test_what_user_code_forked_does_not_outlive_the_run(here: Here, until: Until
         until(lambda pid=pid: not is_alive(pid))
 
 
+def test_an_item_that_kills_its_worker_is_found_and_all_others_are_done(here: Here) -> None:
+    text = (
+        "import os\ndef process(x):\n    if x == 11:\n        os.kill(os.getppid(), 9)\n        os._exit(1)\n"
+    )
+    text += "    return x\n"
+    retry = {"attempts": 3, "infrastructure": 2, "backoffSeconds": 0.05}
+    here.write(
+        chunk_job(
+            **numbers(32, 8), **source(text), **(TOLERANT | {"failures": {"tolerated": 1}, "retry": retry})
+        )
+    )
+    status = here.status("--workers", "1")
+    assert status["items"] == {"total": 32, "succeeded": 31, "failed": 1}
+    assert here.results() == [x for x in range(32) if x != 11]
+    letter = json.loads(here.run("failures", "--json").stdout)
+    assert (letter["kind"], letter["item"]) == ("lost", 3)
+
+
 def test_a_chunk_that_is_slow_as_a_whole_runs_in_halves_and_gives_nothing_up(here: Here) -> None:
     text = "import time\ndef process(x):\n    time.sleep(0.05)\n    return x\n"
     retry = {"attempts": 2, "backoffSeconds": 0.05, "timeoutSeconds": 0.6}

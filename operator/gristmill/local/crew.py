@@ -32,7 +32,7 @@ _LEFT = os.EX_TEMPFAIL
 _STOPPING = (signal.SIGTERM, signal.SIGINT)
 #: a worker that crashes within this time of its start (seconds) has not even begun
 _EARLY_SECONDS = 5.0
-#: so many early crashes in a row, without a chunk done between them, end the job
+#: so many early crashes in a row, of workers that held nothing, without a chunk done between them, end the job
 _EARLY_CRASHES = 6
 #: seconds that workers may take to end beyond the time they give the chunk that runs
 _GRACE_SECONDS = 5.0
@@ -112,7 +112,8 @@ class Crew:
         code = place.process.exitcode
         if code not in (0, _LEFT):
             print(f"worker {place.worker} ended with code {code}", flush=True)
-            self._queue.bye(place.worker, lost=True)
+            if self._queue.bye(place.worker, lost=True):
+                self._early = 0  # it had begun: the queue counts what is lost
         place.process.close()
         place.process = None
         place.finished = code == 0
