@@ -244,6 +244,30 @@ def test_what_the_function_could_not_read_is_no_result_even_where_it_hides_that(
     assert told.results == []
 
 
+@pytest.mark.parametrize("broken_readings", [1, 10])
+@pytest.mark.parametrize("final", [False, True])
+def test_a_chunk_that_breaks_off_where_it_is_read_blames_no_item(
+    final: bool, broken_readings: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pieces() -> Iterator[bytes]:
+        yield b"one\ntwo\n"
+        readings.append(1)
+        if len(readings) <= broken_readings:
+            raise InputError("broken")
+
+    readings: list[int] = []
+
+    monkeypatch.setattr(SliceSource, "span", lambda *_: None)
+    told = Told(0)
+    run, _ = computer(lambda line: line, told)
+    attempts = 1 if final else 3
+    run._work = replace(run._work, attempts=attempts, read=lambda chunk: LargeLines(pieces, "utf-8"))
+    run.run(Lease("n", 1, 0, 1))
+    assert told.failed == [(0, -1)]
+    assert "broken" in told.letters[0]["error"]
+    assert told.results == []
+
+
 @pytest.mark.parametrize(
     ("attempt", "careful", "announced"), [(1, False, False), (1, True, True), (2, False, True)]
 )

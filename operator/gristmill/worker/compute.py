@@ -156,10 +156,12 @@ class Computer:
                 if unread := reading_failure(items):
                     raise unread
             except BaseException as caught:
-                error = reading_failure(items) or caught
+                unread = reading_failure(items)
+                error = unread or caught
                 if isinstance(error, InputChanged):
                     raise error from None
-                item = len(results) - before if work.each_item and len(items) else -1
+                # (what can't be read has no length either)
+                item = len(results) - before if work.each_item and not unread and len(items) else -1
                 del results[before:]
                 return results, ends, failure_at(chunk, item, items, error)
             ends.append(len(results))
