@@ -165,3 +165,22 @@ def test_an_input_that_was_moved_or_has_the_output_in_it_has_not_changed(tmp_pat
     assert input_change(spec, base, plan, f"{base}/elsewhere")
     (tmp_path / "new" / "b").write_text("longer\n")
     assert input_change(spec, base, plan, f"{base}/out")
+
+
+@pytest.mark.parametrize("output", ["{}/out", "{}/out/", "file://{}/out", "file://{}/out/"])
+def test_what_is_in_the_output_is_no_change_of_the_input_whichever_way_it_is_named(
+    tmp_path: Path, output: str
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "a").write_text("a\n")
+    (tmp_path / "out" / "former").write_text("1\n")
+    spec = ChunkJobSpec.model_validate(
+        {"input": {"lines": {"url": "."}}, "process": {"function": "module:function"}}
+    )
+    plan = make_plan(spec, str(tmp_path), "spec", "code")
+    (tmp_path / "out" / "part").write_text("1\n")
+    assert not input_change(spec, str(tmp_path), plan, output.format(tmp_path))
+    (tmp_path / "out" / "former").unlink()
+    assert not input_change(spec, str(tmp_path), plan, output.format(tmp_path))
+    (tmp_path / "outer").write_text("1\n")
+    assert input_change(spec, str(tmp_path), plan, output.format(tmp_path)) == f"{tmp_path}/outer is new"

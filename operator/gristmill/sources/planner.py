@@ -8,7 +8,7 @@ from gristmill.errors import InputError
 from gristmill.planning.cuts import cut_files
 from gristmill.planning.plan import Plan, block_height
 from gristmill.sources.access import FileTable
-from gristmill.sources.listing import list_files
+from gristmill.sources.listing import list_files, resolve
 from gristmill.sources.readers import DECOMPRESS
 
 if TYPE_CHECKING:  # pydantic costs a worker a tenth of a second
@@ -67,14 +67,18 @@ def input_change(spec: ChunkJobSpec, base: str, plan: Plan, output: str) -> str:
     given = spec.input.files or spec.input.lines
     if given is None:
         return ""
+    own = f"{resolve(output, base).rstrip('/')}/" if output else ""
     try:
-        entries = [e for e in list_files(given.url, base) if not e.name.startswith(f"{output}/")]
+        entries = [e for e in list_files(given.url, base) if not (own and e.name.startswith(own))]
     except InputError as error:
         return str(error)
     table, former = FileTable.of(entries).to_json(), plan.source["table"]
     if {**table, "prefix": ""} == {**former, "prefix": ""}:  # (all of it may have been moved)
         return ""
     now, then = FileTable.from_json(table).marks(), FileTable.from_json(former).marks()
+    then = {name: mark for name, mark in then.items() if not (own and name.startswith(own))}
+    if now == then:
+        return ""
     name = min(name for name in now.keys() | then.keys() if now.get(name) != then.get(name))
     return f"{name} {'is new' if name not in then else 'is gone' if name not in now else 'has changed'}"
 
