@@ -34,7 +34,8 @@ class Failure:
 def failure_at(chunk: int, index: int, items: Sequence[Any], error: BaseException, low: int = 0) -> Failure:
     """Return the failure at items[index] (-1: unknown); items[0] is the chunk's item number `low`."""
     try:
-        text = _as_text(items[index] if index >= 0 else list(islice(items, _SHOWN)))
+        # (an index would make a large chunk a list of all its lines)
+        text = _as_text(next(islice(items, index, None)) if index >= 0 else list(islice(items, _SHOWN)))
     except Exception as unreadable:  # an item may be what can't be read
         text = f"({_said(unreadable)})"
     try:
