@@ -84,9 +84,14 @@ class Child:
         self._messages: SimpleQueue[list[Any] | None] = SimpleQueue()
         self._function: Callable[[Any], Any]
         self._combine: Callable[[Any, Any], Any] | None = None
+        #: why the code could not be loaded
+        self._unloaded = ""
 
     def serve(self) -> None:
-        """Load the code, then handle messages one after the other."""
+        """Load the code, then handle messages one after the other.
+
+        Where it can't be loaded, that is told when it is needed: to clean up, it isn't, and must not be in the way.
+        """
         sys.stdout, sys.stderr = (output.text() for output in self._outputs)
         spec = self._context.job.spec
         if spec.process.memory_bytes:
@@ -94,8 +99,7 @@ class Child:
         try:
             self._function, self._combine = user_code.load(spec, self._context.base)
         except LoadError as error:
-            self._channel.send("load_failed", str(error))
-            return
+            self._unloaded = str(error)
         self._channel.send("ready")
         reach("child.started")
         threading.Thread(target=self._receive, name="messages", daemon=True).start()
@@ -110,6 +114,16 @@ class Child:
         self._messages.put(None)
 
     def _handle(self, message: list[Any]) -> None:
+        if self._unloaded:
+            match message:
+                case ["plan", data]:
+                    if self._context.output:
+                        self._sink = chores.sink_of(self._context, Plan.from_json(data), None)
+                case ["chore", nonce, "clean", failures]:
+                    self._chore(nonce, "clean", Failures.from_wire(failures))
+                case _:
+                    self._channel.send("load_failed", self._unloaded)
+            return
         match message:
             case ["plan", data]:
                 self._take_plan(Plan.from_json(data))

@@ -86,7 +86,8 @@ class Supervisor:
         self._beat = self._lease_seconds / 5
         self._info["slots"] = spec.workers.processes
         try:
-            provide(spec.process.pip)
+            if self._phase != "removing":  # (to clean up, the user's code is not needed)
+                provide(spec.process.pip)
         except LoadError as error:
             self._queue.fail_job(self._epoch, "LoadFailed", str(error))
             self._queue.bye(self._worker, lost=False)
