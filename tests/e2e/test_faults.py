@@ -76,7 +76,8 @@ def test_the_operator_is_killed_in_a_deletion(kube: Kube, at: str) -> None:
 
 @alone
 def test_the_operator_is_down_for_a_whole_job(kube: Kube) -> None:
-    job = start(kube)
+    # (an operator takes some seconds to go: the job must take longer)
+    job = start(kube, input={"range": {"stop": 1000}})
     await_some(kube)
     uid = kube.uid("mill")
     with no_operator():
