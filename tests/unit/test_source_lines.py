@@ -53,8 +53,8 @@ def test_lines_are_read_exactly_once(
     source = open_source(plan)
     with pytest.MonkeyPatch.context() as patch:
         if block is not None:
-            patch.setattr(readers, "_LARGE", 0)
-            patch.setattr(readers, "_BLOCK_BYTES", block)
+            patch.setattr(readers, "MOST_BYTES", 0)
+            patch.setattr(readers, "BLOCK_BYTES", block)
         _check_parts(contents, [source.read(chunk) for chunk in range(plan.chunks)], block)
     if by_count:
         assert plan.chunks == min(number, sum(map(len, contents)))
@@ -126,7 +126,7 @@ def test_blocks_are_whole_lines_of_about_a_megabyte() -> None:
 def test_what_cannot_be_read_is_known_whatever_the_reader_makes_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(readers, "_LARGE", 0)
+    monkeypatch.setattr(readers, "MOST_BYTES", 0)
     (tmp_path / "a.txt").write_bytes(b"one\ntwo\n")
     lines = open_source(plan_of(lines={"url": str(tmp_path)}, chunks={"count": 1})).read(0)
     assert reading_failure(lines) is None

@@ -17,7 +17,7 @@ from gristmill.controllers.queue_link import QueueLink
 from gristmill.controllers.world import Key, World
 from gristmill.planning.progress import Sample, recent
 from gristmill.reconcilers import actions
-from gristmill.reconcilers.access import password_of, url_of
+from gristmill.reconcilers.access import password_of, url_of, user_of
 from gristmill.reconcilers.chunkjob import Observed, context_of, decide
 from gristmill.reconcilers.obstacles import is_alive
 from gristmill.reconcilers.showing import notes, worth_writing
@@ -118,7 +118,7 @@ class ChunkJobs:
             warnings=await self._warnings(job, pods, uid, now),
             queue_answers=self._queue.answers,
             told=self.told.get(uid),
-            has_user=f"job-{uid}" in self.users,
+            has_user=user_of(uid) in self.users,
             samples=self._samples.get(uid, ()),
         )
 
@@ -151,10 +151,10 @@ class ChunkJobs:
                 try:
                     self._remember(await self._cluster.patch("Job", namespace, job_name(name), body))
                 except ApiError as error:
-                    gone = self._world.get("Job", (namespace, job_name(name)))
-                    if error.status != 404 or gone is None:
+                    if error.status != 404:
                         raise
-                    self._world.drop("Job", gone)  # (nobody told that it is gone)
+                    if gone := self._world.get("Job", (namespace, job_name(name))):
+                        self._world.drop("Job", gone)  # (nobody told that it is gone)
             case actions.DeleteJob(job, job_uid):
                 await self._cluster.delete("Job", namespace, job, uid=job_uid)
             case actions.DeletePod(pod):

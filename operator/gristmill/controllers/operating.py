@@ -27,6 +27,7 @@ from gristmill.controllers.queue_link import QueueLink
 from gristmill.controllers.work_queue import WorkQueue
 from gristmill.controllers.world import Key, World
 from gristmill.planning.progress import State
+from gristmill.reconcilers.access import uid_of, user_of
 from gristmill.reconcilers.objects import MANAGED_BY, UID
 
 log = logging.getLogger(__name__)
@@ -189,7 +190,7 @@ class Operator:
         for uid, what in told.items():
             if uid not in there:  # (it went while the queue was asked)
                 continue
-            if self.jobs.heard(uid, what) or not answered or f"job-{uid}" in lost:
+            if self.jobs.heard(uid, what) or not answered or user_of(uid) in lost:
                 self.job_queue.add(by_uid[uid])
         now = time.time()
         return any(_is_young(what, there[uid], now) for uid, what in told.items() if uid in there)
@@ -215,11 +216,11 @@ class Operator:
         # (what was heard may be less than there is: nothing is removed but by the API server's own word)
         for user in suspects & self._orphans(await self._cluster.list(KIND, "")):
             log.info("%s belongs to no ChunkJob: removed", user)
-            await self.queue.forget(user.removeprefix("job-"))
+            await self.queue.forget(uid_of(user))
 
     def _orphans(self, there: list[dict[str, Any]]) -> set[str]:
-        known = {f"job-{found['metadata']['uid']}" for found in there}
-        return {user for user in self.jobs.users - known if user.startswith("job-")}
+        known = {user_of(found["metadata"]["uid"]) for found in there}
+        return {user for user in self.jobs.users - known if uid_of(user)}
 
 
 def _is_young(told: dict[str, Any] | None, resource: dict[str, Any], now: float) -> bool:

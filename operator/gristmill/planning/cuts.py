@@ -14,6 +14,9 @@ from itertools import accumulate, groupby
 from operator import itemgetter
 from typing import NamedTuple
 
+#: bytes of a chunk of lines, at the most, when nobody said
+MOST_BYTES = 8 << 20
+
 
 class Piece(NamedTuple):
     """The bytes [start, stop) of a file; `whole`: all of it, however long it turns out to be."""
@@ -55,7 +58,7 @@ def even_cut(total: int, chunks: int, index: int) -> tuple[int, int]:
 
 def default_bytes(total: int) -> int:
     """Return the bytes of a chunk when nobody said: at least 64 chunks, each between 64 KiB and 8 MiB."""
-    return min(max(-(-total // 64), 64 << 10), 8 << 20)
+    return min(max(-(-total // 64), 64 << 10), MOST_BYTES)
 
 
 def cut_files(sizes: Sequence[int], whole: Sequence[bool], size: int | None, count: int | None) -> list[Run]:

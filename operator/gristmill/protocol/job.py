@@ -27,6 +27,8 @@ class JobContext:
     code_version: str
     #: go on although the code is not that of the plan
     accept_code: bool = False
+    #: `metadata.generation` of the manifest, where a cluster counts it: which of its parameters the queue has
+    generation: int = 0
 
     @cached_property
     def job(self) -> ChunkJob:
@@ -49,9 +51,6 @@ class JobContext:
     def from_json(cls, data: bytes) -> JobContext:
         """Read what `to_json` wrote."""
         return cls(**orjson.loads(data))
-
-    #: `metadata.generation` of the manifest, where a cluster counts it: which of its parameters the queue has
-    generation: int = 0
 
     def parameters(self) -> dict[str, str | int]:
         """Return the parameters of the queue that may change under a running job."""

@@ -21,6 +21,11 @@ def user_of(uid: str) -> str:
     return f"job-{uid}"
 
 
+def uid_of(user: str) -> str:
+    """Return the uid of the job whose user has this name, or "" where it is no job's."""
+    return user.removeprefix("job-") if user.startswith("job-") else ""
+
+
 def password_of(key: bytes, uid: str) -> str:
     """Return the password of a job's user: whoever has the operator's key can tell it, so it is kept nowhere else."""
     return hmac.new(key, f"gristmill queue user {uid}".encode(), hashlib.sha256).hexdigest()

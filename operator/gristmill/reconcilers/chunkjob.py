@@ -153,7 +153,7 @@ def _wrong(observed: Observed, message: str, now: float) -> Decision:
     generation = int(observed.resource["metadata"].get("generation") or 0)
     conditions = _kept(observed.resource.get("status") or {}, [*status["conditions"], shown], generation)
     idle = _ended(observed) and observed.job is not None and parallelism_of(observed.job)
-    return Decision((Scale(0),) if idle else (), {**status, "conditions": conditions}, _LOOK_SECONDS)
+    return Decision((Scale(0),) if idle else (), {**status, "conditions": conditions})
 
 
 # -- the parts of a decision

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 from gristmill.errors import InputError
-from gristmill.planning.cuts import Cuts, Piece, Run, own_lines
+from gristmill.planning.cuts import MOST_BYTES, Cuts, Piece, Run, own_lines
 from gristmill.planning.plan import Plan
 from gristmill.sources.access import FileTable
 from gristmill.sources.files import File
-from gristmill.sources.text import LargeLines, Lines
+from gristmill.sources.text import BLOCK_BYTES, LargeLines, Lines
 
 #: how to decompress a file, by its extension
 DECOMPRESS: dict[str, Callable[[bytes], bytes]] = {
@@ -23,10 +23,6 @@ DECOMPRESS: dict[str, Callable[[bytes], bytes]] = {
     ".xz": lzma.decompress,
 }
 
-#: a chunk of more bytes (the most that one has by default) is not read ahead, but when it is asked for
-_LARGE = 8 << 20
-#: bytes that are read of such a chunk at a time
-_BLOCK_BYTES = 1 << 20
 #: bytes read past the end of a range in the hope that they hold the end of its last line
 _PAST = 4 << 10
 
@@ -120,7 +116,8 @@ class LinesSource:
     def read(self, chunk: int) -> Lines:
         """See `Source`. A file without a final line end gets one where another file follows in the chunk."""
         pieces = self._cuts.pieces(chunk)
-        if not pieces[0].whole and sum(piece.stop - piece.start for piece in pieces) > _LARGE:
+        if not pieces[0].whole and sum(piece.stop - piece.start for piece in pieces) > MOST_BYTES:
+            # (more than a chunk has by default is not read ahead, but when it is asked for)
             return LargeLines(lambda: self._blocks(pieces), self._encoding)
         if len(pieces) == 1:
             return self._read_whole(pieces[0].file) if pieces[0].whole else self._read_lines(pieces[0])
@@ -146,8 +143,8 @@ class LinesSource:
         """Yield the lines of pieces that are not whole: a line belongs to the block in which its first byte is."""
         last = b""
         for file, begin, end, _ in pieces:
-            for start in range(begin, end, _BLOCK_BYTES):
-                stop = min(start + _BLOCK_BYTES, end)
+            for start in range(begin, end, BLOCK_BYTES):
+                stop = min(start + BLOCK_BYTES, end)
                 block = self._read_lines(Piece(file, start, stop, False)).data
                 if block and last:
                     yield last if last.endswith(b"\n") else last + b"\n"

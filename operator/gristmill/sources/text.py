@@ -12,7 +12,7 @@ from typing import Any, Final, overload
 from gristmill.errors import InputError
 
 #: bytes of a block: large enough to cost nothing, small enough to stay in the processor's cache
-_BLOCK_BYTES: Final = 1 << 20
+BLOCK_BYTES: Final = 1 << 20
 
 
 class Lines(Sequence[str]):
@@ -49,7 +49,7 @@ class Lines(Sequence[str]):
         """Yield `data` in blocks of whole lines, about a megabyte each: a large chunk is never in memory as a whole."""
         buffer, position, stop = self._read()
         while position < stop:
-            cut = buffer.find(b"\n", position + _BLOCK_BYTES, stop) + 1 or stop
+            cut = buffer.find(b"\n", position + BLOCK_BYTES, stop) + 1 or stop
             yield buffer[position:cut]
             position = cut
 
