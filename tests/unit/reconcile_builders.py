@@ -7,7 +7,8 @@ from typing import Any
 from tests.builders import chunk_job
 
 from gristmill.api.names import FINALIZER
-from gristmill.reconcilers.chunkjob import Observed, Settings
+from gristmill.reconcilers.chunkjob import Settings
+from gristmill.reconcilers.observed import Observed, context_of
 from gristmill.reconcilers.times import text_of
 from gristmill.reconcilers.worker_job import Images, worker_job
 
@@ -69,8 +70,6 @@ def told(phase: str = "running", workers: int = 2, **facts: Any) -> dict[str, An
 
 def job_of(found: dict[str, Any], parallelism: int = 2, **status: Any) -> dict[str, Any]:
     """Return the Job that was made for a ChunkJob."""
-    from gristmill.reconcilers.chunkjob import context_of
-
     made = worker_job(found["metadata"], context_of(found).job, SETTINGS.images, parallelism)
     return made | {"status": status}
 

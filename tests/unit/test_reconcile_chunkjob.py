@@ -23,7 +23,8 @@ from gristmill.reconcilers.actions import (
     Scale,
     SetFinalizer,
 )
-from gristmill.reconcilers.chunkjob import Observed, decide
+from gristmill.reconcilers.chunkjob import decide
+from gristmill.reconcilers.observed import Observed
 from gristmill.reconcilers.times import text_of
 
 

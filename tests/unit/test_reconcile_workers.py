@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.unit.reconcile_builders import NOW, resource, told
 
-from gristmill.reconcilers.chunkjob import context_of
+from gristmill.reconcilers.observed import context_of
 from gristmill.reconcilers.workers import Present, wanted_workers
 
 

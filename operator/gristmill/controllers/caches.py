@@ -8,13 +8,13 @@ import time
 from typing import Any
 
 from gristmill.api.names import API_VERSION, CACHE_KIND, GROUP
-from gristmill.controllers.chunkjobs import event_of
 from gristmill.controllers.cluster import ApiError, Cluster, NameTaken
 from gristmill.controllers.config import Config
+from gristmill.controllers.statuses import Statuses
 from gristmill.controllers.world import Key, World
 from gristmill.reconcilers import cache as objects
 from gristmill.reconcilers.objects import is_owned
-from gristmill.reconcilers.showing import notes, worth_writing
+from gristmill.reconcilers.showing import worth_writing
 from gristmill.reconcilers.times import text_of
 
 #: an annotation of the queue's Cache: when the operator last wrote something that its watch must tell of
@@ -30,6 +30,7 @@ class Caches:
         self._config = config
         self._cluster = cluster
         self._world = world
+        self._statuses = Statuses(cluster, world, config.identity)
 
     async def reconcile(self, key: Key) -> float | None:
         """Look at one Cache; return in how many seconds to look again."""
@@ -117,20 +118,13 @@ class Caches:
         return base64.b64decode(found["data"]["password"]).decode() if found else ""
 
     async def _show(self, cache: dict[str, Any], status: dict[str, Any]) -> None:
-        metadata, old = cache["metadata"], cache.get("status") or {}
-        if worth_writing(old, status, 60, 60) is None:
+        if worth_writing(cache.get("status") or {}, status, 60, 60) is None:
             return
         try:
-            found = await self._cluster.patch_status(
-                CACHE_KIND, metadata["namespace"], metadata["name"], status
-            )
+            await self._statuses.write(CACHE_KIND, cache, status)
         except ApiError as error:
-            if error.status == 404:
-                return
-            raise
-        self._world.put(CACHE_KIND, found)
-        for note in notes(old, status):
-            await self._cluster.create(event_of(cache, CACHE_KIND, note, self._config.identity))
+            if error.status != 404:
+                raise
 
 
 def _differs(found: dict[str, Any], wanted: dict[str, Any]) -> bool:

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from gristmill.api.names import FINALIZER, KIND
@@ -14,13 +14,15 @@ from gristmill.controllers.cluster import ApiError, Cluster, NameTaken
 from gristmill.controllers.config import Config
 from gristmill.controllers.failpoints import reach
 from gristmill.controllers.queue_link import QueueLink
+from gristmill.controllers.statuses import Statuses
 from gristmill.controllers.world import Key, World
 from gristmill.planning.progress import Sample, recent
 from gristmill.reconcilers import actions
 from gristmill.reconcilers.access import password_of, url_of, user_of
-from gristmill.reconcilers.chunkjob import Observed, context_of, decide
+from gristmill.reconcilers.chunkjob import decide
+from gristmill.reconcilers.observed import Observed, context_of
 from gristmill.reconcilers.obstacles import is_alive
-from gristmill.reconcilers.showing import notes, worth_writing
+from gristmill.reconcilers.showing import worth_writing
 from gristmill.reconcilers.worker_job import belongs, job_name, parallelism_of
 
 log = logging.getLogger(__name__)
@@ -51,6 +53,7 @@ class ChunkJobs:
         self._cluster = cluster
         self._world = world
         self._queue = queue
+        self._statuses = Statuses(cluster, world, config.identity)
         #: what the queue said last, by uid; no entry where it was not asked
         self.told: dict[str, dict[str, Any] | None] = {}
         self.users: set[str] = set()
@@ -176,7 +179,7 @@ class ChunkJobs:
             case actions.Forget():
                 await self._queue.forget(uid)
             case actions.Note():
-                await self._note(resource, action)
+                await self._statuses.note(KIND, resource, action)
         reach(f"operator.{type(action).__name__}")
 
     async def _set_finalizer(self, resource: dict[str, Any], on: bool) -> None:
@@ -206,23 +209,13 @@ class ChunkJobs:
         if pause is None or pause > 0:
             return pause
         try:
-            found = await self._cluster.patch_status(KIND, metadata["namespace"], metadata["name"], status)
+            await self._statuses.write(KIND, resource, status)
         except ApiError as error:
-            if error.status == 404:
-                return None
-            raise
+            if error.status != 404:
+                raise
         self._written[uid] = now
-        self._world.put(KIND, found)
         reach("operator.status")
-        for note in notes(old, status):
-            await self._note(resource, note)
         return None
-
-    async def _note(self, resource: dict[str, Any], note: actions.Note) -> None:
-        try:
-            await self._cluster.create(event_of(resource, KIND, note, self._config.identity))
-        except ApiError as error:  # (a namespace that is being deleted takes none)
-            log.warning("no Event for %s: %s", resource["metadata"]["name"], error)
 
     def _ask_again(self, uid: str) -> None:
         """What the queue said last is not so any more."""
@@ -232,34 +225,6 @@ class ChunkJobs:
     def _remember(self, found: dict[str, Any]) -> None:
         if found["kind"] == "Job":
             self._world.put("Job", found)
-
-
-def event_of(resource: dict[str, Any], kind: str, note: actions.Note, instance: str) -> dict[str, Any]:
-    """Return an Event about a resource."""
-    metadata = resource["metadata"]
-    at = datetime.now(UTC)
-    return {
-        "apiVersion": "events.k8s.io/v1",
-        "kind": "Event",
-        "metadata": {
-            "namespace": metadata["namespace"],
-            "name": f"{metadata['name'][:40]}.{at:%Y%m%d%H%M%S%f}",
-        },
-        "eventTime": at.isoformat(timespec="microseconds").replace("+00:00", "Z"),
-        "reportingController": "gristmill.dev/operator",
-        "reportingInstance": instance[:128],
-        "type": "Warning" if note.warning else "Normal",
-        "reason": note.reason[:128],
-        "action": "Reconcile",
-        "note": note.message[:1000],
-        "regarding": {
-            "apiVersion": resource.get("apiVersion"),
-            "kind": kind,
-            "namespace": metadata["namespace"],
-            "name": metadata["name"],
-            "uid": metadata["uid"],
-        },
-    }
 
 
 def _facts(told: dict[str, Any] | None) -> Any:

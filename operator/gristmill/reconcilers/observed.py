@@ -1,0 +1,74 @@
+"""What is there of a ChunkJob: what was made for it in Kubernetes, and what the queue says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gristmill.api.manifest import load_manifest
+from gristmill.api.names import API_VERSION, KIND, ConditionType, Reason
+from gristmill.errors import ManifestError
+from gristmill.planning.progress import Sample
+from gristmill.protocol.job import JobContext
+from gristmill.reconcilers.worker_job import WORK
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What is there. Objects are as the API server has them."""
+
+    resource: dict[str, Any]
+    #: the Job with the name that the ChunkJob's has
+    job: dict[str, Any] | None = None
+    pods: Sequence[dict[str, Any]] = ()
+    #: newest first: (reason, message) of warnings about the Job
+    warnings: Sequence[tuple[str, str]] = ()
+    #: whether the queue answers
+    queue_answers: bool = True
+    #: what the queue says of the job; None where it does not know it
+    told: dict[str, Any] | None = None
+    #: whether the queue knows the job's user
+    has_user: bool = True
+    samples: Sequence[Sample] = ()
+    #: an object that is somebody else's and has a name that this job needs, in words; "" where there is none
+    taken: str = ""
+    #: why the API server refused what was to be done, ""
+    refused: str = ""
+
+
+def has_ended(observed: Observed) -> bool:
+    """Whether the job is over: the queue's word counts, and the status where the queue does not know the job."""
+    if observed.told is not None:
+        return observed.told["job"]["phase"] in ("complete", "failed", "removing", "removed")
+    status = observed.resource.get("status") or {}
+    return any(
+        condition["type"] in (ConditionType.COMPLETE, ConditionType.FAILED)
+        and condition["status"] == "True"
+        and condition["reason"] != Reason.INVALID_SPEC
+        for condition in status.get("conditions") or ()
+    )
+
+
+def context_of(resource: dict[str, Any]) -> JobContext:
+    """Return what workers must know of a job. ManifestError when the resource is wrong."""
+    metadata = resource["metadata"]
+    manifest = {
+        "apiVersion": API_VERSION,
+        "kind": KIND,
+        "metadata": {"name": metadata["name"]},
+        "spec": resource["spec"],
+    }
+    job = load_manifest(manifest)
+    if job.spec.reduce and not job.spec.output:
+        raise ManifestError(
+            ["spec.output.url: is needed on a cluster with a reduce: a place that all workers reach"]
+        )
+    url = job.spec.output.url if job.spec.output else ""
+    return JobContext(
+        manifest=job.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"status"}),
+        base=WORK,
+        output=url if not url or "://" in url or url.startswith("/") else f"{WORK}/{url}",
+        code_version="",
+        generation=int(metadata.get("generation") or 0),
+    )
