@@ -46,6 +46,34 @@ def test_lines_are_read_once_each_wherever_they_are_cut(here: Here) -> None:
     assert status["items"]["succeeded"] == 502
 
 
+@pytest.mark.parametrize("each", ["item", "chunk"])
+def test_a_bad_line_of_a_large_chunk_is_found_in_less_memory_than_the_chunk_needs(
+    here: Here, each: str
+) -> None:
+    lines = [b"%6d" % number + b" " * 8_000 for number in range(5_000)]
+    (here.folder / "large.txt").write_bytes(b"\n".join(lines))
+    text = (
+        "def number(line):\n    if int(line) == 2500:\n        raise ValueError\n    return int(line)\n"
+        "def numbers(lines):\n    return [number(l) for block in lines.blocks() for l in block.splitlines()]\n"
+    )
+    (here.folder / "mine.py").write_text(text)
+    function = "mine:number" if each == "item" else "mine:numbers"
+    here.write(
+        chunk_job(
+            input={"lines": {"url": "large.txt"}},
+            chunks={"count": 1},
+            process={"function": function, "each": each, "memoryBytes": "56Mi"},
+            retry={"attempts": 1},
+            failures={"tolerated": 1},
+        )
+    )
+    status = here.status("--workers", "1")
+    assert status["items"] == {"total": None, "succeeded": 4_999, "failed": 1}
+    assert here.results() == [number for number in range(5_000) if number != 2_500]
+    letter = json.loads(here.run("failures", "--json").stdout)
+    assert (letter["item"], letter["error"]) == (2_500, "ValueError: ")
+
+
 def test_files_are_items(here: Here) -> None:
     (here.folder / "in").mkdir()
     for name in "abc":

@@ -268,6 +268,83 @@ def test_a_chunk_that_breaks_off_where_it_is_read_blames_no_item(
     assert told.results == []
 
 
+class Readings:
+    """Ten lines in two blocks that count how often they are read, to their end."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def read(self, chunk: int) -> LargeLines:
+        return LargeLines(self._pieces, "utf-8")
+
+    def _pieces(self) -> Iterator[bytes]:
+        for block in (range(5), range(5, 10)):
+            yield b"".join(b"%d\n" % number for number in block)
+        self.count += 1
+
+
+def of_lines(function: Any, told: Told, readings: Readings, monkeypatch: pytest.MonkeyPatch) -> Computer:
+    monkeypatch.setattr(SliceSource, "span", lambda *_: None)
+    run, _ = computer(function, told)
+    run._work = replace(run._work, read=readings.read)
+    return run
+
+
+def test_a_large_chunk_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    told, readings = Told(0), Readings()
+    of_lines(int, told, readings, monkeypatch).run(Lease("n", 1, 0, 1))
+    assert told.results == list(range(10))
+    assert readings.count == 1
+
+
+@pytest.mark.parametrize("last", [4, 9])
+def test_a_stop_iteration_in_a_large_chunk_is_a_failure_of_its_item(
+    last: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def function(line: str) -> str:
+        if line == str(last):
+            raise StopIteration
+        return line
+
+    told = Told(0)
+    of_lines(function, told, Readings(), monkeypatch).run(Lease("n", 1, 0, 1))
+    assert told.failed == [(0, last)]
+
+
+@pytest.mark.parametrize("each_item", [True, False])
+def test_a_fragment_of_a_large_chunk_holds_its_own_lines(
+    each_item: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def function(lines: Any) -> Any:
+        if not each_item:
+            assert list(lines.blocks()) == [b"4\n", b"5\n"]
+            assert lines.text.encode() == lines.data == b"4\n5\n"
+        return lines if each_item else list(lines)
+
+    told, readings = Told(0), Readings()
+    run = of_lines(function, told, readings, monkeypatch)
+    run._work = replace(run._work, each_item=each_item)
+    run.run(Lease("n", 1, 0, 1, low=4, high=6, attempt=2))
+    assert told.results == ["4", "5"]
+
+
+def test_a_fragment_that_breaks_off_where_it_is_read_blames_no_item(monkeypatch: pytest.MonkeyPatch) -> None:
+    def pieces() -> Iterator[bytes]:
+        readings.append(1)
+        yield b"one\n"
+        if len(readings) > 1:  # (the first time it was to count)
+            raise InputError("broken")
+        yield b"two\n"
+
+    readings: list[int] = []
+    told = Told(0)
+    run = of_lines(lambda line: line, told, Readings(), monkeypatch)
+    run._work = replace(run._work, read=lambda chunk: LargeLines(pieces, "utf-8"))
+    run.run(Lease("n", 1, 0, 1, low=0, high=2, attempt=2))
+    assert told.failed == [(0, -1)]
+    assert "broken" in told.letters[0]["error"]
+
+
 @pytest.mark.parametrize(
     ("attempt", "careful", "announced"), [(1, False, False), (1, True, True), (2, False, True)]
 )

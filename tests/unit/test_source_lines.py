@@ -3,7 +3,9 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+from collections.abc import Iterator
 from contextlib import suppress
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +86,45 @@ def test_lines_slice_like_a_list(content: bytes, start: int, stop: int) -> None:
     assert len(piece) == len(wanted[start:stop])
     assert lines[::-1] == wanted[::-1]
     assert Lines(content).text.encode() == content
+
+
+@given(CONTENT, st.integers(-3, 45) | st.none(), st.integers(-3, 45) | st.none())
+def test_large_lines_slice_like_a_list(content: bytes, start: int | None, stop: int | None) -> None:
+    whole = Lines(content)
+    lines = LargeLines(lambda: iter(BytesIO(content)), "utf-8")  # (a block a line)
+    piece = lines[start:stop]
+    assert isinstance(piece, LargeLines)
+    assert list(piece) == list(whole)[start:stop]
+    assert len(piece) == len(whole[start:stop])
+    assert piece.data == whole[start:stop].data
+    assert list(piece[1:-1]) == list(whole)[start:stop][1:-1]
+    assert lines[::-1] == list(whole)[::-1]
+
+
+def test_a_slice_of_large_lines_reads_no_more_than_to_its_end() -> None:
+    def pieces() -> Iterator[bytes]:
+        for number in range(4):
+            read.append(number)
+            yield b"%d\n%d\n" % (2 * number, 2 * number + 1)
+
+    read: list[int] = []
+    part = LargeLines(pieces, "utf-8")[3:5]
+    assert read == []
+    assert list(part.blocks()) == [b"3\n", b"4\n"]
+    assert read == [0, 1, 2]
+    assert part.text == "3\n4\n"
+
+
+def test_what_a_slice_of_large_lines_can_not_read_is_known_of_both() -> None:
+    def pieces() -> Iterator[bytes]:
+        yield b"one\ntwo\n"
+        raise InputError("broken")
+
+    lines = LargeLines(pieces, "utf-8")
+    part = lines[1:3]
+    with pytest.raises(InputError):
+        list(part)
+    assert reading_failure(part) is reading_failure(lines) is not None
 
 
 def test_a_bad_byte_is_in_the_slice_that_has_it() -> None:

@@ -6,6 +6,7 @@ would also cut at form feeds and other separators that are part of people's data
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, overload
 
@@ -103,37 +104,71 @@ class Lines(Sequence[str]):
 class LargeLines(Lines):
     """The lines of a chunk that is read when it is asked for: whole, or by `blocks` and line by line in pieces.
 
-    What can't be read raises InputError in the user's code; `failure` keeps it, whatever that makes of it.
+    A slice of them is read in pieces too, each time that it is asked for. What can't be read raises InputError in the
+    user's code; `failure` keeps it, whatever that makes of it.
     """
 
-    __slots__ = ("_pieces", "failure")
+    __slots__ = ("_count", "_pieces", "failure")
 
     def __init__(self, pieces: Callable[[], Iterator[bytes]], encoding: str) -> None:
         super().__init__(b"", encoding)
         self._content = None
         self._pieces = pieces
+        #: the number of lines, since somebody has read all of them
+        self._count: int | None = None
         self.failure: InputError | None = None
 
     def blocks(self) -> Iterator[bytes]:
         """See `Lines`."""
+        count = 0
         try:
-            yield from self._pieces()
+            for block in self._pieces():
+                count += len(Lines(block))
+                yield block
         except InputError as error:
             self.failure = error
             raise
+        self._count = count
 
     def __len__(self) -> int:
-        if self._content is None:
-            return sum(len(Lines(block)) for block in self.blocks())
-        return super().__len__()
+        if self._count is None:
+            self._count = sum(len(Lines(block)) for block in self.blocks())
+        return self._count
 
     def __iter__(self) -> Iterator[str]:
         if self._content is None:
             return (line for block in self.blocks() for line in Lines(block, self.encoding))
         return super().__iter__()
 
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[str]: ...
+
+    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
+        if self._content is not None or not isinstance(index, slice):
+            return super().__getitem__(index)
+        bounded = (index.start or 0) >= 0 and (index.stop or 0) >= 0
+        start, stop, step = index.indices(sys.maxsize if bounded else len(self))
+        if step != 1:
+            return super().__getitem__(index)
+        return LargeLines(lambda: self._between(start, stop), self.encoding)
+
     def __repr__(self) -> str:
         return "<LargeLines>"
+
+    def _between(self, start: int, stop: int) -> Iterator[bytes]:
+        """Yield the lines [start, stop) in blocks; what follows them is not read."""
+        first = 0
+        for block in self.blocks():
+            lines = Lines(block)
+            last = first + len(lines)
+            if own := lines[max(0, start - first) : max(0, stop - first)].data:
+                yield own
+            if last >= stop:
+                return
+            first = last
 
     def _read(self) -> tuple[bytes, int, int]:
         if self._content is None:

@@ -31,6 +31,8 @@ from gristmill.worker.outputs import Handed, Output
 _HOLD = 0.2
 #: seconds for which messages wait for those of the next lease, where that is there already
 _WAIT = 0.005
+#: the items of a chunk before it is read
+_UNREAD: Sequence[Any] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,14 @@ class Work:
 def results_of(value: Any) -> Iterable[Any]:
     """Return the results that a function gave for a chunk: those of a list or generator, or one."""
     return value if isinstance(value, (list, GeneratorType)) else [value]
+
+
+def _cause(caught: BaseException, items: Sequence[Any]) -> BaseException:
+    """Return why a chunk failed: what could not be read, whatever the function made of it. InputChanged is raised."""
+    error = reading_failure(items) or caught
+    if isinstance(error, InputChanged):
+        raise error from None
+    return error
 
 
 class Computer:
@@ -147,7 +157,7 @@ class Computer:
         for chunk in range(start, stop):
             self._marker.at(chunk, exact=True)
             before = len(results)
-            items = ()
+            items = _UNREAD
             try:
                 items = work.read(chunk)
                 if careful or work.attempts == 1 or not isinstance(items, LargeLines):
@@ -156,12 +166,8 @@ class Computer:
                 if unread := reading_failure(items):
                     raise unread
             except BaseException as caught:
-                unread = reading_failure(items)
-                error = unread or caught
-                if isinstance(error, InputChanged):
-                    raise error from None
-                # (what can't be read has no length either)
-                item = len(results) - before if work.each_item and not unread and len(items) else -1
+                error = _cause(caught, items)
+                item = len(results) - before if self._is_known(error, items) else -1
                 del results[before:]
                 return results, ends, failure_at(chunk, item, items, error)
             ends.append(len(results))
@@ -197,11 +203,17 @@ class Computer:
         else:
             self._extend(results, items)
 
+    def _is_known(self, error: BaseException, items: Sequence[Any]) -> bool:
+        """Whether the number of results tells which item failed: not where the items could not be read."""
+        return self._work.each_item and items is not _UNREAD and error is not reading_failure(items)
+
     def _extend(self, results: list[Any], items: Sequence[Any]) -> None:
         """Call the function for each item; when it raises, the results before it are there."""
-        expected = len(results) + len(items)
+        before = len(results)
         results.extend(map(self._work.function, items))
-        if len(results) < expected:
+        if len(results) - before < len(
+            items
+        ):  # (asked for now: large chunks have counted while they were read)
             raise RuntimeError("the function raised StopIteration, which ends a loop and is no error")
 
     def _add(
@@ -272,7 +284,7 @@ class Computer:
         chunk = lease.start
         self._marker.at(chunk, exact=True)
         results: list[Any] = []
-        items: Sequence[Any] = ()
+        items = _UNREAD
         total = 0
         try:
             everything = self._work.read(chunk)
@@ -280,11 +292,12 @@ class Computer:
             self._marker.has_items(total)
             items = everything[lease.low : lease.high]
             self._call(items, lease.low, results, careful=True)
-        except InputChanged:
-            raise
-        except BaseException as error:
-            known = self._work.each_item and len(items)
-            self._fail(lease, failure_at(chunk, len(results) if known else -1, items, error, lease.low))
+            if unread := reading_failure(items):
+                raise unread
+        except BaseException as caught:
+            error = _cause(caught, items)
+            item = len(results) if self._is_known(error, items) else -1
+            self._fail(lease, failure_at(chunk, item, items, error, lease.low))
             return
         try:
             handed = self._output.fragment(chunk, lease.low, lease.high, total, results, lease.nonce)
