@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
@@ -111,7 +112,7 @@ def test_the_secret_has_the_url_and_an_owner() -> None:
     found = resource()
     secret = queue_secret(found["metadata"], URL)
     assert secret["metadata"]["name"] == secret_name("job") == "job-queue"
-    assert secret["stringData"] == {"url": URL}
+    assert base64.b64decode(secret["data"]["url"]).decode() == URL
     assert belongs(secret, UID)
     assert not belongs(secret, "another")
     assert not belongs(None, UID)

@@ -33,14 +33,14 @@ def test_another_object_of_the_same_name_does() -> None:
     world.put("Pod", pod(5))
     world.put("Pod", pod(6, "u2", "o2"))
     assert world.owned("Pod", "o", "n") == []
-    world.drop("Pod", pod(7))  # the first one's end, told late
+    world.drop("Pod", ("n", "p"), "u1")  # the first one's end, told late
     assert world.owned("Pod", "o2", "n") == [pod(6, "u2", "o2")]
 
 
 def test_what_is_gone_is_forgotten() -> None:
     world = World()
     world.put("Pod", pod(5))
-    world.drop("Pod", pod(6))
+    assert world.drop("Pod", ("n", "p"), "u1") == pod(5)
     assert world.get("Pod", ("n", "p")) is None
     assert world.all("Pod") == []
     assert world.owned("Pod", "o", "n") == []

@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from gristmill.api.names import API_VERSION, CACHE_KIND, GROUP
-from gristmill.controllers.cluster import ApiError, Cluster, NameTaken
+from gristmill.controllers.cluster import ApiError, Cluster, Gone, NameTaken
 from gristmill.controllers.config import Config
 from gristmill.controllers.statuses import Statuses
 from gristmill.controllers.world import Key, World
@@ -21,6 +21,8 @@ from gristmill.reconcilers.times import text_of
 _MARK = f"{GROUP}/watched"
 #: seconds between two tries to make an object whose name is somebody else's
 _TAKEN_SECONDS = 2.0
+#: seconds until a look at what is there in place of what is gone
+_GONE_SECONDS = 0.2
 
 
 class Caches:
@@ -34,6 +36,12 @@ class Caches:
 
     async def reconcile(self, key: Key) -> float | None:
         """Look at one Cache; return in how many seconds to look again."""
+        try:
+            return await self._reconcile(key)
+        except Gone:
+            return _GONE_SECONDS
+
+    async def _reconcile(self, key: Key) -> float | None:
         cache = self._world.get(CACHE_KIND, key)
         if cache is None or cache["metadata"].get("deletionTimestamp"):
             return None
@@ -72,10 +80,12 @@ class Caches:
         namespace, name = cache["metadata"]["namespace"], objects.claim_name(cache)
         claim = await self._cluster.get("PersistentVolumeClaim", namespace, name)
         body = objects.growth(cache, claim)
-        if body is None:
+        if claim is None or body is None:
             return ""
         try:
-            await self._cluster.patch("PersistentVolumeClaim", namespace, name, body)
+            await self._cluster.patch(
+                "PersistentVolumeClaim", namespace, name, body, uid=claim["metadata"]["uid"]
+            )
         except ApiError as error:
             if error.status not in (403, 422):
                 raise
@@ -88,9 +98,7 @@ class Caches:
         body = {"metadata": {"annotations": {_MARK: mark}}}
         try:
             await self._cluster.patch(CACHE_KIND, config.namespace, config.queue_cache, body)
-        except ApiError as error:
-            if error.status != 404:
-                raise
+        except Gone:
             await self._make_queue()
 
     async def _make_queue(self) -> None:
@@ -120,11 +128,7 @@ class Caches:
     async def _show(self, cache: dict[str, Any], status: dict[str, Any]) -> None:
         if worth_writing(cache.get("status") or {}, status, 60, 60) is None:
             return
-        try:
-            await self._statuses.write(CACHE_KIND, cache, status)
-        except ApiError as error:
-            if error.status != 404:
-                raise
+        await self._statuses.write(CACHE_KIND, cache, status)
 
 
 def _differs(found: dict[str, Any], wanted: dict[str, Any]) -> bool:

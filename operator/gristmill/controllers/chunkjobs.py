@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from gristmill.api.names import FINALIZER, KIND
-from gristmill.controllers.cluster import ApiError, Cluster, NameTaken
+from gristmill.controllers.cluster import ApiError, Cluster, Gone, NameTaken
 from gristmill.controllers.config import Config
 from gristmill.controllers.failpoints import reach
 from gristmill.controllers.queue_link import QueueLink
@@ -27,6 +27,8 @@ from gristmill.reconcilers.worker_job import belongs, job_name, parallelism_of
 
 log = logging.getLogger(__name__)
 
+#: seconds until a look at what is about to be known
+_SOON_SECONDS = 0.2
 #: what the API server says of what it will not do, and seconds until it is asked again
 _REFUSALS = (400, 403, 422)
 _REFUSED_SECONDS = 5.0
@@ -62,6 +64,13 @@ class ChunkJobs:
 
     async def reconcile(self, key: Key) -> float | None:
         """Look at one ChunkJob; return in how many seconds to look again."""
+        try:
+            return await self._reconcile(key)
+        except Gone as error:
+            log.info("%s/%s: %s", *key, error)
+            return _SOON_SECONDS
+
+    async def _reconcile(self, key: Key) -> float | None:
         resource = self._world.get(KIND, key)
         if resource is None:
             return None
@@ -69,7 +78,7 @@ class ChunkJobs:
         now = time.time()
         observed = await self._observe(resource, now)
         if observed is None:
-            return 0.2  # (the queue was not asked yet)
+            return _SOON_SECONDS  # (the queue was not asked yet)
         url = url_of(self._queue.server, uid, password_of(self._config.key, uid))
         decision = decide(observed, self._config.jobs, url, now)
         try:
@@ -147,21 +156,21 @@ class ChunkJobs:
                 await self._set_finalizer(resource, on)
             case actions.Create(manifest):
                 made = await self._cluster.create(manifest)
-                if made is not None:
-                    self._remember(made | {"kind": manifest["kind"]})
+                if made is not None and manifest["kind"] == "Job":
+                    self._world.put("Job", made)
             case actions.Scale(parallelism):
-                body = {"spec": {"parallelism": parallelism}}
-                try:
-                    self._remember(await self._cluster.patch("Job", namespace, job_name(name), body))
-                except ApiError as error:
-                    if error.status != 404:
-                        raise
-                    if gone := self._world.get("Job", (namespace, job_name(name))):
-                        self._world.drop("Job", gone)  # (nobody told that it is gone)
+                job = self._world.get("Job", (namespace, job_name(name)))
+                if job is not None:
+                    body = {"spec": {"parallelism": parallelism}}
+                    uid = job["metadata"]["uid"]
+                    found = await self._cluster.patch("Job", namespace, job_name(name), body, uid=uid)
+                    self._world.put("Job", found)
             case actions.DeleteJob(job, job_uid):
                 await self._cluster.delete("Job", namespace, job, uid=job_uid)
             case actions.DeletePod(pod):
-                await self._cluster.delete("Pod", namespace, pod, grace=0)
+                if lost := self._world.get("Pod", (namespace, pod)):
+                    uid = lost["metadata"]["uid"]
+                    await self._cluster.delete("Pod", namespace, pod, uid=uid, grace=0)
             case actions.DeleteResource():
                 await self._cluster.delete(KIND, namespace, name, uid=uid)
             case actions.AdmitToQueue(epoch):
@@ -192,12 +201,8 @@ class ChunkJobs:
                 "resourceVersion": metadata["resourceVersion"],
             }
         }
-        try:
-            found = await self._cluster.patch(KIND, metadata["namespace"], metadata["name"], body)
-        except ApiError as error:
-            if error.status != 404:
-                raise
-            return
+        namespace, name, uid = metadata["namespace"], metadata["name"], metadata["uid"]
+        found = await self._cluster.patch(KIND, namespace, name, body, uid=uid)
         if on:
             self._world.put(KIND, found)
 
@@ -208,11 +213,7 @@ class ChunkJobs:
         pause = worth_writing(old, status, now - self._written.get(uid, 0.0), now - created)
         if pause is None or pause > 0:
             return pause
-        try:
-            await self._statuses.write(KIND, resource, status)
-        except ApiError as error:
-            if error.status != 404:
-                raise
+        await self._statuses.write(KIND, resource, status)
         self._written[uid] = now
         reach("operator.status")
         return None
@@ -221,10 +222,6 @@ class ChunkJobs:
         """What the queue said last is not so any more."""
         self.told.pop(uid, None)
         self.look_now()
-
-    def _remember(self, found: dict[str, Any]) -> None:
-        if found["kind"] == "Job":
-            self._world.put("Job", found)
 
 
 def _facts(told: dict[str, Any] | None) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlencode
 
@@ -42,6 +43,10 @@ class NameTaken(ApiError):  # noqa: N818
     """The name of an object that is to be made is that of somebody else's."""
 
 
+class Gone(Exception):  # noqa: N818
+    """The object that was to be changed is not there any more; its name may be another's."""
+
+
 class Cluster:
     """Calls to the API server. Writes are counted by verb and kind."""
 
@@ -50,6 +55,8 @@ class Cluster:
         self.writes: Counter[tuple[str, str]] = Counter()
         #: is told of the kind and the new state of each object that was written
         self.on_written: Callable[[str, dict[str, Any]], None] = lambda kind, found: None
+        #: is told of kind, namespace, name and uid of each object that was to be written and is gone
+        self.on_gone: Callable[[str, str, str, str], None] = lambda kind, namespace, name, uid: None
 
     async def get(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
         """Return an object, or None."""
@@ -66,27 +73,37 @@ class Cluster:
         return list(found["items"])
 
     async def create(self, manifest: dict[str, Any]) -> dict[str, Any] | None:
-        """Make an object; None when it is there. NameTaken when one of that name is there that has another owner."""
+        """Make an object; what is there and has the same owner gets its labels and its `data` back.
+
+        None when it is there and has no owner. NameTaken when another has its name.
+        """
         kind, namespace = manifest["kind"], manifest["metadata"]["namespace"]
         try:
             return await self._write("POST", kind, _path(kind, namespace), manifest)
         except ApiError as error:
             if error.status != 409:
                 raise
-        if owners := manifest["metadata"].get("ownerReferences"):
-            await self._check_owner(kind, namespace, manifest["metadata"]["name"], owners[0]["uid"])
-        return None
+        return await self._renew(manifest) if "ownerReferences" in manifest["metadata"] else None
 
-    async def _check_owner(self, kind: str, namespace: str, name: str, uid: str) -> None:
-        """See whose an object is, without the right to read it: a patch that only tests."""
-        body = [{"op": "test", "path": "/metadata/ownerReferences/0/uid", "value": uid}]
+    async def _renew(self, manifest: dict[str, Any]) -> dict[str, Any]:
+        """Do it in one patch that begins with a test: so it needs no right to read, and changes nothing of others."""
+        kind, metadata = manifest["kind"], manifest["metadata"]
+        uid = metadata["ownerReferences"][0]["uid"]
+        body = [
+            {"op": "test", "path": "/metadata/ownerReferences/0/uid", "value": uid},
+            {"op": "add", "path": "/metadata/labels", "value": metadata["labels"]},
+        ]
+        if "data" in manifest:
+            body.append({"op": "add", "path": "/data", "value": manifest["data"]})
         try:
-            await self._write("PATCH", kind, _path(kind, namespace, name), body, _TEST)
+            return await self._write(
+                "PATCH", kind, _path(kind, metadata["namespace"], metadata["name"]), body, _TEST
+            )
         except ApiError as error:
             if error.status not in (400, 422):
                 raise
             raise NameTaken(
-                409, f"{kind} {name} is somebody else's: delete it, or use another name"
+                409, f"{kind} {metadata['name']} is somebody else's: delete it, or use another name"
             ) from None
 
     async def apply(self, manifest: dict[str, Any]) -> dict[str, Any]:
@@ -95,31 +112,51 @@ class Cluster:
         path = f"{_path(kind, metadata['namespace'], metadata['name'])}?fieldManager={_MANAGER}&force=true"
         return await self._write("PATCH", kind, path, manifest, _APPLY)
 
-    async def patch(self, kind: str, namespace: str, name: str, body: dict[str, Any]) -> dict[str, Any]:
-        """Merge `body` into an object."""
-        return await self._write("PATCH", kind, _path(kind, namespace, name), body, _MERGE)
+    async def patch(
+        self, kind: str, namespace: str, name: str, body: dict[str, Any], *, uid: str = ""
+    ) -> dict[str, Any]:
+        """Merge `body` into the object with this uid ("": whichever has the name). Gone where there is none."""
+        body = _with_uid(body, uid)
+        return await self._change("PATCH", kind, namespace, name, uid, body=body, content=_MERGE)
 
     async def patch_status(
-        self, kind: str, namespace: str, name: str, status: dict[str, Any]
+        self, kind: str, namespace: str, name: str, status: dict[str, Any], *, uid: str
     ) -> dict[str, Any]:
-        """Merge a status into that of a resource."""
-        path = f"{_path(kind, namespace, name)}/status?fieldValidation=Strict"
-        return await self._write("PATCH", f"{kind}/status", path, {"status": status}, _MERGE)
+        """Merge a status into that of the resource with this uid. Gone where there is none."""
+        body = _with_uid({"status": status}, uid)
+        sub = "/status?fieldValidation=Strict"
+        return await self._change("PATCH", kind, namespace, name, uid, body=body, content=_MERGE, sub=sub)
 
     async def delete(
-        self, kind: str, namespace: str, name: str, *, uid: str = "", grace: int | None = None
+        self, kind: str, namespace: str, name: str, *, uid: str, grace: int | None = None
     ) -> None:
-        """Delete an object, if it has this uid; what it owns goes too. Nothing happens where it is gone."""
-        body: dict[str, Any] = {"propagationPolicy": "Background"}
-        if uid:
-            body["preconditions"] = {"uid": uid}
+        """Delete the object with this uid; what it owns goes too. Nothing happens where there is none."""
+        body: dict[str, Any] = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
         if grace is not None:
             body["gracePeriodSeconds"] = grace
+        with suppress(Gone):
+            await self._change("DELETE", kind, namespace, name, uid, body=body)
+
+    async def _change(
+        self,
+        method: str,
+        kind: str,
+        namespace: str,
+        name: str,
+        uid: str,
+        *,
+        body: dict[str, Any],
+        content: str = "application/json",
+        sub: str = "",
+    ) -> dict[str, Any]:
+        what = kind + sub.partition("?")[0]
         try:
-            await self._write("DELETE", kind, _path(kind, namespace, name), body)
+            return await self._write(method, what, _path(kind, namespace, name) + sub, body, content)
         except ApiError as error:
-            if error.status not in (404, 409):
+            if error.status != 404 and not _is_anothers(error):
                 raise
+            self.on_gone(kind, namespace, name, uid)
+            raise Gone(f"{kind} {name} is gone: {error}") from None
 
     async def _write(
         self, method: str, kind: str, path: str, body: Any, content: str = "application/json"
@@ -148,6 +185,17 @@ def _path(kind: str, namespace: str, name: str = "") -> str:
     prefix, plural = _PATHS[kind]
     place = f"/namespaces/{namespace}" if namespace else ""
     return f"{prefix}{place}/{plural}" + (f"/{name}" if name else "")
+
+
+def _with_uid(body: dict[str, Any], uid: str) -> dict[str, Any]:
+    """Return a patch that the API server refuses where the object has another uid."""
+    return {**body, "metadata": {**body.get("metadata", {}), "uid": uid}} if uid else body
+
+
+def _is_anothers(error: ApiError) -> bool:
+    """Whether a write was refused because the name is that of an object with another uid, now."""
+    words = {409: "UID in precondition", 422: "metadata.uid"}.get(error.status)
+    return words is not None and words in str(error)
 
 
 def _message(data: bytes, status: int) -> str:

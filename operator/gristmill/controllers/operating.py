@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import kopf
@@ -20,15 +20,15 @@ from gristmill.api.names import (
 )
 from gristmill.controllers.caches import Caches
 from gristmill.controllers.chunkjobs import ChunkJobs
-from gristmill.controllers.cluster import Cluster
+from gristmill.controllers.cluster import ApiError, Cluster
 from gristmill.controllers.config import Config
 from gristmill.controllers.echoes import Echoes
 from gristmill.controllers.queue_link import QueueLink
+from gristmill.controllers.watched import JOB_LABEL, WATCHED, is_watched, selector_of
 from gristmill.controllers.work_queue import WorkQueue
-from gristmill.controllers.world import Key, World
+from gristmill.controllers.world import Key, World, key_of
 from gristmill.planning.progress import State
 from gristmill.reconcilers.access import uid_of, user_of
-from gristmill.reconcilers.objects import MANAGED_BY, UID
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,16 @@ _YOUNG = 15.0
 _RESYNC_SECONDS = 60.0
 #: seconds without an event after which a watch is made anew
 _INACTIVITY_SECONDS = 70.0
-_API_VERSION = f"{GROUP}/{VERSION}"
+#: seconds between two tries to list what there is
+_RETRY_SECONDS = 2.0
+#: group, version and plural of what is watched
+_RESOURCES = {
+    KIND: (GROUP, VERSION, PLURAL),
+    CACHE_KIND: (GROUP, VERSION, CACHE_PLURAL),
+    "Job": ("batch", "v1", "jobs"),
+    "Pod": ("", "v1", "pods"),
+    "StatefulSet": ("apps", "v1", "statefulsets"),
+}
 
 
 class Operator:
@@ -54,8 +63,11 @@ class Operator:
         self._config = config
         self._cluster = cluster
         self.world = World()
-        self._echoes = Echoes((KIND, CACHE_KIND, "Job", "Pod", "StatefulSet"))
+        self._echoes = Echoes(is_watched)
         cluster.on_written = lambda kind, found: self._echoes.expect(kind, found, time.monotonic())
+        cluster.on_gone = lambda kind, namespace, name, uid: self._end(kind, (namespace, name), uid)
+        #: is set when the copy of the world is whole: nothing is decided before
+        self._listed = asyncio.Event()
         server = f"{config.queue_cache}.{config.namespace}.svc:6379"
         self.queue = QueueLink(server, config.key)
         self._look_now = asyncio.Event()
@@ -70,8 +82,8 @@ class Operator:
             self._watch(stop),
             self._look_for_ever(),
             self._resync(),
-            self.cache_queue.work(),
-            *(self.job_queue.work() for _ in range(_WORKERS)),
+            self._work(self.cache_queue),
+            *(self._work(self.job_queue) for _ in range(_WORKERS)),
         ]
         tasks = [asyncio.ensure_future(part) for part in parts]
         try:
@@ -95,6 +107,9 @@ class Operator:
         settings.scanning.disabled = True
         settings.watching.inactivity_timeout = _INACTIVITY_SECONDS
         settings.queueing.idle_timeout = _IDLE_SECONDS
+        for kind, resource in _RESOURCES.items():
+            if selector := selector_of(kind):
+                settings.watching.label_selectors[resource] = selector
         await kopf.operator(
             registry=self._registry(),
             settings=settings,
@@ -106,49 +121,76 @@ class Operator:
 
     def _registry(self) -> kopf.OperatorRegistry:
         registry = kopf.OperatorRegistry()
-        ours: Any = {UID: kopf.PRESENT, MANAGED_BY: "gristmill"}
         kopf.on.login(registry=registry)(_login)
-        kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)(self._on(KIND, self._job_changed))
-        kopf.on.event(GROUP, VERSION, CACHE_PLURAL, registry=registry)(
-            self._on(CACHE_KIND, self._cache_changed)
-        )
-        kopf.on.event("batch", "v1", "jobs", labels=ours, registry=registry)(
-            self._on("Job", self._owned_changed)
-        )
-        kopf.on.event("", "v1", "pods", labels=ours, registry=registry)(self._on("Pod", self._owned_changed))
-        kopf.on.event(
-            "apps", "v1", "statefulsets", labels={f"{GROUP}/cache": kopf.PRESENT}, registry=registry
-        )(self._on("StatefulSet", lambda found: self.cache_queue.add(_key(found))))
+        for kind, resource in _RESOURCES.items():
+            kopf.on.event(*resource, registry=registry)(self._on(kind))
         return registry
 
-    def _on(self, kind: str, changed: Callable[[dict[str, Any]], None]) -> Callable[..., Awaitable[None]]:
+    def _on(self, kind: str) -> Callable[..., Awaitable[None]]:
         async def handler(event: Any, **_: Any) -> None:
             found = dict(event["object"])
-            self._echoes.hear(kind, found, event["type"] == "DELETED")
             if event["type"] == "DELETED":
-                self.world.drop(kind, found)
+                self._end(kind, key_of(found), found["metadata"]["uid"])
             else:
+                self._echoes.hear(kind, found)
                 self.world.put(kind, found)
-            changed(found)
+                self._changed(kind, found)
 
         handler.__name__ = f"on_{kind.lower()}"
         return handler
 
-    def _job_changed(self, found: dict[str, Any]) -> None:
-        uid = found["metadata"]["uid"]
-        if self.world.get(KIND, _key(found)) is None:
+    def _end(self, kind: str, key: Key, uid: str) -> None:
+        """Take that an object is gone, or has lost the labels by which it is watched."""
+        self._echoes.end(kind, uid, time.monotonic())
+        if kind == KIND:
             self.jobs.forget(uid)
-        elif uid not in self.jobs.told:
-            self._look_now.set()
-        self.job_queue.add(_key(found))
+        if gone := self.world.drop(kind, key, uid):
+            self._changed(kind, gone)
 
-    def _cache_changed(self, found: dict[str, Any]) -> None:
-        self.cache_queue.add(_key(found))
-
-    def _owned_changed(self, found: dict[str, Any]) -> None:
+    def _changed(self, kind: str, found: dict[str, Any]) -> None:
         metadata = found["metadata"]
-        if name := (metadata.get("labels") or {}).get(f"{GROUP}/{KIND.lower()}"):
-            self.job_queue.add((metadata["namespace"], name))
+        if kind == KIND:
+            if metadata["uid"] not in self.jobs.told:
+                self._look_now.set()
+            self.job_queue.add(key_of(found))
+        elif kind in (CACHE_KIND, "StatefulSet"):
+            self.cache_queue.add(key_of(found))
+        else:
+            self.job_queue.add((metadata["namespace"], metadata["labels"][JOB_LABEL]))
+
+    async def _lists(self, kind: str) -> AsyncIterator[tuple[str, list[dict[str, Any]]]]:
+        """Give what there is of a kind by the namespaces that are watched ("": all)."""
+        for namespace in self._config.watch or ("",):
+            try:
+                yield namespace, await self._cluster.list(kind, namespace, labelSelector=selector_of(kind))
+            except ApiError as error:
+                if not namespace or error.status != 403:
+                    raise
+                log.warning("%s is watched, and may not be: %s", namespace, error)  # (it was deleted, say)
+
+    async def _list_all(self) -> None:
+        """Begin with what there is: a decision that is made without a part of it may be wrong."""
+        for kind in WATCHED:
+            async for _, there in self._lists(kind):
+                for found in there:
+                    self.world.put(kind, found)
+                    self._changed(kind, found)
+        self._listed.set()
+
+    async def _drop_missing(self) -> None:
+        """Forget what is not there any more: a watch that is made anew does not tell what has gone meanwhile."""
+        for kind in WATCHED:
+            known = self.world.all(kind)
+            async for namespace, there in self._lists(kind):
+                uids = {found["metadata"]["uid"] for found in there}
+                for found in known:
+                    key, uid = key_of(found), found["metadata"]["uid"]
+                    if uid not in uids and namespace in ("", key[0]):
+                        self._end(kind, key, uid)
+
+    async def _work(self, queue: WorkQueue[Key]) -> None:
+        await self._listed.wait()
+        await queue.work()
 
     # -- the queue
 
@@ -176,7 +218,7 @@ class Operator:
                 return True
         answered = self.queue.answers
         resources = self.world.all(KIND)
-        by_uid = {found["metadata"]["uid"]: _key(found) for found in resources}
+        by_uid = {found["metadata"]["uid"]: key_of(found) for found in resources}
         try:
             told, users = await self.queue.look(list(by_uid))
         except Exception:
@@ -198,15 +240,16 @@ class Operator:
     async def _resync(self) -> None:
         while True:
             try:
+                await (self._drop_missing() if self._listed.is_set() else self._list_all())
                 await self.caches.keep_queue(str(int(time.time())))
                 await self._remove_orphans()
             except Exception as error:
                 log.warning("what is looked at from time to time was not: %s", error)
-            await asyncio.sleep(_RESYNC_SECONDS)
+            await asyncio.sleep(_RESYNC_SECONDS if self._listed.is_set() else _RETRY_SECONDS)
             for found in self.world.all(KIND):
-                self.job_queue.add(_key(found))
+                self.job_queue.add(key_of(found))
             for found in self.world.all(CACHE_KIND):
-                self.cache_queue.add(_key(found))
+                self.cache_queue.add(key_of(found))
 
     async def _remove_orphans(self) -> None:
         """Remove from the queue what belongs to no ChunkJob: it was deleted when the queue could not be reached."""
@@ -229,10 +272,6 @@ def _is_young(told: dict[str, Any] | None, resource: dict[str, Any], now: float)
         return (resource.get("status") or {}).get("state") not in (State.COMPLETE, State.FAILED)
     begun = now - int(told["job"].get("created") or 0) / 1000
     return told["job"]["phase"] in ("planning", "running", "removing") and begun < _YOUNG
-
-
-def _key(found: dict[str, Any]) -> Key:
-    return found["metadata"]["namespace"], found["metadata"]["name"]
 
 
 def _login(**kwargs: Any) -> Any:

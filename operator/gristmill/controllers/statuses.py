@@ -23,9 +23,10 @@ class Statuses:
         self._identity = identity
 
     async def write(self, kind: str, resource: dict[str, Any], status: dict[str, Any]) -> None:
-        """Write a status, and an Event for each of its changes that people are told of."""
+        """Write a status, and an Event for each of its changes that people are told of. Gone if the resource is."""
         metadata = resource["metadata"]
-        found = await self._cluster.patch_status(kind, metadata["namespace"], metadata["name"], status)
+        namespace, name, uid = metadata["namespace"], metadata["name"], metadata["uid"]
+        found = await self._cluster.patch_status(kind, namespace, name, status, uid=uid)
         self._world.put(kind, found)
         for note in notes(resource.get("status") or {}, status):
             await self.note(kind, resource, note)

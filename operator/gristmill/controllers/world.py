@@ -11,6 +11,11 @@ from gristmill.reconcilers.objects import UID
 Key = tuple[str, str]
 
 
+def key_of(found: dict[str, Any]) -> Key:
+    """Return namespace and name of an object."""
+    return found["metadata"]["namespace"], found["metadata"]["name"]
+
+
 class World:
     """A copy of the objects that the operator watches."""
 
@@ -39,27 +44,26 @@ class World:
     def put(self, kind: str, found: dict[str, Any]) -> None:
         """Take an object over, unless a newer state of it is there."""
         metadata = found["metadata"]
-        key = (metadata["namespace"], metadata["name"])
+        key = key_of(found)
         before = self._objects[kind].get(key)
         if before and before["metadata"]["uid"] == metadata["uid"]:
             # (versions are comparable by contract since Kubernetes 1.35)
             if int(before["metadata"]["resourceVersion"]) > int(metadata["resourceVersion"]):
                 return
         elif before:
-            self.drop(kind, before)
+            self.drop(kind, key, before["metadata"]["uid"])
         self._objects[kind][key] = found
         if uid := (metadata.get("labels") or {}).get(UID):
             self._owned[kind][uid][key] = found
 
-    def drop(self, kind: str, gone: dict[str, Any]) -> None:
-        """Forget an object that is gone, not one that has taken its name since."""
-        metadata = gone["metadata"]
-        key = (metadata["namespace"], metadata["name"])
+    def drop(self, kind: str, key: Key, uid: str) -> dict[str, Any] | None:
+        """Forget an object that is gone, not one that has taken its name since; return what was known of it."""
         before = self._objects[kind].get(key)
-        if before is None or before["metadata"]["uid"] != metadata["uid"]:
-            return
+        if before is None or before["metadata"]["uid"] != uid:
+            return None
         del self._objects[kind][key]
-        if uid := (metadata.get("labels") or {}).get(UID):
-            self._owned[kind][uid].pop(key, None)
-            if not self._owned[kind][uid]:
-                del self._owned[kind][uid]
+        if owner := (before["metadata"].get("labels") or {}).get(UID):
+            self._owned[kind][owner].pop(key, None)
+            if not self._owned[kind][owner]:
+                del self._owned[kind][owner]
+        return before

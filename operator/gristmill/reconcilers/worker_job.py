@@ -6,6 +6,7 @@ are never reached, pods that are never restarted in place, replaced as soon as t
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from dataclasses import dataclass
 from typing import Any
@@ -64,7 +65,7 @@ def queue_secret(owner: dict[str, Any], url: str) -> dict[str, Any]:
         "kind": "Secret",
         "metadata": metadata_of(KIND, owner, secret_name(owner["name"])),
         "type": "Opaque",
-        "stringData": {"url": url},
+        "data": {"url": base64.b64encode(url.encode()).decode()},
     }
 
 

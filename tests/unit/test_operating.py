@@ -1,0 +1,131 @@
+"""What the operator makes of what its watches and its lists tell."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import kopf
+import pytest
+from kopf._cogs.structs.references import Resource
+from tests.unit.fake_api import FakeApi
+from tests.unit.reconcile_builders import SETTINGS, job_of, resource
+
+from gristmill.controllers import operating
+from gristmill.controllers.cluster import Cluster
+from gristmill.controllers.config import Config
+from gristmill.controllers.operating import Operator
+
+
+def config(*watch: str) -> Config:
+    return Config(
+        namespace="home",
+        identity="pod",
+        watch=watch,
+        key=b"key",
+        valkey_image="valkey:1",
+        queue_cache="queue",
+        queue_capacity="512Mi",
+        queue_size="",
+        queue_class="",
+        jobs=SETTINGS,
+    )
+
+
+@pytest.fixture
+def api() -> FakeApi:
+    return FakeApi()
+
+
+@pytest.fixture
+def operator(api: FakeApi) -> Operator:
+    return Operator(config(), Cluster(api))
+
+
+def mill(name: str = "job", namespace: str = "here", uid: str = "0b1e") -> dict[str, Any]:
+    found = resource()
+    found["metadata"] |= {"name": name, "namespace": namespace, "uid": uid}
+    return found
+
+
+def told(operator: Operator, kind: str, found: dict[str, Any], event: str = "MODIFIED") -> None:
+    asyncio.run(operator._on(kind)({"type": event, "object": found}))
+
+
+def test_it_begins_with_what_there_is(api: FakeApi, operator: Operator) -> None:
+    api.add("ChunkJob", mill())
+    api.add("Job", job_of(mill()))
+    foreign = job_of(mill())
+    foreign["metadata"] |= {"name": "foreign", "labels": {}}
+    api.add("Job", foreign)
+    asyncio.run(operator._list_all())
+    assert [found["metadata"]["name"] for found in operator.world.all("Job")] == ["job-workers"]
+    assert len(operator.job_queue) == 1
+
+
+def test_what_has_gone_while_nobody_told_is_forgotten(api: FakeApi, operator: Operator) -> None:
+    told(operator, "ChunkJob", api.add("ChunkJob", mill()))
+    told(operator, "Job", api.add("Job", job_of(mill())))
+    operator.jobs.told["0b1e"] = None
+    api.objects.clear()
+    asyncio.run(operator._drop_missing())
+    assert (operator.world.all("ChunkJob"), operator.world.all("Job"), operator.jobs.told) == ([], [], {})
+
+
+def test_a_namespace_that_may_not_be_listed_keeps_no_other_waiting(api: FakeApi) -> None:
+    operator = Operator(config("here", "lost"), Cluster(api))
+    api.add("ChunkJob", mill())
+    told(operator, "ChunkJob", mill("other", "lost", "0b1f"))
+    api.refusals["GET /apis/gristmill.dev/v1alpha1/namespaces/lost"] = (403, "you may not")
+    asyncio.run(operator._list_all())
+    asyncio.run(operator._drop_missing())
+    assert len(operator.world.all("ChunkJob")) == 2
+
+
+def test_a_write_to_what_is_gone_forgets_it(api: FakeApi, operator: Operator) -> None:
+    """Whatever was to be written: here the finalizer."""
+    found = mill()
+    found["metadata"]["finalizers"] = []
+    told(operator, "ChunkJob", found)
+    operator.queue.asked = True
+    assert asyncio.run(operator.jobs.reconcile(("here", "job"))) is not None
+    assert operator.world.all("ChunkJob") == []
+    assert asyncio.run(operator.jobs.reconcile(("here", "job"))) is None
+
+
+def test_a_job_whose_labels_were_taken_away_gets_them_back(api: FakeApi, operator: Operator) -> None:
+    """The watch tells that it is gone, which it is not."""
+    told(operator, "ChunkJob", api.add("ChunkJob", mill()))
+    made = api.add("Job", job_of(mill()))
+    told(operator, "Job", made)
+    told(operator, "Job", made, "DELETED")
+    api.objects["Job", "here", "job-workers"]["metadata"]["labels"] = {}
+    operator.queue.asked = True
+    asyncio.run(operator.jobs.reconcile(("here", "job")))
+    assert operator.world.all("Job") == api.all("Job")
+    assert api.all("Job")[0]["metadata"]["labels"]["gristmill.dev/uid"] == "0b1e"
+
+
+def test_watches_are_for_what_has_the_operators_labels(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy cluster the API server must not send what is other people's."""
+    given: list[kopf.OperatorSettings] = []
+
+    async def run(settings: kopf.OperatorSettings, **_: Any) -> None:
+        given.append(settings)
+
+    monkeypatch.setattr(kopf, "operator", run)
+    asyncio.run(operator._watch(asyncio.Event()))
+    chosen = {
+        kind: [*given[0].watching.label_selectors.collect(Resource(*path))]
+        for kind, path in operating._RESOURCES.items()
+    }
+    ours = "gristmill.dev/chunkjob,gristmill.dev/uid"
+    assert chosen == {
+        "ChunkJob": [],
+        "Cache": [],
+        "Job": [ours],
+        "Pod": [ours],
+        "StatefulSet": ["gristmill.dev/cache"],
+    }
