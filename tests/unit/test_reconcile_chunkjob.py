@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from typing import Any
 
 import pytest
@@ -196,6 +197,75 @@ def test_workers_that_only_crash_end_it() -> None:
     assert decided(found, job=job_of(found, 4), pods=[crashed] * 5, told=early).actions == ()
 
 
+def test_workers_that_crash_after_planning_are_said_though_the_queue_has_not_missed_them_yet() -> None:
+    made = {"creationTimestamp": text_of(NOW - 20)}
+    end = {"terminated": {"exitCode": 1, "message": "OSError: no such host"}}
+    pods = [pod("Failed", metadata=made, containerStatuses=[{"state": end}])] * 3
+    decision = decided(resource(), job=job_of(resource(), 4), pods=pods, told=told(workers=1))
+    shown = condition(decision, "Progressing") or {}
+    assert (shown["status"], shown["reason"]) == ("False", "WorkersCrash")
+    assert "no such host" in shown["message"]
+    assert not [action for action in decision.actions if isinstance(action, FailJob)]
+
+
+def test_a_pod_that_waits_for_its_modules_is_looked_at_again_within_seconds() -> None:
+    found = resource(workers={"max": 1})
+    job = job_of(found, 1)
+    job["metadata"]["creationTimestamp"] = text_of(NOW - 1000)
+    waiting = pod(
+        "Pending",
+        metadata={"creationTimestamp": text_of(NOW - 4)},
+        conditions=[{"type": "PodScheduled", "status": "True"}],
+    )
+    words = 'configmap "code" not found'
+    warnings = [("FailedMount", words)]
+    decision = decided(found, job=job, pods=[waiting], told=told(workers=0), warnings=warnings)
+    shown = condition(decision, "Progressing") or {}
+    assert (shown["status"], shown["reason"], shown["message"]) == ("False", "PodsNotStarted", words)
+    assert decision.again == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("age", "waiting", "due"),
+    [
+        (30.0, "", False),
+        (61.0, "", True),
+        (2.0, "CreateContainerConfigError", True),
+        (2.0, "ErrImagePull", False),
+    ],
+)
+def test_a_secret_that_somebody_deleted_is_made_again(age: float, waiting: str, due: bool) -> None:
+    found = resource(workers={"max": 1})
+    state = {"waiting": {"reason": waiting}} if waiting else {"running": {}}
+    pods = [pod(containerStatuses=[{"state": state}])]
+    decision = decided(found, job=job_of(found, 1), pods=pods, told=told(), secret_age=age)
+    made = [action.manifest["metadata"]["name"] for action in decision.actions if isinstance(action, Create)]
+    assert made == (["job-queue"] if due else [])
+    ended = decided(found, job=job_of(found, 0), pods=pods, told=told("complete"), secret_age=age)
+    assert not kinds(ended)
+    away = decided(found, job=job_of(found, 1), pods=pods, told=told(), secret_age=age, queue_answers=False)
+    assert not kinds(away)
+
+
+def test_an_operator_that_begins_has_secret_and_queue_agree_on_the_password() -> None:
+    """Its key may be another than that of the one before."""
+    found = resource(workers={"max": 1})
+    decision = decided(found, job=job_of(found, 1), pods=[pod()], told=told(), secret_age=inf)
+    assert kinds(decision) == ["AdmitToQueue", "Create"]
+    lost = decided(found, job=job_of(found, 1), pods=[pod()], told=told(), secret_age=inf, has_user=False)
+    assert kinds(lost) == ["AdmitToQueue", "Create"]
+
+
+def test_more_processes_for_running_workers_are_not_taken_over() -> None:
+    found = resource(workers={"max": 2, "processes": 4})
+    workers = {"w0": '{"slots":2}', "w1": "[]", "w2": "not JSON", "w3": '{"slots":"x"}'}
+    decision = decided(found, job=job_of(found), pods=[pod()], told=told() | {"workers": workers})
+    shown = condition(decision, "SpecChanged") or {}
+    assert shown["message"].startswith("workers.processes changed after the job began; it goes on with 2")
+    same = decided(found, job=job_of(found), pods=[pod()], told=told() | {"workers": {"w0": '{"slots":4}'}})
+    assert condition(same, "SpecChanged") is None
+
+
 def test_workers_that_were_lost_before_the_queue_forgot_the_job_do_not_end_it() -> None:
     found = resource()
     made = {"creationTimestamp": text_of(NOW - 1000)}
@@ -232,6 +302,19 @@ def test_a_wrong_spec_is_said_and_starts_nothing() -> None:
     assert shown is not None
     assert shown["reason"] == "InvalidSpec"
     assert shown["message"].startswith("spec.process.source: ")
+
+
+def test_one_that_was_wrong_from_its_start_goes_in_its_time_too() -> None:
+    wrong = {"process": {"source": "def process(x:"}, "ttlSecondsAfterFinished": 60}
+    found = resource(**wrong)
+    found["status"] = decided(found, now=NOW - 60).status
+    assert decided(found).actions == (DeleteResource(),)
+    before = decided(found, now=NOW - 10)
+    assert (before.actions, before.again) == ((), pytest.approx(10))
+    assert decided(found, job=job_of(resource())).actions == ()
+    assert decided(found, queue_answers=False).actions == ()
+    found["spec"]["ttlSecondsAfterFinished"] = "soon"
+    assert decided(found).actions == ()
 
 
 def test_a_mended_spec_starts() -> None:
@@ -301,12 +384,37 @@ def test_when_nothing_is_left_it_may_go(answer: dict[str, Any] | None) -> None:
 @pytest.mark.parametrize("answers", [True, False])
 def test_deletion_never_hangs(answers: bool) -> None:
     found = deleted(31, output={"url": "/data/out"})
-    decision = decided(found, told=told("removing", sink="url"), queue_answers=answers)
+    job = job_of(found)
+    job["metadata"]["deletionTimestamp"] = text_of(NOW - 30)
+    decision = decided(found, job=job, told=told("removing", sink="url"), queue_answers=answers)
     (note, *rest) = decision.actions
     assert isinstance(note, Note)
     assert note.warning
     assert "/data/out" in note.message or "queue" in note.message
     assert rest == ([Forget()] if answers else []) + [SetFinalizer(False)]
+
+
+def test_without_workers_it_waits_for_none() -> None:
+    found = deleted(output={"url": "/data/out"})
+    cleaning = told("removing", sink="url", workers=0, finished=str(int(NOW * 1000)))
+    decision = decided(found, told=cleaning)
+    assert kinds(decision) == ["Note", "Forget", "SetFinalizer"]
+
+
+@pytest.mark.parametrize("owned", [True, False])
+def test_its_workers_end_with_it_where_kubernetes_was_told_to_leave_them(owned: bool) -> None:
+    """`kubectl delete --cascade=orphan` takes their owner away, before or after the ChunkJob has gone."""
+    job = job_of(deleted())
+    job["metadata"]["uid"] = "j"
+    if not owned:
+        del job["metadata"]["ownerReferences"]
+    assert decided(deleted(), job=job).actions == (
+        Forget(),
+        DeleteJob("job-workers", "j"),
+        SetFinalizer(False),
+    )
+    job["metadata"]["labels"]["gristmill.dev/uid"] = "another"
+    assert decided(deleted(), job=job).actions == (Forget(), SetFinalizer(False))
 
 
 def test_one_without_our_finalizer_is_not_held() -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
+from math import inf
 from typing import Any
 
 from gristmill.api.names import FINALIZER, KIND
@@ -21,9 +22,9 @@ from gristmill.reconcilers import actions
 from gristmill.reconcilers.access import password_of, url_of, user_of
 from gristmill.reconcilers.chunkjob import decide
 from gristmill.reconcilers.observed import Observed, context_of
-from gristmill.reconcilers.obstacles import is_alive
+from gristmill.reconcilers.obstacles import unexplained
 from gristmill.reconcilers.showing import worth_writing
-from gristmill.reconcilers.worker_job import belongs, job_name, parallelism_of
+from gristmill.reconcilers.worker_job import job_name
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +33,6 @@ _SOON_SECONDS = 0.2
 #: what the API server says of what it will not do, and seconds until it is asked again
 _REFUSALS = (400, 403, 422)
 _REFUSED_SECONDS = 5.0
-#: seconds after which a Job without a pod is asked for the reason
-_PATIENCE = 2.0
 #: seconds between two tries to make an object whose name is somebody else's
 _TAKEN_SECONDS = 1.0
 
@@ -61,6 +60,8 @@ class ChunkJobs:
         self.users: set[str] = set()
         self._samples: dict[str, list[Sample]] = {}
         self._written: dict[str, float] = {}
+        #: when a Secret was made, or seen to be there
+        self._secrets: dict[str, float] = {}
 
     async def reconcile(self, key: Key) -> float | None:
         """Look at one ChunkJob; return in how many seconds to look again."""
@@ -102,7 +103,7 @@ class ChunkJobs:
 
     def forget(self, uid: str) -> None:
         """Drop what is kept of a ChunkJob that is gone."""
-        for kept in (self.told, self._samples, self._written):
+        for kept in (self.told, self._samples, self._written, self._secrets):
             kept.pop(uid, None)
 
     def heard(self, uid: str, told: dict[str, Any] | None) -> bool:
@@ -127,23 +128,20 @@ class ChunkJobs:
             resource=resource,
             job=job,
             pods=pods,
-            warnings=await self._warnings(job, pods, uid, now),
+            secret_age=now - self._secrets.get(uid, -inf),
+            warnings=await self._warnings(unexplained(job, pods, uid, now)),
             queue_answers=self._queue.answers,
             told=self.told.get(uid),
             has_user=user_of(uid) in self.users,
             samples=self._samples.get(uid, ()),
         )
 
-    async def _warnings(
-        self, job: dict[str, Any] | None, pods: list[dict[str, Any]], uid: str, now: float
-    ) -> list[tuple[str, str]]:
-        if job is None or not belongs(job, uid) or not parallelism_of(job):
+    async def _warnings(self, about: dict[str, Any] | None) -> list[tuple[str, str]]:
+        if about is None:
             return []
-        created = datetime.fromisoformat(job["metadata"]["creationTimestamp"]).timestamp()
-        if any(map(is_alive, pods)) or now < created + _PATIENCE:
-            return []
-        selector = f"regarding.uid={job['metadata']['uid']},type=Warning"
-        found = await self._cluster.list("Event", job["metadata"]["namespace"], fieldSelector=selector)
+        metadata = about["metadata"]
+        selector = f"regarding.uid={metadata['uid']},type=Warning"
+        found = await self._cluster.list("Event", metadata["namespace"], fieldSelector=selector)
         found.sort(key=lambda event: event["metadata"]["creationTimestamp"], reverse=True)
         return [(event["reason"], event.get("note", "")) for event in found]
 
@@ -158,6 +156,8 @@ class ChunkJobs:
                 made = await self._cluster.create(manifest)
                 if made is not None and manifest["kind"] == "Job":
                     self._world.put("Job", made)
+                elif manifest["kind"] == "Secret":
+                    self._secrets[uid] = time.time()
             case actions.Scale(parallelism):
                 job = self._world.get("Job", (namespace, job_name(name)))
                 if job is not None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 from gristmill.api.chunkjob import ChunkJob
-from gristmill.api.names import FINALIZER, Reason
+from gristmill.api.names import FINALIZER, ConditionType, Reason
 from gristmill.errors import ManifestError
 from gristmill.protocol.job import JobContext
 from gristmill.reconcilers.actions import (
@@ -24,7 +25,7 @@ from gristmill.reconcilers.actions import (
 )
 from gristmill.reconcilers.job_status import status, status_when_wrong
 from gristmill.reconcilers.observed import Observed, context_of, has_ended
-from gristmill.reconcilers.obstacles import has_crashed, is_alive
+from gristmill.reconcilers.obstacles import has_crashed, is_alive, is_being_made, lacks_configuration
 from gristmill.reconcilers.removal import remove
 from gristmill.reconcilers.times import seconds_of
 from gristmill.reconcilers.worker_job import (
@@ -42,6 +43,8 @@ from gristmill.reconcilers.workers import Present, wanted_workers
 _LOOK_SECONDS = 1.0
 #: the longest time between two looks at why there are no pods
 _REFUSED_SECONDS = 15.0
+#: seconds between two looks at whether the Secret is there
+_SECRET_SECONDS = 60.0
 #: so many failed pods before a first worker has begun end the job
 _EARLY_CRASHES = 6
 
@@ -81,6 +84,7 @@ def decide(observed: Observed, settings: Settings, secret_url: str, now: float) 
         plan.actions.append(SetFinalizer(True))
     if not ended:
         _keep_in_queue(plan, observed, context, now)
+        _keep_secret(plan, observed, secret_url, now)
     _keep_workers(plan, observed, settings, context.job, secret_url, now)
     _keep_time(plan, observed, context.job, now)
     _keep_pods(plan, observed, now)
@@ -89,13 +93,12 @@ def decide(observed: Observed, settings: Settings, secret_url: str, now: float) 
 
 def _wrong(observed: Observed, message: str, now: float) -> Decision:
     """Return what to do about a spec that is wrong: nothing begins; what has begun goes on with the former one."""
-    idle = (
-        observed.told is not None
-        and has_ended(observed)
-        and observed.job is not None
-        and parallelism_of(observed.job)
-    )
-    return Decision((Scale(0),) if idle else (), status_when_wrong(observed, message, now))
+    plan = _Plan()
+    if observed.told is None:
+        _keep_time_of_wrong(plan, observed, now)
+    elif has_ended(observed) and observed.job is not None and parallelism_of(observed.job):
+        plan.actions.append(Scale(0))
+    return Decision(tuple(plan.actions), status_when_wrong(observed, message, now), plan.again)
 
 
 # -- the parts of a decision
@@ -115,6 +118,22 @@ def _keep_in_queue(plan: _Plan, observed: Observed, context: JobContext, now: fl
             items = int(told["job"].get("items") or -1)
             parameters |= context.tolerance(int(told["job"]["chunks"]), items)
         plan.actions.append(Configure(parameters))
+
+
+def _keep_secret(plan: _Plan, observed: Observed, secret_url: str, now: float) -> None:
+    """See that the Secret is there from time to time: the operator may not read Secrets, so nobody tells."""
+    owner = observed.resource["metadata"]
+    if not belongs(observed.job, owner["uid"]) or not observed.queue_answers:
+        return
+    missed = any(map(lacks_configuration, observed.pods))
+    if missed:
+        plan.look_again(_LOOK_SECONDS)
+    if observed.secret_age < (_LOOK_SECONDS if missed else _SECRET_SECONDS):
+        return
+    if observed.secret_age == inf and observed.told is not None and observed.has_user:
+        # (the operator's key may be another than before: the queue learns the password that the Secret will have)
+        plan.actions.append(AdmitToQueue(int(now * 1000)))
+    plan.actions.append(Create(queue_secret(owner, secret_url)))
 
 
 def _keep_workers(
@@ -147,10 +166,13 @@ def _keep_workers(
     elif wanted != present and (observed.queue_answers or job.spec.suspend):
         plan.actions.append(Scale(wanted))
     told = observed.told
-    if present and not alive and not has_ended(observed) and observed.job is not None:
-        # (nobody tells that Kubernetes refuses to make pods)
-        age = now - (seconds_of(observed.job["metadata"].get("creationTimestamp")) or now)
-        plan.look_again(min(max(_LOOK_SECONDS, age / 4), _REFUSED_SECONDS))
+    waiting = [pod for pod in observed.pods if is_being_made(pod)]
+    if present and len(waiting) == alive and not has_ended(observed) and observed.job is not None:
+        # (nobody tells that Kubernetes refuses to make pods, nor that a node can't start them)
+        made = [
+            seconds_of(one["metadata"].get("creationTimestamp")) or now for one in (observed.job, *waiting)
+        ]
+        plan.look_again(min(max(_LOOK_SECONDS, (now - max(made)) / 4), _REFUSED_SECONDS))
     if not told or told["job"]["phase"] != "planning" or told["workers"]:
         return
     # (workers of an epoch that the queue has forgotten had begun)
@@ -177,11 +199,7 @@ def _keep_time(plan: _Plan, observed: Observed, job: ChunkJob, now: float) -> No
         if told is not None and told["job"].get("finished"):
             end = int(told["job"]["finished"]) / 1000
         if job.spec.ttl_seconds_after_finished is not None and end is not None:
-            left = end + job.spec.ttl_seconds_after_finished - now
-            if left <= 0:
-                plan.actions.append(DeleteResource())
-            else:
-                plan.look_again(left)
+            _delete_at(plan, end + job.spec.ttl_seconds_after_finished, now)
     elif job.spec.active_deadline_seconds is not None and told is not None:
         left = int(told["job"]["created"]) / 1000 + job.spec.active_deadline_seconds - now
         if left <= 0:
@@ -189,6 +207,23 @@ def _keep_time(plan: _Plan, observed: Observed, job: ChunkJob, now: float) -> No
             plan.actions.append(FailJob(int(told["job"]["epoch"]), Reason.DEADLINE_EXCEEDED, message))
         else:
             plan.look_again(left)
+
+
+def _keep_time_of_wrong(plan: _Plan, observed: Observed, now: float) -> None:
+    """Have a ChunkJob that never began gone in its time; of its spec, only this is taken at its word."""
+    seconds = observed.resource["spec"].get("ttlSecondsAfterFinished")
+    if observed.job is not None or not observed.queue_answers or not isinstance(seconds, int) or seconds < 0:
+        return
+    for condition in (observed.resource.get("status") or {}).get("conditions") or ():
+        if condition["type"] == ConditionType.FAILED and condition["status"] == "True":
+            _delete_at(plan, (seconds_of(condition["lastTransitionTime"]) or now) + seconds, now)
+
+
+def _delete_at(plan: _Plan, when: float, now: float) -> None:
+    if now >= when:
+        plan.actions.append(DeleteResource())
+    else:
+        plan.look_again(when - now)
 
 
 def _stuck_at(pod: dict[str, Any]) -> float | None:

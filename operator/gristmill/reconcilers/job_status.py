@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import orjson
+
 from gristmill.api.names import ConditionType, Reason
 from gristmill.client.status import status_of
 from gristmill.planning.progress import State
 from gristmill.protocol.job import JobContext
 from gristmill.reconcilers.objects import is_young
 from gristmill.reconcilers.observed import Observed, has_ended
-from gristmill.reconcilers.obstacles import obstacle_of, waits_for_collection
+from gristmill.reconcilers.obstacles import crashes_of, obstacle_of, waits_for_collection
 from gristmill.reconcilers.times import text_of
 
 
@@ -32,7 +34,7 @@ def status(observed: Observed, context: JobContext, now: float) -> dict[str, Any
         shown = status_of(told, observed.samples, context.output)
         del shown["name"]
         conditions = shown["conditions"]
-        changed = _changed(told["job"], context)
+        changed = _changed(told, context)
         if obstacle := _obstacle(observed, told, now):
             conditions = [c for c in conditions if c["type"] != ConditionType.PROGRESSING]
             conditions.append(_condition(ConditionType.PROGRESSING, False, *obstacle, now))
@@ -66,6 +68,8 @@ def _obstacle(observed: Observed, told: dict[str, Any], now: float) -> tuple[str
         name = observed.resource["metadata"]["name"]
         message = f"the queue is full of results: `gristmill results {name} --take` fetches them"
         return Reason.AWAITING_COLLECTION, message
+    if crashes := crashes_of(observed.job, observed.pods, now):
+        return Reason.WORKERS_CRASH, crashes
     if told["workers"]:
         return None
     return obstacle_of(observed.job, observed.pods, observed.warnings) or _taken(observed, now)
@@ -81,14 +85,34 @@ def _taken(observed: Observed, now: float) -> tuple[Reason, str] | None:
     return Reason.NAME_TAKEN, observed.taken
 
 
-def _changed(job: dict[str, Any], context: JobContext) -> str:
+def _changed(told: dict[str, Any], context: JobContext) -> str:
+    job = told["job"]
     same = job.get("spec_digest", context.spec_digest) == context.spec_digest
-    if same and job.get("output", context.output) == context.output:
-        return ""
-    return (
-        "input, chunks, process, reduce or output changed after the job began; it goes on with the former ones: "
-        "delete it and apply it again"
-    )
+    if not same or job.get("output", context.output) != context.output:
+        return (
+            "input, chunks, process, reduce or output changed after the job began; it goes on with the former ones: "
+            "delete it and apply it again"
+        )
+    others = _processes(told) - {context.job.spec.workers.processes}
+    if others:
+        return (
+            f"workers.processes changed after the job began; it goes on with {min(others)} processes a worker: "
+            "delete it and apply it again"
+        )
+    return ""
+
+
+def _processes(told: dict[str, Any]) -> set[int]:
+    """Return how many processes the workers say that they have; a job can write what it likes to its own keys."""
+    found = set()
+    for info in told["workers"].values():
+        try:
+            slots = orjson.loads(info)["slots"]
+        except (orjson.JSONDecodeError, KeyError, TypeError):
+            continue
+        if isinstance(slots, int):
+            found.add(slots)
+    return found
 
 
 def _condition(kind: str, holds: bool, reason: str, message: str, now: float) -> dict[str, Any]:

@@ -22,7 +22,9 @@ class Observed:
     #: the Job with the name that the ChunkJob's has
     job: dict[str, Any] | None = None
     pods: Sequence[dict[str, Any]] = ()
-    #: newest first: (reason, message) of warnings about the Job
+    #: seconds since the Secret was made or seen to be there; infinity where it was not looked for yet
+    secret_age: float = 0.0
+    #: newest first: (reason, message) of warnings about what `unexplained` names
     warnings: Sequence[tuple[str, str]] = ()
     #: whether the queue answers
     queue_answers: bool = True

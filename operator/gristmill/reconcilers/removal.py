@@ -2,11 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from gristmill.api.names import FINALIZER
-from gristmill.reconcilers.actions import Action, Cancel, Decision, Forget, Note, Scale, SetFinalizer
+from gristmill.reconcilers.actions import (
+    Action,
+    Cancel,
+    Decision,
+    DeleteJob,
+    Forget,
+    Note,
+    Scale,
+    SetFinalizer,
+)
+from gristmill.reconcilers.objects import UID
 from gristmill.reconcilers.observed import Observed
 from gristmill.reconcilers.times import seconds_of
-from gristmill.reconcilers.worker_job import belongs, parallelism_of
+from gristmill.reconcilers.worker_job import parallelism_of
 
 #: seconds that a deletion waits for queue and workers to remove what is theirs
 REMOVAL_SECONDS = 30.0
@@ -17,27 +29,44 @@ def remove(observed: Observed, now: float) -> Decision:
     metadata = observed.resource["metadata"]
     if FINALIZER not in (metadata.get("finalizers") or ()):
         return Decision()
-    told = observed.told
+    told, job = observed.told, _job(observed)
     if observed.queue_answers and (told is None or told["job"]["phase"] == "removed"):
-        return Decision((Forget(), SetFinalizer(False)))
+        return Decision((Forget(), *_end(job), SetFinalizer(False)))
+    removing = told is not None and told["job"]["phase"] == "removing"
     if observed.queue_answers and told is not None:
         # (nobody may have been there when it was deleted: workers have their time from when they were told)
-        removing = told["job"]["phase"] == "removing"
         since = int(told["job"].get("finished") or 0) / 1000 if removing else None
+        late = since is not None and (job is None or now > since + REMOVAL_SECONDS)
     else:
-        since = seconds_of(metadata["deletionTimestamp"])
-    if since is not None and now > since + REMOVAL_SECONDS:
-        what = "the queue did not answer: its keys may be left" if not observed.queue_answers else ""
-        output = (observed.resource["spec"].get("output") or {}).get("url")
-        what = what or f"no worker removed what was staged in {output}: parts may be left there"
+        late = now > (seconds_of(metadata["deletionTimestamp"]) or now) + REMOVAL_SECONDS
+    if late:
+        what = "the queue did not answer: its keys may be left"
+        if observed.queue_answers:
+            output = (observed.resource["spec"].get("output") or {}).get("url")
+            what = f"no worker removed what was staged in {output}: parts may be left there"
         note = Note("RemovalIncomplete", what, warning=True)
-        return Decision((note, *((Forget(),) if observed.queue_answers else ()), SetFinalizer(False)))
+        forget = (Forget(),) if observed.queue_answers else ()
+        return Decision((note, *forget, *_end(job), SetFinalizer(False)))
     actions: list[Action] = []
-    if observed.queue_answers and told is not None and told["job"]["phase"] != "removing":
+    if observed.queue_answers and told is not None and not removing:
         actions.append(Cancel())
-    job = observed.job
-    if job is not None and belongs(job, metadata["uid"]) and not job["metadata"].get("deletionTimestamp"):
-        wanted = 1 if told is not None and told["job"].get("sink") == "url" else 0
-        if parallelism_of(job) != wanted and told is not None and told["job"]["phase"] == "removing":
+    if told is not None and removing and job is not None:
+        wanted = 1 if told["job"].get("sink") == "url" else 0
+        if parallelism_of(job) != wanted and not job["metadata"].get("deletionTimestamp"):
             actions.append(Scale(wanted))
     return Decision(tuple(actions), again=0.25)
+
+
+def _job(observed: Observed) -> dict[str, Any] | None:
+    """Return the Job of the workers: `--cascade=orphan` takes its owner away, but not its label."""
+    job = observed.job
+    if job is None or (job["metadata"].get("labels") or {}).get(UID) != observed.resource["metadata"]["uid"]:
+        return None
+    return job
+
+
+def _end(job: dict[str, Any] | None) -> list[Action]:
+    """Return the end of the workers, which the queue lets in no more: Kubernetes leaves them where it is told to."""
+    if job is None or job["metadata"].get("deletionTimestamp"):
+        return []
+    return [DeleteJob(job["metadata"]["name"], job["metadata"]["uid"])]
