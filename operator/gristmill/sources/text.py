@@ -74,12 +74,15 @@ class Lines(Sequence[str]):
         start, stop, step = index.indices(len(self))
         if step != 1:
             return self._split()[index]
-        lines = self.data.split(b"\n")
-        data = b"\n".join(lines[start:stop])
-        return Lines(data + b"\n" if start < stop < len(lines) else data, self.encoding)
+        return self._part(start, stop)
 
     def __repr__(self) -> str:
         return f"<Lines: {len(self)} lines, {len(self.data)} bytes>"
+
+    def _part(self, start: int, stop: int) -> Lines:
+        lines = self.data.split(b"\n")
+        data = b"\n".join(lines[start:stop])
+        return Lines(data + b"\n" if start < stop < len(lines) else data, self.encoding)
 
     def _read(self) -> tuple[bytes, int, int]:
         """Return the bytes, and where in them the lines begin and end."""
@@ -164,7 +167,7 @@ class LargeLines(Lines):
         for block in self.blocks():
             lines = Lines(block)
             last = first + len(lines)
-            if own := lines[max(0, start - first) : max(0, stop - first)].data:
+            if own := lines._part(max(0, start - first), max(0, stop - first)).data:
                 yield own
             if last >= stop:
                 return
