@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 
 def chunk_job(name: str = "job", **spec: Any) -> dict[str, Any]:
@@ -34,3 +36,15 @@ def cache(name: str = "cache", **spec: Any) -> dict[str, Any]:
         "metadata": {"name": name},
         "spec": {"capacity": "64Mi", **spec},
     }
+
+
+def wheel(folder: Path, name: str) -> str:
+    """A requirement that pip takes without a registry: of a package with one empty module of this name."""
+    path = folder / f"{name}-1.0-py3-none-any.whl"
+    info = f"{name}-1.0.dist-info"
+    with ZipFile(path, "w") as file:
+        file.writestr(f"{name}.py", "")
+        file.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+        file.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        file.writestr(f"{info}/RECORD", "")
+    return f"{name} @ {path.as_uri()}"

@@ -10,6 +10,7 @@ import importlib
 import os
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 from gristmill.errors import LoadError
@@ -20,24 +21,42 @@ _TAIL = 2000
 
 
 def provide(requirements: list[str]) -> None:
-    """See that what a job requires can be imported; LoadError says what pip says."""
+    """See that what a job requires can be imported; LoadError says what to do, and what pip says."""
     if not requirements:
         return
     if os.environ.get(INSTALL):
         folder = Path.home() / ".gristmill" / "packages"
-        _pip(["install", "--quiet", "--target", str(folder), *requirements], "spec.process.pip: pip failed")
+        _pip(["install", "--quiet", "--target", str(folder), *requirements], "pip failed")
         sys.path.insert(0, str(folder))
         importlib.invalidate_caches()
         return
     for requirement in requirements:
         _pip(
             ["install", "--quiet", "--dry-run", "--no-index", "--no-deps", requirement],
-            f"spec.process.pip: {requirement} is not installed here; `pip install {requirement!r}` brings it",
+            f"{requirement} is not installed here; {_how_to_install(requirement)}",
         )
 
 
 def _pip(arguments: list[str], sentence: str) -> None:
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise LoadError(f"{sentence}\n{(done.stderr or done.stdout).strip()[-_TAIL:]}")
+    # (what is asked changes nothing in an environment that belongs to the system, though some pips think so)
+    environment = {**os.environ, "PIP_BREAK_SYSTEM_PACKAGES": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    if not done.returncode:
+        return
+    said = (done.stderr or done.stdout).strip()
+    if said.endswith("No module named pip"):
+        sentence = (
+            f"{sys.executable} has no pip, which installs packages and finds what is installed; "
+            f"`{sys.executable} -m ensurepip` brings it, or have the packages there and leave spec.process.pip out"
+        )
+    raise LoadError(f"spec.process.pip: {sentence}\n{said[-_TAIL:]}")
+
+
+def _how_to_install(requirement: str) -> str:
+    if sys.prefix == sys.base_prefix and Path(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED").exists():
+        return (
+            "this Python belongs to the system, where pip installs nothing: make an environment with "
+            f"`{sys.executable} -m venv`, install gristmill and {requirement!r} there, and run the job from it"
+        )
+    return f"`{sys.executable} -m pip install {requirement!r}` brings it"
