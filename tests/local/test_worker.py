@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.builders import chunk_job
+from tests.builders import chunk_job, numbers, source, wheel
 from tests.local.conftest import Until
 
 from gristmill.api.manifest import load_manifest
@@ -22,28 +22,40 @@ from gristmill.protocol.job import JobContext
 
 
 @pytest.fixture
-def queue(tmp_path: Path, until: Until) -> Iterator[tuple[Queue, str]]:
+def url(tmp_path: Path, until: Until) -> Iterator[str]:
+    """The URL of a server that has the functions."""
     server = Server.start(tmp_path / "queue", False)
     try:
         until(Path(server.draft_url.removeprefix("unix://")).exists)
         server.publish()
-        queue = Queue(connect(server.url), "mill")
-        queue.load_library()
-        manifest: dict[str, Any] = load_manifest(
-            chunk_job(process={"source": "def process(x):\n    print('number', x)\n    return x\n"})
-        ).model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"status"})
-        queue.create(JobContext(manifest, str(tmp_path), "", "").fields(1))
-        yield queue, server.url
+        Queue(connect(server.url), "mill").load_library()
+        yield server.url
     finally:
         server.kill()
 
 
-def worker(url: str) -> subprocess.Popen[str]:
+def create(url: str, base: Path, *, output: str = "", **spec: Any) -> Queue:
+    """Make the job that workers of these tests work for."""
+    manifest: dict[str, Any] = load_manifest(chunk_job(**spec)).model_dump(
+        mode="json", by_alias=True, exclude_defaults=True, exclude={"status"}
+    )
+    queue = Queue(connect(url), "mill")
+    queue.create(JobContext(manifest, str(base), output, "").fields(1))
+    return queue
+
+
+@pytest.fixture
+def queue(url: str, tmp_path: Path) -> Queue:
+    return create(url, tmp_path, **source("def process(x):\n    print('number', x)\n    return x\n"))
+
+
+def worker(url: str, **environment: str) -> subprocess.Popen[str]:
     environment = {
         **os.environ,
         "GRISTMILL_QUEUE_URL": url,
         "GRISTMILL_JOB": "mill",
         "GRISTMILL_WORKER": "pod",
+        **environment,
     }
     return subprocess.Popen(
         [sys.executable, "-m", "gristmill.worker"],
@@ -54,11 +66,11 @@ def worker(url: str) -> subprocess.Popen[str]:
     )
 
 
-def test_it_does_the_job_prints_json_lines_and_ends(queue: tuple[Queue, str]) -> None:
-    process = worker(queue[1])
+def test_it_does_the_job_prints_json_lines_and_ends(queue: Queue, url: str) -> None:
+    process = worker(url)
     out, _ = process.communicate(timeout=60)
     assert process.returncode == 0
-    assert queue[0].status()["job"]["phase"] == "complete"
+    assert queue.status()["job"]["phase"] == "complete"
     lines = [json.loads(line) for line in out.splitlines()]
     assert [line["text"] for line in lines if line["stream"] == "stdout"] == [
         f"number {x}" for x in range(10)
@@ -66,9 +78,9 @@ def test_it_does_the_job_prints_json_lines_and_ends(queue: tuple[Queue, str]) ->
     assert {line["worker"].rpartition("-")[0] for line in lines} == {"pod"}
 
 
-def test_one_that_comes_too_late_stays_until_it_is_stopped(queue: tuple[Queue, str]) -> None:
-    queue[0].fail_job(1, "Test", "it is over")
-    process = worker(queue[1])
+def test_one_that_comes_too_late_stays_until_it_is_stopped(queue: Queue, url: str) -> None:
+    queue.fail_job(1, "Test", "it is over")
+    process = worker(url)
     try:
         assert process.stderr is not None
         assert "waits to be stopped" in process.stderr.readline()
@@ -91,3 +103,83 @@ def test_it_says_what_its_environment_lacks() -> None:
     )
     assert done.returncode == 2
     assert "GRISTMILL_QUEUE_URL and no GRISTMILL_JOB" in done.stderr
+
+
+def test_it_installs_what_the_job_requires(url: str, tmp_path: Path) -> None:
+    text = "import tiny_for_tests\n\ndef process(x):\n    return tiny_for_tests.__file__\n"
+    queue = create(url, tmp_path, **source(text, pip=[wheel(tmp_path, "tiny_for_tests")]))
+    process = worker(url, GRISTMILL_INSTALL="1", HOME=str(tmp_path))
+    process.communicate(timeout=60)
+    assert queue.status()["job"]["phase"] == "complete"
+    assert str(tmp_path / ".gristmill").encode() in b"".join(queue.peek(0, 1 << 20).payloads)
+
+
+#: a job of which something is staged while a chunk runs for long; once there is a file `gone`, it can't be loaded
+STAGING = """
+import os, time
+if os.path.exists({gone!r}):
+    open({gone!r} + '.loading', 'w').close()
+    {deed}
+
+def process(x):
+    time.sleep(600 if x == 1 else 0)
+"""
+
+
+class Staging:
+    """A job that has something staged, and the worker that runs it."""
+
+    def __init__(self, url: str, folder: Path, until: Until, deed: str = "pass") -> None:
+        text = STAGING.format(gone=str(folder / "gone"), deed=deed)
+        self.url = url
+        self.gone = folder / "gone"
+        self.parts = folder / "out" / "_gristmill" / "parts"
+        spec = {**numbers(64), **source(text), "workers": {"leaseSeconds": 1}}
+        self.queue = create(url, folder, output=str(folder / "out"), **spec)
+        self.worker = self.start()
+        until(lambda: list(self.parts.glob("*/*")))
+
+    def start(self) -> subprocess.Popen[str]:
+        return worker(self.url, GRISTMILL_PIECE_SECONDS="0")
+
+    def is_removed(self) -> bool:
+        return bool(self.queue.status()["job"]["phase"] == "removed")
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    process.kill()
+    process.communicate()
+
+
+def test_a_job_that_is_removed_is_cleaned_up_though_a_chunk_runs_for_long(
+    url: str, tmp_path: Path, until: Until
+) -> None:
+    job = Staging(url, tmp_path, until)
+    try:
+        assert job.queue.cancel() == "removing"
+        until(job.is_removed)
+        assert not job.parts.exists()
+    finally:
+        end(job.worker)
+
+
+@pytest.mark.parametrize(
+    ("deed", "is_loading"), [("os._exit(3)", False), ("time.sleep(600)", False), ("time.sleep(600)", True)]
+)
+def test_a_job_that_is_removed_is_cleaned_up_though_its_code_kills_or_holds_up_who_loads_it(
+    url: str, tmp_path: Path, until: Until, deed: str, is_loading: bool
+) -> None:
+    job = Staging(url, tmp_path, until, deed)
+    end(job.worker)
+    job.gone.touch()
+    if not is_loading:
+        job.queue.cancel()
+    process = job.start()
+    try:
+        if is_loading:
+            until((tmp_path / "gone.loading").exists)
+            job.queue.cancel()
+        until(job.is_removed)
+        assert not job.parts.exists()
+    finally:
+        end(process)

@@ -30,6 +30,7 @@ class Wire:
         self.sent.append(message)
 
 
+@pytest.mark.parametrize("loads", [True, False])
 @pytest.mark.parametrize("reduce", [{}, {"reduce": {"function": "nowhere:combine"}}])
 @pytest.mark.parametrize(
     ("message", "answer"),
@@ -40,12 +41,12 @@ class Wire:
     ],
 )
 def test_what_was_written_is_cleaned_up_though_the_code_is_gone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reduce: Any, message: list[Any], answer: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loads: bool, reduce: Any, message: list[Any], answer: str
 ) -> None:
     monkeypatch.setattr(sys, "stdout", sys.stdout)
     monkeypatch.setattr(sys, "stderr", sys.stderr)
     job = chunk_job(**numbers(4), process={"function": "nowhere:gone"}, **reduce)
     plan = make_plan(ChunkJob.model_validate(job).spec, str(tmp_path), "spec", "code")
     wire: Any = Wire(["plan", plan.to_json()], message)
-    Child(wire, Marker(), JobContext(job, str(tmp_path), f"{tmp_path}/out", ""), "w").serve()
+    Child(wire, Marker(), JobContext(job, str(tmp_path), f"{tmp_path}/out", ""), "w").serve(loads=loads)
     assert [sent[0] for sent in wire.sent] == ["ready", answer], wire.sent

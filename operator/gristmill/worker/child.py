@@ -34,12 +34,14 @@ from gristmill.worker.outputs import FilesForm, LinesForm, Output, PartsOutput, 
 from gristmill.worker.read_ahead import ReadAhead
 
 
-def child_main(channel: Channel, printed: int, marker: Marker, context: JobContext, worker: str) -> None:
+def child_main(
+    channel: Channel, printed: int, marker: Marker, context: JobContext, worker: str, loads: bool
+) -> None:
     """Run until the channel ends. `printed` is the descriptor that takes what user code prints. Never returns."""
     code = 1
     try:
         _settle_in(printed)
-        Child(channel, marker, context, worker).serve()
+        Child(channel, marker, context, worker).serve(loads)
         code = 0
     except ConnectionError:
         pass  # the supervisor is gone
@@ -84,11 +86,11 @@ class Child:
         self._messages: SimpleQueue[list[Any] | None] = SimpleQueue()
         self._function: Callable[[Any], Any]
         self._combine: Callable[[Any, Any], Any] | None = None
-        #: why the code could not be loaded
-        self._unloaded = ""
+        #: why the code is not loaded; "" when it is
+        self._unloaded = "it is not loaded to clean up"
 
-    def serve(self) -> None:
-        """Load the code, then handle messages one after the other.
+    def serve(self, loads: bool) -> None:
+        """Load the code, if it `loads`, then handle messages one after the other.
 
         Where it can't be loaded, that is told when it is needed: to clean up, it isn't, and must not be in the way.
         """
@@ -96,10 +98,12 @@ class Child:
         spec = self._context.job.spec
         if spec.process.memory_bytes:
             limit_memory(spec.process.memory_bytes)
-        try:
-            self._function, self._combine = user_code.load(spec, self._context.base)
-        except LoadError as error:
-            self._unloaded = str(error)
+        if loads:
+            try:
+                self._function, self._combine = user_code.load(spec, self._context.base)
+                self._unloaded = ""
+            except LoadError as error:
+                self._unloaded = str(error)
         self._channel.send("ready")
         reach("child.started")
         threading.Thread(target=self._receive, name="messages", daemon=True).start()

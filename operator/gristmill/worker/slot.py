@@ -60,6 +60,7 @@ class Slot:
         self.batch = 1
         self.pace = Pace()
         self._stopping = False
+        self._loads = True
         self.ready = False
         #: set when this supervisor killed the child, with the reason
         self.killed_for = ""
@@ -70,9 +71,13 @@ class Slot:
         self.channel: Channel
         self.captured: Captured
 
-    def start(self, others: list[Slot]) -> None:
-        """Fork a child. It closes the descriptors of `others`, so that the end of a channel is seen by its owner."""
+    def start(self, others: list[Slot], *, loads: bool) -> None:
+        """Fork a child, which `loads` the user's code or is there to clean up.
+
+        It closes the descriptors of `others`, so that the end of a channel is seen by its owner.
+        """
         self.marker.idle()
+        self._loads = loads
         self.ready = self.has_plan = False
         self.killed_for = ""
         self.starts += 1
@@ -83,8 +88,8 @@ class Slot:
         inherited = [ours.fileno(), read]
         for other in others:
             inherited += [other.channel.fileno(), other.captured.fileno()]
-        arguments = (Channel(theirs), write, self.marker, self._context, self._worker, inherited)
-        self.process = _FORK.Process(target=_begin, args=arguments, name="gristmill-child")
+        arguments = (Channel(theirs), write, self.marker, self._context, self._worker, loads)
+        self.process = _FORK.Process(target=_begin, args=(inherited, *arguments), name="gristmill-child")
         self.process.start()
         theirs.close()
         os.close(write)
@@ -104,6 +109,11 @@ class Slot:
         """Send the plan."""
         self.has_plan = True
         self._send(("plan", plan))
+
+    @property
+    def is_loading(self) -> bool:
+        """Whether the child is loading the user's code."""
+        return self._loads and not self.ready
 
     @property
     def first(self) -> Held | None:
@@ -181,9 +191,7 @@ class Slot:
             self.channel.send_all(*messages)
 
 
-def _begin(
-    channel: Channel, printed: int, marker: Marker, context: JobContext, worker: str, inherited: list[int]
-) -> Any:
+def _begin(inherited: list[int], *arguments: Any) -> None:
     for descriptor in inherited:
         os.close(descriptor)
-    child_main(channel, printed, marker, context, worker)
+    child_main(*arguments)

@@ -86,7 +86,7 @@ class Supervisor:
         self._beat = self._lease_seconds / 5
         self._info["slots"] = spec.workers.processes
         try:
-            if self._phase != "removing":  # (to clean up, the user's code is not needed)
+            if self._phase != "removing":
                 provide(spec.process.pip)
         except LoadError as error:
             self._queue.fail_job(self._epoch, "LoadFailed", str(error))
@@ -197,7 +197,8 @@ class Supervisor:
     # -- children
 
     def _start(self, slot: Slot) -> None:
-        slot.start([other for other in self._slots if other is not slot and other.starts])
+        others = [other for other in self._slots if other is not slot and other.starts]
+        slot.start(others, loads=self._phase != "removing")  # (to clean up, the user's code is not needed)
         self._selector.register(slot.channel, selectors.EVENT_READ, (slot, "channel"))
         self._selector.register(slot.captured, selectors.EVENT_READ, (slot, "captured"))
 
@@ -268,9 +269,10 @@ class Supervisor:
             slot.kill("timeout")
 
     def _drop_chunks(self) -> None:
-        """The job is given up: nothing may be written any more but by those who clean up."""
+        """The job is given up: nothing may be written, or loaded, any more but by those who clean up."""
         for slot in self._slots:
-            if slot.first and slot.first.lease.chore != "clean" and not slot.killed_for:
+            at_work = slot.first and slot.first.lease.chore != "clean"
+            if (at_work or slot.is_loading) and not slot.killed_for:
                 slot.kill("removed")
 
     def _bury(self, slot: Slot) -> None:
@@ -281,7 +283,8 @@ class Supervisor:
             self._selector.unregister(slot.captured)
         how = slot.how_it_died()
         tail = slot.captured.tail()
-        if not slot.ready and slot.starts >= _STARTS and not self._failure:
+        dies = not slot.ready and slot.killed_for != "removed"
+        if dies and slot.starts >= _STARTS and not self._failure:
             self._failure = ("LoadFailed", f"the process {how} while it loaded the code\n{tail}".strip())
         marker = slot.marker
         kind = slot.killed_for or "crash"
@@ -326,10 +329,10 @@ class Supervisor:
 
     def _leave(self) -> None:
         """Let the chunks that run come to their end, commit them, and give back the rest; unless the job has ended."""
-        with contextlib.suppress(GristmillError, Leave, Restart):
-            self._heartbeat()
         for slot in self._slots:
             slot.stop()
+        with contextlib.suppress(GristmillError, Leave, Restart):
+            self._heartbeat()
         until = time.monotonic() + settings.DRAIN_SECONDS
         while self._draining() and time.monotonic() < until:
             self._listen(0.1)
