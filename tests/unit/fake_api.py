@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -31,6 +32,8 @@ class FakeApi:
         self.calls: list[str] = []
         #: answers (HTTP status, message) to calls that begin so
         self.refusals: dict[str, tuple[int, str]] = {}
+        #: says what is wrong with a merge patch, or nothing
+        self.refuses: Callable[[dict[str, Any]], str] = lambda body: ""
         self._count = 0
 
     def add(self, kind: str, found: dict[str, Any]) -> dict[str, Any]:
@@ -116,6 +119,8 @@ class FakeApi:
             return 200, self.add(kind, found)
         if found and body["metadata"].get("uid", found["metadata"]["uid"]) != found["metadata"]["uid"]:
             return 409, {"message": "Precondition failed: UID in precondition: x, UID in object meta: y"}
+        if wrong := self.refuses(body):
+            return 422, {"message": wrong}
         if sub == "status":
             body = {"status": body["status"]}
         return 200, self.add(kind, _merged(found or {}, body))

@@ -211,6 +211,24 @@ def test_a_wrong_value_is_refused_and_named(value: str, where: str) -> None:
     assert f"'{where}'" in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("capacity", "size", "right"),
+    [
+        ("1Gi", "", True),
+        ("1Gi", "1Gi", True),
+        ("1Gi", "1100M", True),
+        ("1Gi", "1G", False),
+        ("512Mi", "500Mi", False),
+        ("16777216", "16Mi", True),
+        ("16777217", "16Mi", False),
+    ],
+)
+def test_what_the_queue_holds_is_on_its_volume(capacity: str, size: str, right: bool) -> None:
+    result = template("--set-string", f"queue.capacity={capacity},queue.size={size}")
+    assert (result.returncode == 0) is right
+    assert right or "queue.size: must be at least queue.capacity" in result.stderr
+
+
 def test_each_installation_has_its_own_key() -> None:
     assert the_key(template().stdout) != the_key(template().stdout)
 

@@ -10,6 +10,7 @@ import pytest
 from kopf._cogs.structs.references import Resource
 from tests.unit.fake_api import FakeApi
 from tests.unit.reconcile_builders import SETTINGS, job_of, resource
+from tests.unit.reconcile_builders import told as queue_says
 
 from gristmill.controllers import operating
 from gristmill.controllers.cluster import Cluster
@@ -129,3 +130,74 @@ def test_watches_are_for_what_has_the_operators_labels(
         "Pod": [ours],
         "StatefulSet": ["gristmill.dev/cache"],
     }
+
+
+# -- the queue
+
+
+class Asked:
+    """Stands for the queue: it knows some jobs and users, and keeps what it was asked."""
+
+    asked = answers = has_password = True
+    server = "queue:6379"
+
+    def __init__(self, **phases: str) -> None:
+        self.phases = phases
+        self.places: dict[str, str] = {}
+        self.uids: list[str] = []
+        self.forgotten: list[str] = []
+
+    async def look(self, uids: list[str]) -> tuple[dict[str, Any], set[str]]:
+        self.uids = sorted(uids)
+        return {uid: queue_says(self.phases[uid]) for uid in uids}, {f"job-{uid}" for uid in self.phases}
+
+    async def namespaces(self, uids: list[str]) -> dict[str, str]:
+        return {uid: self.places.get(uid, "") for uid in uids}
+
+    async def forget(self, uid: str) -> None:
+        self.forgotten.append(uid)
+
+
+def asking(operator: Operator, **phases: str) -> Asked:
+    queue = Asked(**phases)
+    operator.queue = operator.jobs._queue = queue  # type: ignore[assignment]
+    return queue
+
+
+def test_the_queue_is_asked_about_an_ended_job_now_and_then_only(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = asking(operator, a="running", b="complete", c="failed", d="complete")
+    for uid in queue.phases:
+        found = mill(uid, uid=uid)
+        if uid == "d":
+            found["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+        told(operator, "ChunkJob", found)
+    seconds = 1000.0
+    monkeypatch.setattr(operating.time, "monotonic", lambda: seconds)
+    asked = []
+    for seconds in (1000.0, 1001.0, 1011.0):  # noqa: B007
+        asyncio.run(operator._look())
+        asked.append(queue.uids)
+    assert asked == [["a", "b", "c", "d"], ["a", "d"], ["a", "b", "c", "d"]]
+    queue.answers = False
+    asyncio.run(operator._look())
+    assert queue.uids == ["a", "b", "c", "d"]
+
+
+def test_what_the_queue_has_of_jobs_that_are_gone_is_removed(api: FakeApi, operator: Operator) -> None:
+    queue = asking(operator, a="running", b="running")
+    operator.jobs.users = {"default", "job-a", "job-b"}
+    api.add("ChunkJob", mill(uid="a"))
+    asyncio.run(operator._remove_orphans())
+    assert queue.forgotten == ["b"]
+
+
+def test_of_namespaces_that_are_not_watched_nothing_is_removed(api: FakeApi) -> None:
+    operator = Operator(config("here", "lost"), Cluster(api))
+    queue = asking(operator, **dict.fromkeys("abcd", "running"))
+    queue.places = {"a": "here", "b": "elsewhere", "c": "lost"}
+    operator.jobs.users = {"job-a", "job-b", "job-c", "job-d"}
+    api.refusals["GET /apis/gristmill.dev/v1alpha1/namespaces/lost"] = (403, "you may not")
+    asyncio.run(operator._remove_orphans())
+    assert queue.forgotten == ["a"]

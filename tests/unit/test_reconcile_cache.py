@@ -12,7 +12,7 @@ import pytest
 from tests.builders import cache
 
 from gristmill.api.cache import CacheStatus
-from gristmill.reconcilers.cache import growth, secret, service, stateful_set, status
+from gristmill.reconcilers.cache import growth, queue_spec, secret, service, stateful_set, status
 
 NOW = "2026-11-24T12:00:00Z"
 BEFORE = "2026-11-24T11:00:00Z"
@@ -259,10 +259,25 @@ def test_status_tells_of_a_name_that_is_taken(created: str, reason: str) -> None
     assert "c-auth" in condition["message"]
 
 
-def test_status_tells_why_the_volume_does_not_grow() -> None:
-    (condition,) = status(raw(), seen(), NOW, refused="the class forbids it")["conditions"]
+def test_status_tells_what_was_refused() -> None:
+    undone = ["its volume can't grow: the class forbids it", "its size can't shrink"]
+    (condition,) = status(raw(), seen(), NOW, undone=undone)["conditions"]
     assert condition["status"] == "True"
-    assert "the class forbids it" in condition["message"]
+    assert condition["message"] == (
+        "answers at c.apps.svc:6379; its volume can't grow: the class forbids it; its size can't shrink"
+    )
+
+
+@pytest.mark.parametrize(
+    ("size", "storage_class", "storage"),
+    [
+        ("", "", None),
+        ("2Gi", "", {"size": "2Gi", "storageClassName": None}),
+        ("", "fast", {"size": None, "storageClassName": "fast"}),
+    ],
+)
+def test_what_the_settings_say_of_the_queue(size: str, storage_class: str, storage: Any) -> None:
+    assert queue_spec("1Gi", size, storage_class) == {"capacity": "1Gi", "storage": storage}
 
 
 def claimed(size: str, uid: str = "u-1") -> dict[str, Any]:

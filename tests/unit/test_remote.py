@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from gristmill.cli.text import paragraph
-from gristmill.errors import GristmillError
+from gristmill.errors import GristmillError, UsageError
+from gristmill.remote.place import ClusterJob
 from gristmill.remote.pod_logs import record_of
 from gristmill.remote.status import has_ended, status_in
 from gristmill.remote.tunnel import queue_pod
@@ -71,3 +72,40 @@ def test_lines_that_are_no_records_are_the_workers(text: str) -> None:
 def test_records_are_taken_as_they_are() -> None:
     text = '{"time":1.5,"chunk":3,"stream":"stdout","text":"hello"}'
     assert record_of("2026-01-01T00:00:00Z", text, "pod-1")["text"] == "hello"
+
+
+class _OneJob:
+    """Stands for a cluster that has one ChunkJob."""
+
+    namespace, options, is_own = "here", "", False
+
+    def __init__(self, found: dict[str, Any]) -> None:
+        self.found = found
+
+    def get(self, kind: str, name: str) -> dict[str, Any] | None:
+        return self.found if kind == "ChunkJob" else None
+
+
+@pytest.mark.parametrize(
+    ("status", "output"),
+    [
+        ({}, "s3://new/out"),
+        ({"startTime": "2026-01-01T00:00:00Z", "output": "s3://old/out"}, "s3://old/out"),
+    ],
+)
+def test_results_are_where_the_job_began_to_write_them(status: dict[str, Any], output: str) -> None:
+    found = resource(2, **status)
+    found["metadata"]["uid"] = "u"
+    found["spec"] = {"output": {"url": "s3://new/out"}}
+    job = ClusterJob(_OneJob(found), "mill")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match=output):
+        next(job.results(take=True))
+
+
+def test_results_that_the_queue_keeps_stay_there_when_the_spec_names_an_output_later() -> None:
+    found = resource(2, startTime="2026-01-01T00:00:00Z")
+    found["metadata"]["uid"] = "u"
+    found["spec"] = {"output": {"url": "s3://new/out"}}
+    job = ClusterJob(_OneJob(found), "mill")  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="has not been started"):
+        next(job.results(take=True))

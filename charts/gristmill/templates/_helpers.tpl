@@ -35,6 +35,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- with .Values.watch.namespaces }}{{ append . $.Release.Namespace | uniq | sortAlpha | join "," }}{{ end }}
 {{- end }}
 
+{{- /* The bytes that a quantity means. */ -}}
+{{- define "gristmill.bytes" -}}
+{{- $units := dict "k" 1000 "M" 1000000 "G" 1000000000 "T" 1000000000000 "Ki" 1024 "Mi" 1048576 "Gi" 1073741824 "Ti" 1099511627776 }}
+{{- mul (regexFind "^[0-9]+" .) (get $units (regexFind "[A-Za-z]+$" .) | default 1) }}
+{{- end }}
+
 {{- define "gristmill.podSecurity" -}}
 runAsNonRoot: true
 runAsUser: 65532

@@ -7,7 +7,7 @@ import secrets
 import time
 from typing import Any
 
-from gristmill.api.names import API_VERSION, CACHE_KIND, GROUP
+from gristmill.api.names import CACHE_KIND, GROUP
 from gristmill.controllers.cluster import ApiError, Cluster, Gone, NameTaken
 from gristmill.controllers.config import Config
 from gristmill.controllers.statuses import Statuses
@@ -33,6 +33,8 @@ class Caches:
         self._cluster = cluster
         self._world = world
         self._statuses = Statuses(cluster, world, config.identity)
+        #: why the queue is not as the settings say, or ""
+        self._not_applied = ""
 
     async def reconcile(self, key: Key) -> float | None:
         """Look at one Cache; return in how many seconds to look again."""
@@ -47,14 +49,17 @@ class Caches:
             return None
         uid = cache["metadata"]["uid"]
         found = self._world.get("StatefulSet", key)
-        taken = refused = ""
+        taken, undone = "", []
         if found is None or is_owned(found, uid):
             try:
                 found = await self._make(cache, found)
-                refused = await self._grow(cache)
+                undone.append(await self._grow(cache))
             except NameTaken as error:
                 taken = str(error)
-        await self._show(cache, objects.status(cache, found, text_of(time.time()), taken, refused))
+        if key == (self._config.namespace, self._config.queue_cache):
+            undone.append(self._not_applied)
+        now = text_of(time.time())
+        await self._show(cache, objects.status(cache, found, now, taken, [*filter(None, undone)]))
         return _TAKEN_SECONDS if taken else None
 
     async def _make(self, cache: dict[str, Any], found: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -76,7 +81,7 @@ class Caches:
         return found
 
     async def _grow(self, cache: dict[str, Any]) -> str:
-        """Have the volume grow if the spec asks for more than its claim does; return why that is refused."""
+        """Have the volume grow if the spec asks for more than its claim does; return why it can't, or ""."""
         namespace, name = cache["metadata"]["namespace"], objects.claim_name(cache)
         claim = await self._cluster.get("PersistentVolumeClaim", namespace, name)
         body = objects.growth(cache, claim)
@@ -89,35 +94,29 @@ class Caches:
         except ApiError as error:
             if error.status not in (403, 422):
                 raise
-            return str(error)
+            return f"its volume can't grow: {error}"
         return ""
 
     async def keep_queue(self, mark: str) -> None:
-        """See that there is the Cache that is the queue. The mark on it is for the watch to tell of."""
+        """See that there is the Cache that is the queue, as the settings say. The mark is for its watch to tell of."""
         config = self._config
-        body = {"metadata": {"annotations": {_MARK: mark}}}
+        spec = objects.queue_spec(config.queue_capacity, config.queue_size, config.queue_class)
+        marked = {"metadata": {"annotations": {_MARK: mark}}}
         try:
-            await self._cluster.patch(CACHE_KIND, config.namespace, config.queue_cache, body)
+            await self._patch_queue({**marked, "spec": spec})
+            self._not_applied = ""
         except Gone:
-            await self._make_queue()
+            await self._cluster.create(objects.queue(config.namespace, config.queue_cache, spec))
+        except ApiError as error:
+            if error.status != 422:
+                raise
+            self._not_applied = (
+                f"the settings of the queue (the chart's values queue.*) are not applied: {error}"
+            )
+            await self._patch_queue(marked)
 
-    async def _make_queue(self) -> None:
-        config = self._config
-        storage = {"size": config.queue_size, "storageClassName": config.queue_class}
-        storage = {name: value for name, value in storage.items() if value}
-        await self._cluster.create(
-            {
-                "apiVersion": API_VERSION,
-                "kind": CACHE_KIND,
-                "metadata": {"name": config.queue_cache, "namespace": config.namespace},
-                "spec": {
-                    "capacity": config.queue_capacity,
-                    "eviction": "none",
-                    "persistence": "log",
-                    **({"storage": storage} if storage else {}),
-                },
-            }
-        )
+    async def _patch_queue(self, body: dict[str, Any]) -> None:
+        await self._cluster.patch(CACHE_KIND, self._config.namespace, self._config.queue_cache, body)
 
     async def queue_password(self) -> str:
         """Return the password of the queue's default user, or "" while there is none."""

@@ -174,7 +174,7 @@ class ChunkJobs:
             case actions.DeleteResource():
                 await self._cluster.delete(KIND, namespace, name, uid=uid)
             case actions.AdmitToQueue(epoch):
-                await self._queue.admit(uid, context_of(resource), epoch)
+                await self._queue.admit(uid, namespace, context_of(resource), epoch)
                 self._ask_again(uid)
             case actions.Configure(parameters):
                 await self._queue.configure(uid, parameters)

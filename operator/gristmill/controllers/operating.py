@@ -27,8 +27,8 @@ from gristmill.controllers.queue_link import QueueLink
 from gristmill.controllers.watched import JOB_LABEL, WATCHED, is_watched, selector_of
 from gristmill.controllers.work_queue import WorkQueue
 from gristmill.controllers.world import Key, World, key_of
-from gristmill.planning.progress import State
 from gristmill.reconcilers.access import uid_of, user_of
+from gristmill.reconcilers.observed import is_at_rest
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +38,8 @@ _WORKERS = 8
 _IDLE_SECONDS = 0.5
 #: seconds between two looks at the queue: while a job is young, and otherwise
 _LOOK_SECONDS = (0.25, 1.0)
+#: seconds between two looks at jobs that have ended: somebody may have tried one again
+_REST_SECONDS = 10.0
 #: a job is young for so long (seconds)
 _YOUNG = 15.0
 #: seconds between two looks at everything
@@ -71,6 +73,8 @@ class Operator:
         server = f"{config.queue_cache}.{config.namespace}.svc:6379"
         self.queue = QueueLink(server, config.key)
         self._look_now = asyncio.Event()
+        #: when (seconds) the queue is to be asked about jobs that are at rest, too
+        self._ask_all_at = 0.0
         self.jobs = ChunkJobs(config, cluster, self.world, self.queue, self._look_now.set)
         self.caches = Caches(config, cluster, self.world)
         self.job_queue: WorkQueue[Key] = WorkQueue(self.jobs.reconcile)
@@ -217,10 +221,9 @@ class Operator:
                 self.queue.asked = True
                 return True
         answered = self.queue.answers
-        resources = self.world.all(KIND)
-        by_uid = {found["metadata"]["uid"]: key_of(found) for found in resources}
+        by_uid = {found["metadata"]["uid"]: key_of(found) for found in self.world.all(KIND)}
         try:
-            told, users = await self.queue.look(list(by_uid))
+            told, users = await self.queue.look(self._to_ask(everything=not answered))
         except Exception:
             if answered:
                 for key in by_uid.values():
@@ -236,6 +239,20 @@ class Operator:
                 self.job_queue.add(by_uid[uid])
         now = time.time()
         return any(_is_young(what, there[uid], now) for uid, what in told.items() if uid in there)
+
+    def _to_ask(self, *, everything: bool) -> list[str]:
+        """Return the uids of the jobs that the queue is to be asked about: of those at rest now and then."""
+        now = time.monotonic()
+        if everything := everything or now >= self._ask_all_at:
+            self._ask_all_at = now + _REST_SECONDS
+        known = self.jobs.told
+        return [
+            uid
+            for found in self.world.all(KIND)
+            if (uid := found["metadata"]["uid"]) not in known
+            or everything
+            or not is_at_rest(found, known[uid])
+        ]
 
     async def _resync(self) -> None:
         while True:
@@ -254,10 +271,15 @@ class Operator:
     async def _remove_orphans(self) -> None:
         """Remove from the queue what belongs to no ChunkJob: it was deleted when the queue could not be reached."""
         suspects = self._orphans(self.world.all(KIND))
-        if not suspects or self._config.watch:  # (a job may be in a namespace that is not watched any more)
+        if not suspects:
             return
         # (what was heard may be less than there is: nothing is removed but by the API server's own word)
-        for user in suspects & self._orphans(await self._cluster.list(KIND, "")):
+        listed = {namespace: there async for namespace, there in self._lists(KIND)}
+        suspects &= self._orphans([found for there in listed.values() for found in there])
+        if self._config.watch:  # (a job may be in a namespace that is not watched any more)
+            places = await self.queue.namespaces([uid_of(user) for user in suspects])
+            suspects = {user for user in suspects if places[uid_of(user)] in listed}
+        for user in suspects:
             log.info("%s belongs to no ChunkJob: removed", user)
             await self.queue.forget(uid_of(user))
 
@@ -269,7 +291,7 @@ class Operator:
 def _is_young(told: dict[str, Any] | None, resource: dict[str, Any], now: float) -> bool:
     """Whether something is likely to happen to a job within the second."""
     if told is None:
-        return (resource.get("status") or {}).get("state") not in (State.COMPLETE, State.FAILED)
+        return not is_at_rest(resource, told)
     begun = now - int(told["job"].get("created") or 0) / 1000
     return told["job"]["phase"] in ("planning", "running", "removing") and begun < _YOUNG
 

@@ -15,12 +15,15 @@ from redis.exceptions import AuthenticationError, ConnectionError, TimeoutError
 from gristmill.errors import QueueError
 from gristmill.protocol.client import NoSuchJob, Queue, connect, statuses
 from gristmill.protocol.job import JobContext
+from gristmill.protocol.keys import keys_of
 from gristmill.reconcilers.access import password_of, rules_of, user_of
 
 T = TypeVar("T")
 
 #: seconds that the queue may take for an answer to the operator
 _ANSWER_SECONDS = 5.0
+#: the field of a job in the queue that says where its ChunkJob is
+_NAMESPACE = "namespace"
 
 
 class QueueLink:
@@ -52,14 +55,28 @@ class QueueLink:
         """Return what the queue says of each job (None: it does not know it), and the names of all users."""
         return await self._call(lambda client: (statuses(client, uids), _users(client)))
 
-    async def admit(self, uid: str, context: JobContext, epoch: int) -> None:
+    async def namespaces(self, uids: Sequence[str]) -> dict[str, str]:
+        """Return the namespaces that the ChunkJobs of jobs were in; "" where the queue does not know."""
+
+        def call(client: Any) -> dict[str, str]:
+            pipeline = client.pipeline(transaction=False)
+            for uid in uids:
+                pipeline.hget(keys_of(uid)[0], _NAMESPACE)
+            # (a job can make of its own keys what it likes)
+            found = pipeline.execute(raise_on_error=False)
+            names = [name.decode(errors="replace") if isinstance(name, bytes) else "" for name in found]
+            return dict(zip(uids, names, strict=True))
+
+        return await self._call(call)
+
+    async def admit(self, uid: str, namespace: str, context: JobContext, epoch: int) -> None:
         """See that the queue has the job and its user."""
         password = password_of(self._key, uid)
 
         def call(client: Any) -> None:
             client.execute_command("ACL", "SETUSER", user_of(uid), *rules_of(uid, password))
             client.execute_command("ACL", "SAVE")
-            _queue(client, uid).create(context.fields(epoch))
+            _queue(client, uid).create({**context.fields(epoch), _NAMESPACE: namespace})
 
         await self._call(call)
 

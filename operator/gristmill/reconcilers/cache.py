@@ -6,12 +6,13 @@ each time it starts, and keeps the file's other users.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import ceil
 from typing import Any
 from urllib.parse import quote
 
 from gristmill.api.cache import Cache, CacheSpec, processors
-from gristmill.api.names import CACHE_KIND, ConditionType, Reason
+from gristmill.api.names import API_VERSION, CACHE_KIND, ConditionType, Reason
 from gristmill.api.quantity import format_quantity, parse_quantity
 from gristmill.reconcilers.objects import (
     CONTAINER_SECURITY,
@@ -42,6 +43,22 @@ hash=$(printf %s "$REDISCLI_AUTH" | sha256sum | cut -c 1-64)
 mv $users.new $users
 exec "$@"
 """
+
+
+def queue(namespace: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
+    """Return the Cache that the operator makes for its queue."""
+    return {
+        "apiVersion": API_VERSION,
+        "kind": CACHE_KIND,
+        "metadata": {"name": name, "namespace": namespace},
+        "spec": {"eviction": "none", "persistence": "log", **spec},
+    }
+
+
+def queue_spec(capacity: str, size: str, storage_class: str) -> dict[str, Any]:
+    """Return what the operator's settings say of that Cache, as a patch: what they leave open is taken out."""
+    storage = {"size": size or None, "storageClassName": storage_class or None}
+    return {"capacity": capacity, "storage": storage if any(storage.values()) else None}
 
 
 def secret(cache: dict[str, Any], password: str) -> dict[str, Any]:
@@ -120,19 +137,19 @@ def status(
     observed_stateful_set: dict[str, Any] | None,
     now_iso: str,
     taken: str = "",
-    refused: str = "",
+    undone: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return the status of a Cache, of which this StatefulSet was seen.
 
-    `taken` names an object that is in the way and somebody else's, `refused` tells why the volume does not grow.
+    `taken` names an object that is in the way and somebody else's, `undone` tells what was refused.
     """
     holds, reason, message = _readiness(cache, observed_stateful_set)
     if taken:
         # (what an earlier Cache of this name has left is gone in seconds)
         young = is_young(cache["metadata"], seconds_of(now_iso) or 0.0)
         holds, reason, message = False, Reason.STARTING if young else Reason.NAME_TAKEN, taken
-    elif refused:
-        message += f"; its volume can't grow: {refused}"
+    else:
+        message = "; ".join((message, *undone))
     ready = "True" if holds else "False"
     before = [
         condition["lastTransitionTime"]

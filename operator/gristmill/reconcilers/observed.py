@@ -9,7 +9,7 @@ from typing import Any
 from gristmill.api.manifest import load_manifest
 from gristmill.api.names import API_VERSION, KIND, ConditionType, Reason
 from gristmill.errors import ManifestError
-from gristmill.planning.progress import Sample
+from gristmill.planning.progress import Sample, State
 from gristmill.protocol.job import JobContext
 from gristmill.reconcilers.worker_job import WORK
 
@@ -50,6 +50,15 @@ def has_ended(observed: Observed) -> bool:
         and condition["reason"] != Reason.INVALID_SPEC
         for condition in status.get("conditions") or ()
     )
+
+
+def is_at_rest(resource: dict[str, Any], told: dict[str, Any] | None) -> bool:
+    """Whether nothing happens to a job by itself: it has ended, or can't begin. Somebody may try it again."""
+    if resource["metadata"].get("deletionTimestamp"):
+        return False
+    if told is not None:
+        return told["job"]["phase"] in ("complete", "failed")
+    return (resource.get("status") or {}).get("state") in (State.COMPLETE, State.FAILED)
 
 
 def context_of(resource: dict[str, Any]) -> JobContext:

@@ -98,7 +98,11 @@ class ClusterJob:
 
     def results(self, *, take: bool) -> Iterator[list[Any]]:
         """See `client.place.Place`."""
-        output = (self.resource()["spec"].get("output") or {}).get("url")
+        resource = self.resource()
+        status = status_in(resource)
+        # (a job that has begun goes on with the output that it had then)
+        begun = status["startTime"] is not None
+        output = status["output"] if begun else (resource["spec"].get("output") or {}).get("url")
         if output and take:
             raise UsageError(f"--take is for results that the queue keeps; those of this job are in {output}")
         if output:
