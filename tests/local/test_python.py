@@ -146,6 +146,17 @@ def test_failed_job_raises(here: Here) -> None:
     assert run.failures()
 
 
+@pytest.mark.parametrize("suspend", [False, True])
+def test_a_job_that_is_removed_has_failed_and_says_why(here: Here, suspend: bool) -> None:
+    text = "import time\n\ndef process(x):\n    time.sleep(600)\n"
+    with gristmill.run(chunk_job(**source(text), suspend=suspend), 1) as run:
+        results = run.results()
+        assert run._host.queue().cancel() == "removed"
+        with pytest.raises(JobFailed, match=r"failed \(Removed\): it was given up"):
+            next(results)
+        assert run.status["state"] == "Failed"
+
+
 def test_wrong_manifest_raises() -> None:
     with pytest.raises(ManifestError, match=r"spec.chunks.size: "):
         gristmill.run(chunk_job(chunks={"size": 0}))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from tests.protocol.harness import planned_job, read_raw
+from tests.protocol.harness import Worker, planned_job, read_raw
 
-from gristmill.protocol.steps import ChoreDone, Done, Release
+from gristmill.protocol.steps import ChoreDone, ChoreFailed, Done, Release
 
 
 def test_what_is_staged_is_removed_when_all_leases_are_back(client, clock):
@@ -67,3 +67,45 @@ def test_status_tells_what_could_be_leased(client, clock):
     worker.report(Release(worker.lease(3).nonce))
     assert worker.queue.status()["ready"] >= 1
     assert "due" not in worker.queue.status()
+
+
+def test_what_can_not_be_removed_is_told_and_the_job_is_removed_nevertheless(client, clock):
+    worker = planned_job(client, 8)
+    worker.queue.cancel()
+    tries = 0
+    while read_raw(client).phase == "removing":
+        lease = worker.lease()
+        assert (lease.chore, lease.attempt) == ("clean", tries + 1)
+        worker.report(ChoreFailed(lease.nonce, "OutputFailed", "out can't be removed"))
+        clock.advance(60_000)
+        tries += 1
+        assert tries <= 5
+    raw = read_raw(client)
+    assert (raw.phase, raw.job["reason"]) == ("removed", "RemovalIncomplete")
+    assert raw.job["message"] == "what was staged in the output may be left there: out can't be removed"
+    assert (raw.chores, raw.units) == ({}, {})
+    assert tries == 5
+
+
+def test_who_cleans_up_is_not_lost_for_ever(client, clock):
+    worker = planned_job(client, 8, infrastructure=2)
+    worker.queue.cancel()
+    for _ in range(3):
+        assert worker.lease().chore == "clean"
+        worker.queue.bye(worker.name, lost=True)
+        worker = Worker(client, worker.name + "x")
+    raw = read_raw(client)
+    assert (raw.phase, raw.job["reason"]) == ("removed", "RemovalIncomplete")
+    assert "3 workers were lost in a row" in raw.job["message"]
+
+
+def test_a_chore_that_was_held_and_fails_does_not_end_the_removal(client, clock):
+    worker = planned_job(client, 4, block_height=2)
+    for _ in range(4):
+        lease = worker.lease()
+        worker.report(Done(lease.nonce, lease.stop, 1, start=lease.start))
+    lease = worker.lease()
+    assert lease.chore == "assemble:0"
+    worker.queue.cancel()
+    worker.report(ChoreFailed(lease.nonce, "OutputFailed", "no", final=True))
+    assert worker.lease().chore == "clean"

@@ -17,6 +17,8 @@ from gristmill.planning.progress import WINDOW_SECONDS, Sample, State, eta_of, r
         ("planning", True, 0, State.SUSPENDED),
         ("complete", True, 0, State.COMPLETE),
         ("failed", False, 1, State.FAILED),
+        ("removing", True, 1, State.FAILED),
+        ("removed", True, 0, State.FAILED),
     ],
 )
 def test_state(phase: str, suspended: bool, workers: int, expected: State) -> None:

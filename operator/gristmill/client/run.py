@@ -172,7 +172,7 @@ class Run:
                 continue
             if got.phase == "complete" and got.cursor >= got.chunks:
                 self._collected = True
-            elif got.phase == "failed":
+            elif got.phase not in ("planning", "running", "complete"):
                 break
             else:
                 self._host.wait(pause)

@@ -36,10 +36,10 @@ class Sample:
 
 
 def state_of(phase: str, suspended: bool, workers: int) -> State:
-    """Return the state of a job whose queue says `phase` (planning, running, complete or failed)."""
+    """Return the state of a job whose queue says `phase`: one that is removed has failed, whatever it was before."""
     if phase == "complete":
         return State.COMPLETE
-    if phase == "failed":
+    if phase in ("failed", "removing", "removed"):
         return State.FAILED
     if suspended:
         return State.SUSPENDED

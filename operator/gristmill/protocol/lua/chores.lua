@@ -11,7 +11,8 @@
 -- chore_failed: `missing` = [[start, stop]...], in order, are chunks of the block counted as done whose parts are not in
 -- the output: they are opened again, whole, and their dead letters are void. Of `finish` they are blocks that were
 -- assembled and are gone: they are assembled again, which tells what of them is missing. Otherwise the chore is tried
--- again, 5 times in all, then the job fails with `reason`.
+-- again, 5 times in all, then the job fails with `reason`; where the chore is `clean`, it is removed with the reason
+-- RemovalIncomplete, and the message says what may be left.
 -- A chore may be held twice, where a failed job was tried again: the first that is done counts, the other is refused.
 
 local CHORE_ATTEMPTS = 5
@@ -194,12 +195,9 @@ function APPLY.chore_failed(k, step, lease, now)
     return true -- when they are assembled, check_end() makes the chore again
   end
   local attempts = redis.call('HINCRBY', k.units, 'chore:' .. lease.chore, 1)
-  local ended = (step.final or attempts >= CHORE_ATTEMPTS) and is_active(k)
+  local ended = step.final or attempts >= CHORE_ATTEMPTS
   record(k, 'chore_failed', 0, 0, 'chore', lease.chore, 'message', step.message:sub(1, 4000))
-  redis.call('ZADD', k.chores, ended and 0 or int(now + 500 * 2 ^ math.min(attempts, 10)), lease.chore)
-  if ended then
-    redis.call('HDEL', k.units, 'chore:' .. lease.chore)
-    end_job(k, 'failed', step.reason, step.message, now)
-  end
+  redis.call('ZADD', k.chores, ended and 0 or int(now + 500 * 2 ^ attempts), lease.chore)
+  if ended then give_up_chore(k, lease.chore, step.reason, step.message, now) end
   return true
 end

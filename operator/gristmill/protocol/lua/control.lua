@@ -6,7 +6,8 @@
 --   sets parameters that may change under a running job
 -- FCALL gristmill_cancel 15 KEYS
 --   gives the job up: phase "removing", nothing is leased any more but, when all leases are back, the chore `clean`, which
---   removes what is staged in the output; then (at once, where nothing is staged) phase "removed". Returns the phase
+--   removes what is staged in the output; then (at once, where nothing is staged) phase "removed". Returns the phase.
+--   The reason is Removed; or RemovalIncomplete, where `clean` was given up (chores.lua)
 -- FCALL gristmill_suspend 15 KEYS  "1" or "0"
 --   leases nothing any more, or again; what is leased goes on
 -- FCALL gristmill_retry 15 KEYS  "chunk:item" ...
@@ -33,7 +34,7 @@ define('cancel', function(k)
   local staged = get(k, 'sink') == 'url' and get(k, 'digest') and (get(k, 'phase') ~= 'complete' or number(k, 'dead') > 0)
   redis.call('DEL', k.pending, k.delayed, k.chores)
   set(k, 'next', number(k, 'chunks'))
-  end_job(k, staged and 'removing' or 'removed', 'Removed', '', now_ms())
+  end_job(k, staged and 'removing' or 'removed', 'Removed', 'it was given up', now_ms())
   if staged then redis.call('ZADD', k.chores, 0, 'clean') end
   return get(k, 'phase')
 end, 'allow-oom')

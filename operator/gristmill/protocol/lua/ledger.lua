@@ -171,14 +171,24 @@ local function give_back(k, u, lost, now)
   end)
 end
 
+-- a chore could not be done, as often as it was tried: the job has failed, or is removed with what is staged left where it is
+local function give_up_chore(k, chore, reason, message, now)
+  redis.call('HDEL', k.units, 'chore:' .. chore, 'lost:' .. chore)
+  if chore == 'clean' then
+    redis.call('ZREM', k.chores, chore)
+    end_job(k, 'removed', 'RemovalIncomplete', 'what was staged in the output may be left there: ' .. message, now)
+  elseif is_active(k) then
+    end_job(k, 'failed', reason, message, now)
+  end
+end
+
 -- gives a chore back; where its holders are lost too often, it is the chore that kills them
 local function return_chore(k, chore, lost, now)
   redis.call('ZADD', k.chores, 0, chore)
   if not lost then return end
   local losses = redis.call('HINCRBY', k.units, 'lost:' .. chore, 1)
-  if losses > number(k, 'infrastructure') and is_active(k) then
-    redis.call('HDEL', k.units, 'lost:' .. chore)
-    end_job(k, 'failed', 'WorkerLost', int(losses) .. ' workers were lost in a row while they ran ' .. chore, now)
+  if losses > number(k, 'infrastructure') then
+    give_up_chore(k, chore, 'WorkerLost', int(losses) .. ' workers were lost in a row while they ran ' .. chore, now)
   end
 end
 
