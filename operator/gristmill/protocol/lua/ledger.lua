@@ -104,16 +104,22 @@ local function bury(k, u, item, letter, items, now)
   if u.high > u.low then settle_items(k, u.start, 1, now) else settle(k, u.start, u.start + 1, false, now) end
 end
 
--- items [low, high) of a chunk are to be leased by themselves: in halves where they are aligned, as they are cut otherwise
-local function put_halves(k, u, low, high)
+-- calls f(a, b) for the aligned intervals that tile [low, high), for both halves of one of which `halves(a, b)` holds
+local function in_halves(low, high, halves, f)
   decompose(low, high, function(a, b)
-    if a == low and b == high and b - a > 1 then
-      put(k, u.start, u.stop, a, middle(a, b), u.losses)
-      put(k, u.start, u.stop, middle(a, b), b, u.losses)
+    if b - a > 1 and halves(a, b) then
+      f(a, middle(a, b))
+      f(middle(a, b), b)
     else
-      put(k, u.start, u.stop, a, b, u.losses)
+      f(a, b)
     end
   end)
+end
+
+-- items [low, high) of a chunk are to be leased by themselves: in halves where they are aligned, as they are cut otherwise
+local function put_halves(k, u, low, high)
+  local function is_all(a, b) return a == low and b == high end
+  in_halves(low, high, is_all, function(a, b) put(k, u.start, u.stop, a, b, u.losses) end)
 end
 
 -- a chunk of `items` is split: its items are settled one by one from now on
@@ -160,15 +166,9 @@ local function give_back(k, u, lost, now)
     local n = lost and b - a == 1 and high - low > 1 and 1 or losses
     if fragment then put(k, u.start, u.stop, a, b, n) else put(k, a, b, 0, 0, n) end
   end
-  decompose(low, high, function(a, b)
-    if lost and losses >= 2 and b - a > 1 then
-      redis.call('HDEL', k.units, unit_name(u))
-      back(a, middle(a, b))
-      back(middle(a, b), b)
-    else
-      back(a, b)
-    end
-  end)
+  local halved = lost and losses >= 2
+  if halved and high - low > 1 then redis.call('HDEL', k.units, unit_name(u)) end
+  in_halves(low, high, function() return halved end, back)
 end
 
 -- a chore could not be done, as often as it was tried: the job has failed, or is removed with what is staged left where it is
