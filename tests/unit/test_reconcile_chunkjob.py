@@ -394,6 +394,17 @@ def test_deletion_never_hangs(answers: bool) -> None:
     assert rest == ([Forget()] if answers else []) + [SetFinalizer(False)]
 
 
+def test_what_workers_could_not_remove_is_said() -> None:
+    words = "what was staged in the output may be left there: the bucket is gone"
+    removed = told("removed", workers=0, reason="RemovalIncomplete", message=words)
+    decision = decided(deleted(output={"url": "/data/out"}), told=removed)
+    assert decision.actions == (
+        Note("RemovalIncomplete", words, warning=True),
+        Forget(),
+        SetFinalizer(False),
+    )
+
+
 def test_without_workers_it_waits_for_none() -> None:
     found = deleted(output={"url": "/data/out"})
     cleaning = told("removing", sink="url", workers=0, finished=str(int(NOW * 1000)))

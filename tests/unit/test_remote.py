@@ -8,6 +8,7 @@ import pytest
 
 from gristmill.cli.text import paragraph
 from gristmill.errors import GristmillError, UsageError
+from gristmill.remote.cluster import ClusterError
 from gristmill.remote.place import ClusterJob
 from gristmill.remote.pod_logs import record_of
 from gristmill.remote.status import has_ended, status_in
@@ -79,8 +80,15 @@ class _OneJob:
 
     namespace, options, is_own = "here", "", False
 
-    def __init__(self, found: dict[str, Any]) -> None:
+    def __init__(self, found: dict[str, Any], refusal: int = 0) -> None:
         self.found = found
+        self.refusal = refusal
+        self.patches: list[dict[str, Any]] = []
+
+    def patch(self, kind: str, name: str, body: dict[str, Any]) -> None:
+        self.patches.append(body)
+        if self.refusal:
+            raise ClusterError(self.refusal, "no")
 
     def get(self, kind: str, name: str) -> dict[str, Any] | None:
         return self.found if kind == "ChunkJob" else None
@@ -109,3 +117,13 @@ def test_results_that_the_queue_keeps_stay_there_when_the_spec_names_an_output_l
     job = ClusterJob(_OneJob(found), "mill")  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="has not been started"):
         next(job.results(take=True))
+
+
+@pytest.mark.parametrize("refusal", [0, 403])
+def test_the_operator_is_told_of_a_job_that_is_opened_again(refusal: int) -> None:
+    found = resource(1)
+    found["metadata"]["uid"] = "u"
+    cluster = _OneJob(found, refusal)
+    ClusterJob(cluster, "mill").reopened()  # type: ignore[arg-type]
+    (patch,) = cluster.patches
+    assert [*patch["metadata"]["annotations"]] == ["gristmill.dev/reopened"]

@@ -38,7 +38,7 @@ _WORKERS = 8
 _IDLE_SECONDS = 0.5
 #: seconds between two looks at the queue: while a job is young, and otherwise
 _LOOK_SECONDS = (0.25, 1.0)
-#: seconds between two looks at jobs that have ended: somebody may have tried one again
+#: seconds between two looks at jobs that have ended so long ago: somebody may have tried one again
 _REST_SECONDS = 10.0
 #: a job is young for so long (seconds)
 _YOUNG = 15.0
@@ -75,6 +75,8 @@ class Operator:
         self._look_now = asyncio.Event()
         #: when (seconds) the queue is to be asked about jobs that are at rest, too
         self._ask_all_at = 0.0
+        #: when (seconds) something was heard of a ChunkJob last, by uid: who tries one again touches it
+        self._stirred: dict[str, float] = {}
         self.jobs = ChunkJobs(config, cluster, self.world, self.queue, self._look_now.set)
         self.caches = Caches(config, cluster, self.world)
         self.job_queue: WorkQueue[Key] = WorkQueue(self.jobs.reconcile)
@@ -138,6 +140,8 @@ class Operator:
             else:
                 self._echoes.hear(kind, found)
                 self.world.put(kind, found)
+                if kind == KIND:
+                    self._stirred[found["metadata"]["uid"]] = time.monotonic()
                 self._changed(kind, found)
 
         handler.__name__ = f"on_{kind.lower()}"
@@ -148,6 +152,7 @@ class Operator:
         self._echoes.end(kind, uid, time.monotonic())
         if kind == KIND:
             self.jobs.forget(uid)
+            self._stirred.pop(uid, None)
         if gone := self.world.drop(kind, key, uid):
             self._changed(kind, gone)
 
@@ -241,7 +246,7 @@ class Operator:
         return any(_is_young(what, there[uid], now) for uid, what in told.items() if uid in there)
 
     def _to_ask(self, *, everything: bool) -> list[str]:
-        """Return the uids of the jobs that the queue is to be asked about: of those at rest now and then."""
+        """Return the uids of the jobs that the queue is to be asked about: of those long at rest, now and then."""
         now = time.monotonic()
         if everything := everything or now >= self._ask_all_at:
             self._ask_all_at = now + _REST_SECONDS
@@ -251,6 +256,7 @@ class Operator:
             for found in self.world.all(KIND)
             if (uid := found["metadata"]["uid"]) not in known
             or everything
+            or now < self._stirred.get(uid, 0.0) + _REST_SECONDS
             or not is_at_rest(found, known[uid])
         ]
 

@@ -22,6 +22,8 @@ from gristmill.reconcilers.worker_job import parallelism_of
 
 #: seconds that a deletion waits for queue and workers to remove what is theirs
 REMOVAL_SECONDS = 30.0
+#: why something may be left: the reason of an Event, and what the queue says of a job that was not cleaned up
+_INCOMPLETE = "RemovalIncomplete"
 
 
 def remove(observed: Observed, now: float) -> Decision:
@@ -31,7 +33,7 @@ def remove(observed: Observed, now: float) -> Decision:
         return Decision()
     told, job = observed.told, _job(observed)
     if observed.queue_answers and (told is None or told["job"]["phase"] == "removed"):
-        return Decision((Forget(), *_end(job), SetFinalizer(False)))
+        return Decision((*_left(told), Forget(), *_end(job), SetFinalizer(False)))
     removing = told is not None and told["job"]["phase"] == "removing"
     if observed.queue_answers and told is not None:
         # (nobody may have been there when it was deleted: workers have their time from when they were told)
@@ -44,7 +46,7 @@ def remove(observed: Observed, now: float) -> Decision:
         if observed.queue_answers:
             output = (observed.resource["spec"].get("output") or {}).get("url")
             what = f"no worker removed what was staged in {output}: parts may be left there"
-        note = Note("RemovalIncomplete", what, warning=True)
+        note = Note(_INCOMPLETE, what, warning=True)
         forget = (Forget(),) if observed.queue_answers else ()
         return Decision((note, *forget, *_end(job), SetFinalizer(False)))
     actions: list[Action] = []
@@ -55,6 +57,13 @@ def remove(observed: Observed, now: float) -> Decision:
         if parallelism_of(job) != wanted and not job["metadata"].get("deletionTimestamp"):
             actions.append(Scale(wanted))
     return Decision(tuple(actions), again=0.25)
+
+
+def _left(told: dict[str, Any] | None) -> list[Action]:
+    """Return what to tell of workers that could not remove what was staged."""
+    if told is None or told["job"].get("reason") != _INCOMPLETE:
+        return []
+    return [Note(_INCOMPLETE, told["job"].get("message") or "", warning=True)]
 
 
 def _job(observed: Observed) -> dict[str, Any] | None:

@@ -11,12 +11,12 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gristmill.api.names import KIND
+from gristmill.api.names import GROUP, KIND
 from gristmill.client.status import ended, failure_of, status_of
 from gristmill.errors import GristmillError, InputError, QueueError, UsageError
 from gristmill.planning.progress import State
 from gristmill.reconcilers.worker_job import belongs, secret_name
-from gristmill.remote.cluster import Cluster
+from gristmill.remote.cluster import Cluster, ClusterError
 from gristmill.remote.pod_logs import PodLogs
 from gristmill.remote.status import status_in
 
@@ -33,6 +33,8 @@ _FETCH_BYTES = 1 << 20
 _PAUSE = 0.5
 #: times that the queue may not answer
 _PATIENCE = 20
+#: an annotation of a ChunkJob: when (unix seconds) its dead letters were opened again last
+_REOPENED = f"{GROUP}/reopened"
 
 
 class ClusterJob:
@@ -145,7 +147,13 @@ class ClusterJob:
         self._cluster.patch(KIND, self._name, {"spec": {"suspend": on}})
 
     def reopened(self) -> None:
-        """See `client.place.Place`. The operator sees it."""
+        """See `client.place.Place`. The operator looks at what is touched, at others that have ended now and then."""
+        body = {"metadata": {"annotations": {_REOPENED: str(int(time.time()))}}}
+        try:
+            self._cluster.patch(KIND, self._name, body)
+        except ClusterError as error:
+            if error.status != 403:  # (who may open the queue may not be allowed to change the ChunkJob)
+                raise
 
     def how_to_go_on(self) -> str:
         """See `client.place.Place`."""
