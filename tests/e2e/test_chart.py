@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from tests.e2e.kube import SYSTEM, Kube, chunk_job, kubectl, until
+from tests.e2e.kube import SYSTEM, Kube, chunk_job, kubectl, queue, until
+from tests.e2e.rig import no_operator
 
 pytestmark = pytest.mark.alone
 CHART = Path(__file__).parents[2] / "charts/gristmill"
@@ -66,3 +69,30 @@ def test_jobs_go_on_without_the_operator_and_end_when_it_is_back(kube: Kube, val
     until(lambda: all(pod["status"]["phase"] == "Succeeded" for pod in kube.all("pods")))
     install(values)
     assert kube.await_complete("mill")["items"]["succeeded"] == 100
+
+
+def test_an_upgrade_changes_the_queue_and_says_what_it_can_not_change(kube: Kube, values: Path) -> None:
+    _begun(kube)
+    install(values, "--set", "queue.capacity=600Mi")
+    until(lambda: _queue()["spec"]["capacity"] == "600Mi")
+    install(values, "--set", "queue.storageClassName=another")
+    until(lambda: "can't change" in _queue()["status"]["conditions"][0]["message"])
+    assert kube.await_complete("mill")["items"]["succeeded"] == 100
+
+
+def test_what_is_left_of_a_job_is_removed_where_only_some_namespaces_are_watched(
+    kube: Kube, values: Path
+) -> None:
+    install(values, "--set", f"watch.namespaces={{{kube.namespace}}}")
+    _begun(kube)
+    uid = kube.uid("mill")
+    with no_operator():
+        kube.ctl("patch", "chj", "mill", "--type=merge", "-p", '{"metadata": {"finalizers": null}}')
+        kube.ctl("delete", "chj", "mill")
+    until(lambda: uid not in queue("ACL", "USERS"), 120)
+    until(lambda: uid not in queue("KEYS", "*"))
+
+
+def _queue() -> dict[str, Any]:
+    found = json.loads(kubectl("-n", SYSTEM, "get", "gcache", "gristmill-queue", "-o", "json"))
+    return dict(found)

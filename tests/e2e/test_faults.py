@@ -216,6 +216,63 @@ def test_an_image_can_not_be_pulled(kube: Kube) -> None:
     assert_as_calm(kube, job)
 
 
+def test_workers_crash_again_and_again_after_the_plan_was_made(kube: Kube) -> None:
+    """In this image there is no Python."""
+    job = start(kube)
+    await_some(kube)
+    image = kubectl(
+        "-n", SYSTEM, "get", "statefulset", "gristmill-queue", "-o", "jsonpath={..containers[0].image}"
+    )
+    body = {"spec": {"workers": {"image": image.strip()}}}
+    kube.ctl("patch", "chj", "mill", "--type=merge", "-p", json.dumps(body))
+    until(lambda: _hindrance(kube) == "WorkersCrash")
+    assert "python" in _told_hindrance(kube)[1]
+    assert kube.condition("mill", "Failed") is None
+    kube.ctl("patch", "chj", "mill", "--type=merge", "-p", '{"spec": {"workers": {"image": null}}}')
+    assert_as_calm(kube, job)
+
+
+def test_a_config_map_of_modules_is_not_there(kube: Kube) -> None:
+    kube.apply(chunk_job(process={"function": "mine:triple", "modules": "code"}))
+    until(lambda: 'configmap "code" not found' in _told_hindrance(kube)[1], 30)
+    assert _hindrance(kube) == "PodsNotStarted"
+    data = {"mine.py": "def triple(x):\n    return 3 * x\n"}
+    kube.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "code"}, "data": data})
+    kube.await_complete("mill")
+
+
+def test_the_secret_is_deleted_while_it_runs(kube: Kube) -> None:
+    job = start(kube)
+    await_some(kube)
+    former = kube.get("secret", "mill-queue")
+    kube.ctl("delete", "secret", "mill-queue")
+    kube.ctl("delete", "pods", "-l", "gristmill.dev/chunkjob=mill", "--grace-period=0", "--force")
+    found = until(lambda: kube.get("secret", "mill-queue"))
+    assert former is not None
+    assert found is not None
+    assert found["data"] == former["data"]
+    assert_as_calm(kube, job)
+
+
+def test_a_secret_that_was_changed_is_put_right(kube: Kube) -> None:
+    job = start(kube, input={"range": {"stop": 4000}})
+    await_some(kube)
+    former = kube.get("secret", "mill-queue")
+    assert former is not None
+    kube.ctl("patch", "secret", "mill-queue", "--type=merge", "-p", '{"data": {"url": "bm93aGVyZQ=="}}')
+    until(lambda: (kube.get("secret", "mill-queue") or {}).get("data") == former["data"])
+    assert_as_calm(kube, job, 200)
+
+
+def test_the_labels_of_the_job_are_taken_away(kube: Kube) -> None:
+    job = start(kube)
+    await_some(kube)
+    kube.ctl("label", "job", "mill-workers", "gristmill.dev/uid-", "gristmill.dev/chunkjob-")
+    selector = f"gristmill.dev/uid={kube.uid('mill')},gristmill.dev/chunkjob=mill"
+    until(lambda: kube.all("jobs", selector), 30)
+    assert_as_calm(kube, job)
+
+
 def test_what_a_pod_asks_for_is_changed_while_it_runs(kube: Kube) -> None:
     job = start(kube)
     await_some(kube)
@@ -276,10 +333,15 @@ def test_a_name_is_taken(kube: Kube) -> None:
 
 def _hindrance(kube: Kube) -> str:
     """Return why a job does not progress."""
+    return _told_hindrance(kube)[0]
+
+
+def _told_hindrance(kube: Kube) -> tuple[str, str]:
+    """Return why a job does not progress, in a word and in words."""
     for condition in kube.status("mill").get("conditions", ()):
         if condition["type"] == "Progressing" and condition["status"] == "False":
-            return str(condition["reason"])
-    return ""
+            return str(condition["reason"]), str(condition["message"])
+    return "", ""
 
 
 def _greedy(mebibytes: int) -> str:

@@ -54,6 +54,32 @@ def test_deleting_it_leaves_nothing(kube: Kube) -> None:
     assert kube.ctl("logs", "look").split() == ["0"]
 
 
+def test_deleting_it_ends_its_workers_though_kubernetes_is_to_leave_them(kube: Kube) -> None:
+    kube.apply(chunk_job(process={"source": SLOW}, chunks={"size": 1}))
+    until(lambda: kube.status("mill").get("chunks", {}).get("succeeded"))
+    uid = kube.uid("mill")
+    kube.ctl("delete", "chj", "mill", "--cascade=orphan", "--timeout=60s")
+    until(lambda: not kube.all("jobs"))
+    until(lambda: not kube.all("pods"))
+    assert uid not in queue("ACL", "USERS")
+
+
+def test_deleting_it_waits_for_no_workers_where_there_are_none(kube: Kube) -> None:
+    kube.apply(
+        claim("data"),
+        chunk_job(
+            process={"source": SLOW}, output={"url": "/data/out"}, workers=mounted("data"), chunks={"size": 5}
+        ),
+    )
+    until(lambda: kube.status("mill").get("chunks", {}).get("succeeded"))
+    kube.ctl("patch", "chj", "mill", "--type=merge", "-p", '{"spec": {"suspend": true}}')
+    until(lambda: kube.condition("mill", "Suspended"))
+    kube.ctl("delete", "job", "mill-workers", "--cascade=foreground")
+    kube.ctl("delete", "chj", "mill", "--timeout=20s")
+    reasons = {event["reason"] for event in json.loads(kube.ctl("get", "events", "-o", "json"))["items"]}
+    assert "RemovalIncomplete" in reasons
+
+
 def test_suspend_stops_the_workers_and_resume_goes_on(kube: Kube) -> None:
     kube.apply(chunk_job(process={"source": SLOW}, chunks={"size": 1}))
     until(lambda: kube.status("mill").get("chunks", {}).get("succeeded"))
@@ -87,6 +113,20 @@ def test_a_deadline_ends_it(kube: Kube) -> None:
 def test_it_is_deleted_when_its_time_is_over(kube: Kube) -> None:
     kube.apply(chunk_job(ttlSecondsAfterFinished=2))
     until(lambda: kube.get("chunkjob", "mill") is None)
+
+
+def test_one_that_was_wrong_from_its_start_is_deleted_when_its_time_is_over(kube: Kube) -> None:
+    kube.apply(chunk_job(process={"source": "def process(x:\n"}, ttlSecondsAfterFinished=2))
+    until(lambda: kube.get("chunkjob", "mill") is None)
+
+
+def test_more_processes_are_not_taken_over_while_it_runs(kube: Kube) -> None:
+    kube.apply(chunk_job(process={"source": SLOW}, chunks={"size": 1}))
+    until(lambda: kube.status("mill").get("chunks", {}).get("succeeded"))
+    kube.ctl("patch", "chj", "mill", "--type=merge", "-p", '{"spec": {"workers": {"processes": 3}}}')
+    condition = until(lambda: kube.condition("mill", "SpecChanged"))
+    assert "workers.processes" in condition["message"]
+    kube.await_complete("mill")
 
 
 def test_one_of_the_same_name_inherits_nothing(kube: Kube) -> None:

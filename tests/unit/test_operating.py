@@ -169,7 +169,7 @@ def test_the_queue_is_asked_about_an_ended_job_now_and_then_only(
 ) -> None:
     queue = asking(operator, a="running", b="complete", c="failed", d="complete")
     seconds = 900.0
-    monkeypatch.setattr(operating.time, "monotonic", lambda: seconds)
+    monkeypatch.setattr("gristmill.controllers.operating.time.monotonic", lambda: seconds)
     for uid in queue.phases:
         found = mill(uid, uid=uid)
         if uid == "d":
