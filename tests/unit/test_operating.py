@@ -73,6 +73,14 @@ def test_what_has_gone_while_nobody_told_is_forgotten(api: FakeApi, operator: Op
     assert (operator.world.all("ChunkJob"), operator.world.all("Job"), operator.jobs.told) == ([], [], {})
 
 
+def test_what_was_written_when_it_had_no_labels_any_more_is_forgotten_too(operator: Operator) -> None:
+    bare = job_of(mill())
+    bare["metadata"] |= {"uid": "j", "resourceVersion": "3", "labels": {}}
+    operator.world.put("Job", bare)
+    asyncio.run(operator._drop_missing())
+    assert operator.world.all("Job") == []
+
+
 def test_a_namespace_that_may_not_be_listed_keeps_no_other_waiting(api: FakeApi) -> None:
     operator = Operator(config("here", "lost"), Cluster(api))
     api.add("ChunkJob", mill())

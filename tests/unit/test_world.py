@@ -52,3 +52,12 @@ def test_a_label_in_another_namespace_says_nothing() -> None:
     assert world.owned("Pod", "o", "n") == []
     world.put("Pod", pod(5))
     assert world.owned("Pod", "o", "n") == [pod(5)]
+
+
+def test_a_label_that_changes_leaves_nothing_with_its_former_owner() -> None:
+    world = World()
+    world.put("Pod", pod(5))
+    world.put("Pod", pod(6, owner="o2"))
+    assert (world.owned("Pod", "o", "n"), world.owned("Pod", "o2", "n")) == ([], [pod(6, owner="o2")])
+    world.drop("Pod", ("n", "p"), "u1")
+    assert world.owned("Pod", "o2", "n") == []

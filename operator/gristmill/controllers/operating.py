@@ -164,8 +164,8 @@ class Operator:
             self.job_queue.add(key_of(found))
         elif kind in (CACHE_KIND, "StatefulSet"):
             self.cache_queue.add(key_of(found))
-        else:
-            self.job_queue.add((metadata["namespace"], metadata["labels"][JOB_LABEL]))
+        elif name := (metadata.get("labels") or {}).get(JOB_LABEL):
+            self.job_queue.add((metadata["namespace"], name))
 
     async def _lists(self, kind: str) -> AsyncIterator[tuple[str, list[dict[str, Any]]]]:
         """Give what there is of a kind by the namespaces that are watched ("": all)."""

@@ -43,14 +43,12 @@ class World:
 
     def put(self, kind: str, found: dict[str, Any]) -> None:
         """Take an object over, unless a newer state of it is there."""
-        metadata = found["metadata"]
-        key = key_of(found)
-        before = self._objects[kind].get(key)
-        if before and before["metadata"]["uid"] == metadata["uid"]:
+        metadata, key = found["metadata"], key_of(found)
+        if before := self._objects[kind].get(key):
             # (versions are comparable by contract since Kubernetes 1.35)
-            if int(before["metadata"]["resourceVersion"]) > int(metadata["resourceVersion"]):
+            newer = int(before["metadata"]["resourceVersion"]) > int(metadata["resourceVersion"])
+            if newer and before["metadata"]["uid"] == metadata["uid"]:
                 return
-        elif before:
             self.drop(kind, key, before["metadata"]["uid"])
         self._objects[kind][key] = found
         if uid := (metadata.get("labels") or {}).get(UID):
