@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from typing import Any
 
 import kopf
@@ -153,6 +154,7 @@ class Asked:
         self.phases = phases
         self.places: dict[str, str] = {}
         self.uids: list[str] = []
+        self.admitted: list[str] = []
         self.forgotten: list[str] = []
 
     async def look(self, uids: list[str]) -> tuple[dict[str, Any], set[str]]:
@@ -161,6 +163,9 @@ class Asked:
 
     async def namespaces(self, uids: list[str]) -> dict[str, str]:
         return {uid: self.places.get(uid, "") for uid in uids}
+
+    async def admit(self, uid: str, *_: Any) -> None:
+        self.admitted.append(uid)
 
     async def forget(self, uid: str) -> None:
         self.forgotten.append(uid)
@@ -215,3 +220,20 @@ def test_of_namespaces_that_are_not_watched_nothing_is_removed(api: FakeApi) -> 
     api.refusals["GET /apis/gristmill.dev/v1alpha1/namespaces/lost"] = (403, "you may not")
     asyncio.run(operator._remove_orphans())
     assert queue.forgotten == ["a"]
+
+
+def test_an_operator_that_begins_looks_for_the_secret_and_then_now_and_then(
+    api: FakeApi, operator: Operator
+) -> None:
+    uid = "0b1e"
+    queue = asking(operator, **{uid: "running"})
+    told(operator, "ChunkJob", api.add("ChunkJob", mill()))
+    told(operator, "Job", api.add("Job", job_of(mill(), 4)))
+    operator.jobs.users = {f"job-{uid}"}
+    for _ in range(2):
+        operator.jobs.told[uid] = queue_says()
+        asyncio.run(operator.jobs.reconcile(("here", "job")))
+    (made,) = api.all("Secret")
+    assert base64.b64decode(made["data"]["url"]).startswith(b"redis://job-0b1e:")
+    assert queue.admitted == [uid]
+    assert len([call for call in api.calls if "secrets" in call]) == 1

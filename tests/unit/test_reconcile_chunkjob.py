@@ -226,18 +226,19 @@ def test_a_pod_that_waits_for_its_modules_is_looked_at_again_within_seconds() ->
 
 
 @pytest.mark.parametrize(
-    ("age", "waiting", "due"),
+    ("age", "missing", "due"),
     [
         (30.0, "", False),
         (61.0, "", True),
-        (2.0, "CreateContainerConfigError", True),
-        (2.0, "ErrImagePull", False),
+        (2.0, 'secret "job-queue" not found', True),
+        (2.0, "couldn't find key url in Secret here/job-queue", True),
+        (2.0, 'configmap "mine" not found', False),
     ],
 )
-def test_a_secret_that_somebody_deleted_is_made_again(age: float, waiting: str, due: bool) -> None:
+def test_a_secret_that_somebody_deleted_is_made_again(age: float, missing: str, due: bool) -> None:
     found = resource(workers={"max": 1})
-    state = {"waiting": {"reason": waiting}} if waiting else {"running": {}}
-    pods = [pod(containerStatuses=[{"state": state}])]
+    waiting = {"waiting": {"reason": "CreateContainerConfigError", "message": missing}}
+    pods = [pod(containerStatuses=[{"state": waiting if missing else {"running": {}}}])]
     decision = decided(found, job=job_of(found, 1), pods=pods, told=told(), secret_age=age)
     made = [action.manifest["metadata"]["name"] for action in decision.actions if isinstance(action, Create)]
     assert made == (["job-queue"] if due else [])

@@ -25,7 +25,7 @@ from gristmill.reconcilers.actions import (
 )
 from gristmill.reconcilers.job_status import status, status_when_wrong
 from gristmill.reconcilers.observed import Observed, context_of, has_ended
-from gristmill.reconcilers.obstacles import has_crashed, is_alive, is_being_made, lacks_configuration
+from gristmill.reconcilers.obstacles import has_crashed, is_alive, is_being_made, lacks_secret
 from gristmill.reconcilers.removal import remove
 from gristmill.reconcilers.times import seconds_of
 from gristmill.reconcilers.worker_job import (
@@ -35,6 +35,7 @@ from gristmill.reconcilers.worker_job import (
     job_name,
     parallelism_of,
     queue_secret,
+    secret_name,
     worker_job,
 )
 from gristmill.reconcilers.workers import Present, wanted_workers
@@ -125,7 +126,7 @@ def _keep_secret(plan: _Plan, observed: Observed, secret_url: str, now: float) -
     owner = observed.resource["metadata"]
     if not belongs(observed.job, owner["uid"]) or not observed.queue_answers:
         return
-    missed = any(map(lacks_configuration, observed.pods))
+    missed = any(lacks_secret(pod, secret_name(owner["name"])) for pod in observed.pods)
     if missed:
         plan.look_again(_LOOK_SECONDS)
     if observed.secret_age < (_LOOK_SECONDS if missed else _SECRET_SECONDS):

@@ -64,9 +64,9 @@ def is_being_made(pod: dict[str, Any]) -> bool:
     return taken and status.get("phase") == "Pending" and all(why in _MAKING for why, _ in _waiting(pod))
 
 
-def lacks_configuration(pod: dict[str, Any]) -> bool:
-    """Whether a container waits for a Secret or a ConfigMap that its environment is from."""
-    return any(why == "CreateContainerConfigError" for why, _ in _waiting(pod))
+def lacks_secret(pod: dict[str, Any], name: str) -> bool:
+    """Whether a container waits for the Secret of this name, or for what should be in it."""
+    return any(why == "CreateContainerConfigError" and name in message for why, message in _waiting(pod))
 
 
 def unexplained(
