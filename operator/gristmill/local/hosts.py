@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from shutil import rmtree
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 #: times that a server which is just starting may not answer
 _PATIENCE = 40
+#: seconds between two looks at whether somebody still reads
+_TURN_SECONDS = 0.05
 
 
 class RunStopped(QueueError):  # noqa: N818 (it is no fault)
@@ -92,11 +95,17 @@ class EndedHost:
 
 @contextmanager
 def open_queue(state: State) -> Iterator[Queue]:
-    """Give the queue of a state folder: of the run that goes on there, or of a server started for this."""
+    """Give the queue of a state folder: of the run that goes on there, or of a server started for this.
+
+    Who starts one has it alone, for it ends with them: others wait until then.
+    """
     queue = None
     while queue is None and state.runner_lock.take():
-        with suppress(RunStopped):  # (or somebody else had only looked at it: look again)
+        with suppress(RunStopped):
             queue = _queue_of_another(state)
+        if state.reader_lock.holder():
+            queue = None
+            time.sleep(_TURN_SECONDS)
     if queue is not None:
         yield queue
         return
@@ -104,6 +113,7 @@ def open_queue(state: State) -> Iterator[Queue]:
         with _own_queue(state) as queue:
             yield queue
     finally:
+        state.reader_lock.release()
         state.runner_lock.release()
 
 
@@ -111,9 +121,12 @@ def open_queue(state: State) -> Iterator[Queue]:
 def _own_queue(state: State) -> Iterator[Queue]:
     if not state.has_queue:
         raise _forgotten(state)
+    while state.reader_lock.take():  # (somebody asks just now who has it)
+        time.sleep(_TURN_SECONDS)
     keeper = KeeperHost(state, 0)
     try:
-        yield _with_job(keeper.queue(), state)
+        with closing(keeper.queue()) as queue:
+            yield _with_job(queue, state)
     finally:
         keeper.stop()
 

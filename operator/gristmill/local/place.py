@@ -41,7 +41,7 @@ class LocalJob:
 
     def is_live(self) -> bool:
         """See `client.place.Place`."""
-        return self._state.runner_lock.holder() != 0
+        return self._state.runner_lock.holder() != 0 and not self._state.reader_lock.holder()
 
     def status(self) -> dict[str, Any]:
         """See `client.place.Place`."""

@@ -7,6 +7,7 @@ output/       the output, where the manifest names no other place
 logs/         what the user's code printed, JSON lines
 runner.lock   held by the process that runs the job, with its process id; a dead process holds no lock
 keeper.lock   the same for the keeper
+reader.lock   held by a process that looks at a run which has stopped: it holds runner.lock, too, and runs nothing
 keeper.log    what went wrong below the runner
 """
 
@@ -94,6 +95,7 @@ class State:
         self.keeper_log = self.folder / "keeper.log"
         self.runner_lock = Lock(self.folder / "runner.lock")
         self.keeper_lock = Lock(self.folder / "keeper.lock")
+        self.reader_lock = Lock(self.folder / "reader.lock")
         self._job = self.folder / "job.json"
         self._status = self.folder / "status.json"
 
@@ -177,12 +179,17 @@ class Lock:
 
     def holder(self) -> int:
         """Return the process that holds it, 0 when none does."""
-        if not self.path.exists():
+        try:
+            handle = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
             return 0
-        holder = self.take()
-        if not holder:
-            self.release()
-        return holder
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return int(os.pread(handle, 20, 0) or b"1")
+        finally:
+            os.close(handle)
+        return 0
 
     def last_holder(self) -> int:
         """Return the process that took it last, alive or not; 0 when none did."""

@@ -115,6 +115,10 @@ class Queue:
         #: called between two tries while the server can't be reached; may raise to give up
         self.on_wait: Callable[[], None] = lambda: None
 
+    def close(self) -> None:
+        """Close the connection; another call makes a new one."""
+        self._client.close()
+
     # -- jobs
 
     def load_library(self) -> None:
