@@ -211,9 +211,8 @@ class Computer:
         """Call the function for each item; when it raises, the results before it are there."""
         before = len(results)
         results.extend(map(self._work.function, items))
-        if len(results) - before < len(
-            items
-        ):  # (asked for now: large chunks have counted while they were read)
+        # (how many there are is asked now: a large chunk has counted while it was read)
+        if len(results) - before < len(items):
             raise RuntimeError("the function raised StopIteration, which ends a loop and is no error")
 
     def _add(

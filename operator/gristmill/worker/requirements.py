@@ -46,9 +46,10 @@ def _pip(arguments: list[str], sentence: str) -> None:
         return
     said = (done.stderr or done.stdout).strip()
     if said.endswith("No module named pip"):
+        where = "the workers' image" if os.environ.get(INSTALL) else sys.executable
         sentence = (
-            f"{sys.executable} has no pip, which installs packages and finds what is installed; "
-            f"`{sys.executable} -m ensurepip` brings it, or have the packages there and leave spec.process.pip out"
+            f"{where} has no pip, which installs packages and finds what is installed; "
+            f"add it (`{sys.executable} -m ensurepip`), or have the packages there and leave spec.process.pip out"
         )
     raise LoadError(f"spec.process.pip: {sentence}\n{said[-_TAIL:]}")
 
