@@ -117,8 +117,11 @@ class FakeApi:
                     place = place[word]
                 place[last] = change["value"]
             return 200, self.add(kind, found)
-        if found and body["metadata"].get("uid", found["metadata"]["uid"]) != found["metadata"]["uid"]:
-            return 409, {"message": "Precondition failed: UID in precondition: x, UID in object meta: y"}
+        asked, known = body["metadata"], (found or body)["metadata"]
+        if asked.get("resourceVersion") not in (None, known.get("resourceVersion")):
+            return 409, {"message": "the object has been modified"}
+        if sub != "status" and asked.get("uid") not in (None, known.get("uid")):
+            return 422, {"message": "metadata.uid: Invalid value: field is immutable"}
         if wrong := self.refuses(body):
             return 422, {"message": wrong}
         if sub == "status":

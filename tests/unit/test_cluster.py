@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from tests.unit.fake_api import FakeApi
 
-from gristmill.controllers.cluster import ApiError, Cluster, Gone, NameTaken
+from gristmill.controllers.cluster import ApiError, Cluster, Gone, NameTaken, Outdated
 
 
 @pytest.fixture
@@ -33,30 +33,59 @@ def secret(owner: str = "o", url: str = "bmV3", **labels: str) -> dict[str, Any]
     return {"kind": "Secret", "metadata": metadata, "data": {"url": url}}
 
 
+def mill(uid: str) -> dict[str, Any]:
+    return {"metadata": {"namespace": "n", "name": "mill", "uid": uid}}
+
+
 def test_a_status_is_that_of_one_resource_and_not_of_the_next_with_its_name(
+    api: FakeApi, cluster: Cluster
+) -> None:
+    """Of a custom resource's status the API server takes the status and nothing else: a uid would be passed over."""
+    former = api.add("ChunkJob", mill("old"))
+    api.add("ChunkJob", mill("new"))
+    with pytest.raises(Outdated):
+        asyncio.run(cluster.patch_status("ChunkJob", former, {"state": "Complete"}))
+    assert "status" not in api.all("ChunkJob")[0]
+
+
+def test_a_status_of_what_is_gone_is_none(
     api: FakeApi, cluster: Cluster, gone: list[tuple[str, ...]]
 ) -> None:
-    api.add("ChunkJob", {"metadata": {"namespace": "n", "name": "mill", "uid": "new"}})
+    former = api.add("ChunkJob", mill("old"))
+    api.objects.clear()
     with pytest.raises(Gone):
-        asyncio.run(cluster.patch_status("ChunkJob", "n", "mill", {"state": "Complete"}, uid="old"))
-    assert "status" not in api.all("ChunkJob")[0]
+        asyncio.run(cluster.patch_status("ChunkJob", former, {"state": "Complete"}))
     assert gone == [("ChunkJob", "n", "mill", "old")]
 
 
-def test_the_words_of_an_immutable_uid_mean_the_same(
+@pytest.mark.parametrize(
+    "answer", [None, (409, "Precondition failed: UID in precondition: a, UID in object meta: b")]
+)
+def test_a_patch_is_for_one_object_and_not_for_the_next_with_its_name(
+    api: FakeApi, cluster: Cluster, gone: list[tuple[str, ...]], answer: tuple[int, str] | None
+) -> None:
+    api.add("ChunkJob", mill("new"))
+    api.refusals = {"PATCH": answer} if answer else {}
+    with pytest.raises(Gone):
+        asyncio.run(cluster.patch("ChunkJob", "n", "mill", {"spec": {"a": 1}}, uid="old"))
+    assert "spec" not in api.all("ChunkJob")[0]
+    assert gone == [("ChunkJob", "n", "mill", "old")]
+
+
+def test_what_has_changed_meanwhile_is_not_gone(
     api: FakeApi, cluster: Cluster, gone: list[tuple[str, ...]]
 ) -> None:
-    api.refusals["PATCH"] = (422, 'metadata.uid: Invalid value: "new": field is immutable')
-    with pytest.raises(Gone):
+    api.refusals["PATCH"] = (409, "the object has been modified")
+    with pytest.raises(Outdated):
         asyncio.run(cluster.patch("Job", "n", "j", {}, uid="old"))
-    assert gone == [("Job", "n", "j", "old")]
+    assert not gone
 
 
-@pytest.mark.parametrize("status", [403, 409, 422])
+@pytest.mark.parametrize("status", [403, 422])
 def test_other_refusals_are_none(
     api: FakeApi, cluster: Cluster, gone: list[tuple[str, ...]], status: int
 ) -> None:
-    api.refusals["PATCH"] = (status, "the object has been modified")
+    api.refusals["PATCH"] = (status, "spec.parallelism: must be a number")
     with pytest.raises(ApiError):
         asyncio.run(cluster.patch("Job", "n", "j", {}, uid="old"))
     assert not gone

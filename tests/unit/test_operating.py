@@ -103,6 +103,19 @@ def test_a_write_to_what_is_gone_forgets_it(api: FakeApi, operator: Operator) ->
     assert asyncio.run(operator.jobs.reconcile(("here", "job"))) is None
 
 
+def test_a_status_that_was_decided_of_an_older_version_is_decided_again(
+    api: FakeApi, operator: Operator
+) -> None:
+    told(operator, "ChunkJob", api.add("ChunkJob", mill()))
+    changed = api.add("ChunkJob", mill())
+    operator.queue.asked = True
+    assert asyncio.run(operator.jobs.reconcile(("here", "job"))) == pytest.approx(0.2)
+    assert "status" not in api.all("ChunkJob")[0]
+    told(operator, "ChunkJob", changed)
+    asyncio.run(operator.jobs.reconcile(("here", "job")))
+    assert api.all("ChunkJob")[0]["status"]["state"] == "Pending"
+
+
 def test_a_job_whose_labels_were_taken_away_gets_them_back(api: FakeApi, operator: Operator) -> None:
     """The watch tells that it is gone, which it is not."""
     told(operator, "ChunkJob", api.add("ChunkJob", mill()))

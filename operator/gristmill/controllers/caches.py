@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from gristmill.api.names import CACHE_KIND, GROUP
-from gristmill.controllers.cluster import ApiError, Cluster, Gone, NameTaken
+from gristmill.controllers.cluster import ApiError, Cluster, Gone, NameTaken, Outdated
 from gristmill.controllers.config import Config
 from gristmill.controllers.statuses import Statuses
 from gristmill.controllers.world import Key, World
@@ -21,8 +21,8 @@ from gristmill.reconcilers.times import text_of
 _MARK = f"{GROUP}/watched"
 #: seconds between two tries to make an object whose name is somebody else's
 _TAKEN_SECONDS = 2.0
-#: seconds until a look at what is there in place of what is gone
-_GONE_SECONDS = 0.2
+#: seconds until a look at what has changed, or is gone
+_SOON_SECONDS = 0.2
 
 
 class Caches:
@@ -40,8 +40,8 @@ class Caches:
         """Look at one Cache; return in how many seconds to look again."""
         try:
             return await self._reconcile(key)
-        except Gone:
-            return _GONE_SECONDS
+        except (Gone, Outdated):
+            return _SOON_SECONDS
 
     async def _reconcile(self, key: Key) -> float | None:
         cache = self._world.get(CACHE_KIND, key)
@@ -116,7 +116,9 @@ class Caches:
             await self._patch_queue(marked)
 
     async def _patch_queue(self, body: dict[str, Any]) -> None:
-        await self._cluster.patch(CACHE_KIND, self._config.namespace, self._config.queue_cache, body)
+        config = self._config
+        found = await self._cluster.patch(CACHE_KIND, config.namespace, config.queue_cache, body)
+        self._world.put(CACHE_KIND, found)
 
     async def queue_password(self) -> str:
         """Return the password of the queue's default user, or "" while there is none."""

@@ -11,7 +11,7 @@ from math import inf
 from typing import Any
 
 from gristmill.api.names import FINALIZER, KIND
-from gristmill.controllers.cluster import ApiError, Cluster, Gone, NameTaken
+from gristmill.controllers.cluster import ApiError, Cluster, Gone, NameTaken, Outdated
 from gristmill.controllers.config import Config
 from gristmill.controllers.failpoints import reach
 from gristmill.controllers.queue_link import QueueLink
@@ -67,7 +67,7 @@ class ChunkJobs:
         """Look at one ChunkJob; return in how many seconds to look again."""
         try:
             return await self._reconcile(key)
-        except Gone as error:
+        except (Gone, Outdated) as error:
             log.info("%s/%s: %s", *key, error)
             return _SOON_SECONDS
 

@@ -47,6 +47,10 @@ class Gone(Exception):  # noqa: N818
     """The object that was to be changed is not there any more; its name may be another's."""
 
 
+class Outdated(Exception):  # noqa: N818
+    """The object that was to be changed has changed meanwhile: what was decided about it is to be decided again."""
+
+
 class Cluster:
     """Calls to the API server. Writes are counted by verb and kind."""
 
@@ -120,11 +124,16 @@ class Cluster:
         return await self._change("PATCH", kind, namespace, name, uid, body=body, content=_MERGE)
 
     async def patch_status(
-        self, kind: str, namespace: str, name: str, status: dict[str, Any], *, uid: str
+        self, kind: str, resource: dict[str, Any], status: dict[str, Any]
     ) -> dict[str, Any]:
-        """Merge a status into that of the resource with this uid. Gone where there is none."""
-        body = _with_uid({"status": status}, uid)
+        """Merge a status into that of a resource. Gone where it is not there, Outdated where it has changed.
+
+        By its version, for the API server passes over a uid in a status: this must not be that of the next of the name.
+        """
+        metadata = resource["metadata"]
+        body = {"metadata": {"resourceVersion": metadata["resourceVersion"]}, "status": status}
         sub = "/status?fieldValidation=Strict"
+        namespace, name, uid = metadata["namespace"], metadata["name"], metadata["uid"]
         return await self._change("PATCH", kind, namespace, name, uid, body=body, content=_MERGE, sub=sub)
 
     async def delete(
@@ -153,10 +162,12 @@ class Cluster:
         try:
             return await self._write(method, what, _path(kind, namespace, name) + sub, body, content)
         except ApiError as error:
-            if error.status != 404 and not _is_anothers(error):
-                raise
-            self.on_gone(kind, namespace, name, uid)
-            raise Gone(f"{kind} {name} is gone: {error}") from None
+            if error.status == 404 or _is_anothers(error):
+                self.on_gone(kind, namespace, name, uid)
+                raise Gone(f"{kind} {name} is gone: {error}") from None
+            if error.status == 409:
+                raise Outdated(f"{kind} {name} has changed: {error}") from None
+            raise
 
     async def _write(
         self, method: str, kind: str, path: str, body: Any, content: str = "application/json"

@@ -6,8 +6,8 @@ import logging
 from datetime import UTC, datetime
 from typing import Any
 
-from gristmill.controllers.cluster import ApiError, Cluster
-from gristmill.controllers.world import World
+from gristmill.controllers.cluster import ApiError, Cluster, Outdated
+from gristmill.controllers.world import World, key_of
 from gristmill.reconcilers.actions import Note
 from gristmill.reconcilers.showing import notes
 
@@ -23,11 +23,12 @@ class Statuses:
         self._identity = identity
 
     async def write(self, kind: str, resource: dict[str, Any], status: dict[str, Any]) -> None:
-        """Write a status, and an Event for each of its changes that people are told of. Gone if the resource is."""
-        metadata = resource["metadata"]
-        namespace, name, uid = metadata["namespace"], metadata["name"], metadata["uid"]
-        found = await self._cluster.patch_status(kind, namespace, name, status, uid=uid)
-        self._world.put(kind, found)
+        """Write a status, and an Event for each of its changes that people are told of. Raises as `patch_status`."""
+        known = self._world.get(kind, key_of(resource))
+        if known is None or known["metadata"]["uid"] != resource["metadata"]["uid"]:
+            raise Outdated(f"{kind} {resource['metadata']['name']} is not what it was")
+        # (the version may be that of a write since: this pass has made it itself, or another pass follows)
+        self._world.put(kind, await self._cluster.patch_status(kind, known, status))
         for note in notes(resource.get("status") or {}, status):
             await self.note(kind, resource, note)
 
