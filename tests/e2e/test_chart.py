@@ -73,8 +73,8 @@ def test_jobs_go_on_without_the_operator_and_end_when_it_is_back(kube: Kube, val
 
 def test_an_upgrade_changes_the_queue_and_says_what_it_can_not_change(kube: Kube, values: Path) -> None:
     _begun(kube)
-    install(values, "--set", "queue.capacity=600Mi")
-    until(lambda: _queue()["spec"]["capacity"] == "600Mi")
+    install(values, "--set", "queue.capacity=500Mi")
+    until(lambda: _queue()["spec"]["capacity"] == "500Mi")
     install(values, "--set", "queue.storageClassName=another")
     until(lambda: "can't change" in _queue()["status"]["conditions"][0]["message"])
     assert kube.await_complete("mill")["items"]["succeeded"] == 100
