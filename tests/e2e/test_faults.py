@@ -254,16 +254,6 @@ def test_the_secret_is_deleted_while_it_runs(kube: Kube) -> None:
     assert_as_calm(kube, job)
 
 
-def test_a_secret_that_was_changed_is_put_right(kube: Kube) -> None:
-    job = start(kube, input={"range": {"stop": 4000}})
-    await_some(kube)
-    former = kube.get("secret", "mill-queue")
-    assert former is not None
-    kube.ctl("patch", "secret", "mill-queue", "--type=merge", "-p", '{"data": {"url": "bm93aGVyZQ=="}}')
-    until(lambda: (kube.get("secret", "mill-queue") or {}).get("data") == former["data"])
-    assert_as_calm(kube, job, 200)
-
-
 def test_the_labels_of_the_job_are_taken_away(kube: Kube) -> None:
     job = start(kube)
     await_some(kube)

@@ -44,8 +44,6 @@ from gristmill.reconcilers.workers import Present, wanted_workers
 _LOOK_SECONDS = 1.0
 #: the longest time between two looks at why there are no pods
 _REFUSED_SECONDS = 15.0
-#: seconds between two looks at whether the Secret is there
-_SECRET_SECONDS = 60.0
 #: so many failed pods before a first worker has begun end the job
 _EARLY_CRASHES = 6
 
@@ -122,16 +120,17 @@ def _keep_in_queue(plan: _Plan, observed: Observed, context: JobContext, now: fl
 
 
 def _keep_secret(plan: _Plan, observed: Observed, secret_url: str, now: float) -> None:
-    """See that the Secret is there from time to time: the operator may not read Secrets, so nobody tells."""
+    """See that the Secret is there when the operator begins, and where a pod waits for it: it may not read Secrets."""
     owner = observed.resource["metadata"]
     if not belongs(observed.job, owner["uid"]) or not observed.queue_answers:
         return
     missed = any(lacks_secret(pod, secret_name(owner["name"])) for pod in observed.pods)
     if missed:
         plan.look_again(_LOOK_SECONDS)
-    if observed.secret_age < (_LOOK_SECONDS if missed else _SECRET_SECONDS):
+    begins = observed.secret_age == inf
+    if not begins and not (missed and observed.secret_age >= _LOOK_SECONDS):
         return
-    if observed.secret_age == inf and observed.told is not None and observed.has_user:
+    if begins and observed.told is not None and observed.has_user:
         # (the operator's key may be another than before: the queue learns the password that the Secret will have)
         plan.actions.append(AdmitToQueue(int(now * 1000)))
     plan.actions.append(Create(queue_secret(owner, secret_url)))
