@@ -88,7 +88,7 @@ def _job(url: str) -> dict[str, Any]:
     environment = _credentials("http://store:8333").items()
     template = {"env": [{"name": name, "value": value} for name, value in environment]}
     return chunk_job(
-        input={"range": {"stop": 1000}},
+        input={"range": {"stop": 3000}},
         chunks={"size": 2},
         process={"source": SLOW},
         output={"url": url},
@@ -131,7 +131,7 @@ def test_begun_here_and_ended_on_the_cluster(kube: Kube, here: dict[str, str], t
     assert process.returncode == 130
     kube.apply(job)
     status = kube.await_complete("mill")
-    assert status["items"]["succeeded"] == 1000
+    assert status["items"]["succeeded"] == 3000
     assert status["outputDigest"] == _calm(tmp_path, here)
 
 
@@ -142,5 +142,5 @@ def test_begun_on_the_cluster_and_ended_here(kube: Kube, here: dict[str, str], t
     kube.ctl("patch", "chj", "mill", "--type=merge", "-p", '{"spec": {"suspend": true}}')
     until(lambda: not [p for p in kube.all("pods", "gristmill.dev/uid") if p["status"]["phase"] == "Running"])
     status = _complete(_run(tmp_path / "ended", here, job))
-    assert status["items"]["succeeded"] == 1000
+    assert status["items"]["succeeded"] == 3000
     assert status["outputDigest"] == _calm(tmp_path, here)
