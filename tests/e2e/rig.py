@@ -115,7 +115,8 @@ def deaths() -> int:
 
 @contextmanager
 def dying_operator(at: str) -> Iterator[None]:
-    """Have the operator kill itself whenever it reaches this point."""
+    """Have the operator kill itself whenever it reaches this point; not over what the test before has left."""
+    until(lambda: not kubectl("get", "chunkjobs", "-A", "-o", "name"))
     kubectl("-n", SYSTEM, "set", "env", OPERATOR, f"GRISTMILL_OPERATOR_DIES_AT={at}")
     try:
         kubectl("-n", SYSTEM, "rollout", "status", OPERATOR, "--timeout=60s")
