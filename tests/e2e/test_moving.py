@@ -17,6 +17,8 @@ from tests.e2e.kube import Kube, chunk_job, until
 
 #: with s3fs, which does not go together with the operator's requirements
 _PYTHON = Path(__file__).parents[2] / ".venv-s3/bin/python"
+pytestmark = pytest.mark.timeout(240)
+
 SLOW = "import time\n\ndef process(x):\n    time.sleep(0.03)\n    return x * 0.1\n"
 _STORE: dict[str, Any] = {
     "apiVersion": "v1",
@@ -88,7 +90,7 @@ def _job(url: str) -> dict[str, Any]:
     environment = _credentials("http://store:8333").items()
     template = {"env": [{"name": name, "value": value} for name, value in environment]}
     return chunk_job(
-        input={"range": {"stop": 3000}},
+        input={"range": {"stop": 1600}},
         chunks={"size": 2},
         process={"source": SLOW},
         output={"url": url},
@@ -131,7 +133,7 @@ def test_begun_here_and_ended_on_the_cluster(kube: Kube, here: dict[str, str], t
     assert process.returncode == 130
     kube.apply(job)
     status = kube.await_complete("mill")
-    assert status["items"]["succeeded"] == 3000
+    assert status["items"]["succeeded"] == 1600
     assert status["outputDigest"] == _calm(tmp_path, here)
 
 
@@ -142,5 +144,5 @@ def test_begun_on_the_cluster_and_ended_here(kube: Kube, here: dict[str, str], t
     kube.ctl("patch", "chj", "mill", "--type=merge", "-p", '{"spec": {"suspend": true}}')
     until(lambda: not [p for p in kube.all("pods", "gristmill.dev/uid") if p["status"]["phase"] == "Running"])
     status = _complete(_run(tmp_path / "ended", here, job))
-    assert status["items"]["succeeded"] == 3000
+    assert status["items"]["succeeded"] == 1600
     assert status["outputDigest"] == _calm(tmp_path, here)
