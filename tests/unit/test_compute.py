@@ -345,6 +345,99 @@ def test_a_fragment_that_breaks_off_where_it_is_read_blames_no_item(monkeypatch:
     assert "broken" in told.letters[0]["error"]
 
 
+class Hiccup:
+    """Two lines in two blocks, of which the second can't be read in some of the readings (from 1 on)."""
+
+    def __init__(self, error: InputError, *bad: int) -> None:
+        self._error, self._bad = error, bad
+        self.count = 0
+
+    def read(self, chunk: int) -> LargeLines:
+        return LargeLines(self._pieces, "utf-8")
+
+    def _pieces(self) -> Iterator[bytes]:
+        self.count += 1
+        reading = self.count
+        yield b"one\n"
+        if reading in self._bad:
+            raise self._error
+        yield b"two\n"
+
+
+def of_hiccup(
+    function: Any, told: Told, hiccup: Hiccup, monkeypatch: pytest.MonkeyPatch, **work: Any
+) -> Computer:
+    monkeypatch.setattr(SliceSource, "span", lambda *_: None)
+    run, _ = computer(function, told)
+    run._work = replace(run._work, read=hiccup.read, **work)
+    return run
+
+
+def _raising(line: str) -> str:
+    raise KeyError(line)
+
+
+def _not_json(line: str) -> Any:
+    return {line} if line == "two" else line
+
+
+@pytest.mark.parametrize(("function", "bad"), [(_raising, 2), (_raising, 3), (_not_json, 2), (_not_json, 3)])
+def test_an_input_that_changes_is_no_failure_of_a_large_chunk(
+    function: Any, bad: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = Told(0)
+    hiccup = Hiccup(InputChanged("it changed"), *range(bad, 9))
+    with pytest.raises(InputChanged):
+        of_hiccup(function, told, hiccup, monkeypatch).run(Lease("n", 1, 0, 1))
+    assert told.failed == []
+
+
+@pytest.mark.parametrize("function", [_raising, _not_json])
+def test_a_large_chunk_that_can_not_be_counted_is_tried_again_whatever_was_raised(
+    function: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = Told(0)
+    hiccup = Hiccup(InputError("not now"), *range(2, 9))
+    names = frozenset({"Exception"})
+    of_hiccup(function, told, hiccup, monkeypatch, final=names).run(Lease("n", 1, 0, 1))
+    assert [message[2:7] for message in told.messages if message[0] == "fail"] == [(0, "error", -1, 0, False)]
+    assert "not now" in told.letters[0]["error"]
+
+
+@pytest.mark.parametrize("function", [_raising, _not_json])
+@pytest.mark.parametrize(("attempts", "attempt"), [(1, 1), (3, 3)])
+def test_in_the_last_attempt_a_large_chunk_is_counted_once(
+    function: Any, attempts: int, attempt: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = Told(0)
+    hiccup = Hiccup(InputError("not now"), *range(3, 9))
+    of_hiccup(function, told, hiccup, monkeypatch, attempts=attempts).run(
+        Lease("n", 1, 0, 1, attempt=attempt)
+    )
+    item = 1 if function is _not_json else 0
+    assert [message[2:6] for message in told.messages if message[0] == "fail"] == [(0, "error", item, 2)]
+    assert "not now" not in told.letters[0]["error"]
+
+
+@pytest.mark.parametrize("attempt", [1, 3])
+def test_a_chunk_whose_result_is_wrong_fails_alone_where_it_can_not_be_read_again(
+    attempt: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(chunk: int) -> list[str]:
+        readings.append(chunk)
+        if len(readings) > 1:
+            raise InputError("not now")
+        return ["one", "two"]
+
+    readings: list[int] = []
+    told = Told(0)
+    monkeypatch.setattr(SliceSource, "span", lambda *_: None)
+    run, _ = computer(lambda line: {line}, told)
+    run._work = replace(run._work, read=read)
+    run.run(Lease("n", 1, 0, 1, attempt=attempt))
+    assert [message[2:6] for message in told.messages if message[0] == "fail"] == [(0, "error", 0, 2)]
+
+
 @pytest.mark.parametrize(
     ("attempt", "careful", "announced"), [(1, False, False), (1, True, True), (2, False, True)]
 )

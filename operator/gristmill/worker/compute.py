@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 
 from gristmill import settings
-from gristmill.errors import InputChanged, ResultError
+from gristmill.errors import InputChanged, InputError, ResultError
 from gristmill.planning.intervals import decompose
 from gristmill.planning.pace import Pace, slice_stop
 from gristmill.planning.values import Lease
@@ -79,6 +79,8 @@ class Computer:
         self._held: Handed | None = None
         self._held_since = 0.0
         self._running: tuple[int, int, list[Any]] | None = None
+        #: how many items the chunks of this slice have, where they were counted before they ran
+        self._counts: dict[int, int] = {}
 
     def current_chunk(self) -> int:
         """Return the chunk that runs now, for what it prints."""
@@ -148,6 +150,7 @@ class Computer:
     def _slice(self, start: int, stop: int, careful: bool) -> tuple[list[Any], Sequence[int], Failure | None]:
         """Return the results of the chunks [start, stop), where each chunk's end, and the first failure, if any."""
         work = self._work
+        self._counts.clear()
         if work.each_item and not careful:
             items = work.source.span(start, stop)
             if items is not None:
@@ -161,7 +164,8 @@ class Computer:
             try:
                 items = work.read(chunk)
                 if careful or work.attempts == 1 or not isinstance(items, LargeLines):
-                    self._marker.has_items(len(items))
+                    self._counts[chunk] = len(items)
+                    self._marker.has_items(self._counts[chunk])
                 self._call(items, 0, results, careful)
                 if unread := reading_failure(items):
                     raise unread
@@ -169,7 +173,7 @@ class Computer:
                 error = _cause(caught, items)
                 item = len(results) - before if self._is_known(error, items) else -1
                 del results[before:]
-                return results, ends, failure_at(chunk, item, items, error)
+                return results, ends, failure_at(chunk, item, items, error, count=self._counts.get(chunk))
             ends.append(len(results))
         return results, ends, None
 
@@ -233,9 +237,19 @@ class Computer:
                 before = own_ends[good - 1] if good else 0
                 self._add(lease, a, a + good, part[:before], own_ends[:good])
                 item = error.index - before if self._work.each_item else -1
-                return failure_at(a + good, item, self._work.read(a + good), error)
+                return self._unwritten(a + good, item, error)
             self._hand(lease, handed)
         return None
+
+    def _unwritten(self, chunk: int, item: int, error: ResultError) -> Failure:
+        """Return the failure of a chunk of which a result can't be written: it is read again, to show the item."""
+        count = self._counts.get(chunk)
+        try:
+            return failure_at(chunk, item, self._work.read(chunk), error, count=count)
+        except InputChanged:
+            raise
+        except InputError as unread:
+            return Failure(chunk, item, count, error, "") if count else Failure(chunk, -1, 0, unread, "")
 
     def _hand(self, lease: Lease, handed: Handed | None) -> None:
         """Tell what may be committed; whole blocks are held for a moment, to be told together."""
@@ -296,7 +310,8 @@ class Computer:
         except BaseException as caught:
             error = _cause(caught, items)
             item = len(results) if self._is_known(error, items) else -1
-            self._fail(lease, failure_at(chunk, item, items, error, lease.low))
+            count = lease.high - lease.low
+            self._fail(lease, failure_at(chunk, item, items, error, lease.low, count))
             return
         try:
             handed = self._output.fragment(chunk, lease.low, lease.high, total, results, lease.nonce)

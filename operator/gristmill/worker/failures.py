@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from gristmill.errors import InputError
+from gristmill.errors import InputChanged, InputError
 from gristmill.planning.values import DeadLetter
 
 #: characters that are kept of an input, an error and a traceback
@@ -31,17 +31,33 @@ class Failure:
     input: str
 
 
-def failure_at(chunk: int, index: int, items: Sequence[Any], error: BaseException, low: int = 0) -> Failure:
-    """Return the failure at items[index] (-1: unknown); items[0] is the chunk's item number `low`."""
+def failure_at(
+    chunk: int,
+    index: int,
+    items: Sequence[Any],
+    error: BaseException,
+    low: int = 0,
+    count: int | None = None,
+) -> Failure:
+    """Return the failure at items[index] (-1: unknown); items[0] is the chunk's item number `low`.
+
+    `count` items are there; None: they are counted. Where they can't be, that is the failure, whatever the function
+    raised: the chunk is tried again. InputChanged is raised.
+    """
     try:
         # (an index would make a large chunk a list of all its lines)
         text = _as_text(next(islice(items, index, None)) if index >= 0 else list(islice(items, _SHOWN)))
+    except InputChanged:
+        raise
     except Exception as unreadable:  # an item may be what can't be read
         text = f"({_said(unreadable)})"
-    try:
-        count = len(items)
-    except InputError:
-        count = 0
+    if count is None:
+        try:
+            count = len(items)
+        except InputChanged:
+            raise
+        except InputError as unread:
+            return Failure(chunk, -1, 0, unread, _clean(text))
     return Failure(chunk, index + low if index >= 0 else -1, count, error, _clean(text))
 
 
@@ -63,7 +79,12 @@ def letter_of(failure: Failure, attempt: int, worker: str, now: float) -> DeadLe
 
 
 def is_final(error: BaseException, names: frozenset[str]) -> bool:
-    """Whether the error, or a class that it is of, is named: by its name or by module and name."""
+    """Whether the error, or a class that it is of, is named: by its name or by module and name.
+
+    What can't be read now is no error of the function, and is tried again.
+    """
+    if isinstance(error, InputError):
+        return False
     kinds = type(error).__mro__
     return any(kind.__name__ in names or f"{kind.__module__}.{kind.__qualname__}" in names for kind in kinds)
 
