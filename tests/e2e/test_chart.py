@@ -54,6 +54,10 @@ def _begun(kube: Kube) -> None:
     until(lambda: (kube.status("mill").get("chunks") or {}).get("succeeded"))
 
 
+def test_it_tests_itself() -> None:
+    assert "Phase:          Succeeded" in helm("test", "gristmill")
+
+
 def test_an_upgrade_does_not_touch_what_runs(kube: Kube, values: Path) -> None:
     _begun(kube)
     before = {pod["metadata"]["uid"] for pod in kube.all("pods")}
