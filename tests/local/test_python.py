@@ -169,6 +169,18 @@ def test_cancel(here: Here) -> None:
     assert run.status["state"] == "Stopped"
 
 
+def test_a_run_that_has_ended_is_not_stopped_by_leaving(here: Here) -> None:
+    text = "def process(x):\n    return 1 // x\n"
+    job = chunk_job(**numbers(5), **source(text), retry={"attempts": 1}, failures={"tolerated": 1})
+    with gristmill.run(job, 1) as run:
+        assert run.wait(timeout=60)["state"] == "Complete"
+    assert run.status["state"] == "Complete"
+    assert repr(run).endswith(": Complete>")
+    assert [letter.item for letter in run.failures()] == [0]
+    with pytest.raises(GristmillError, match="stopped before all results of the job job were fetched"):
+        list(run.results())
+
+
 def test_slow_reader_holds_the_job_back(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GRISTMILL_WINDOW_BYTES", "200000")
     monkeypatch.setenv("GRISTMILL_PIECE_BYTES", "50000")

@@ -141,6 +141,9 @@ class Run:
             return
         try:
             last = self._last if now and self._last else self.status
+            if self._final is None and ended(last):  # (with results that nobody has fetched)
+                self._final = last
+                self._host.end(last)
         except GristmillError:
             self._host.stop(now=True)
             raise
@@ -178,6 +181,10 @@ class Run:
                 self._host.wait(pause)
                 pause = min(pause * 2, _PAUSE_SECONDS[1])
         self._check(self.status)
+        if not self._collected:
+            raise GristmillError(
+                f"the run was stopped before all results of the job {self.status['name']} were fetched"
+            )
 
     def _check(self, status: dict[str, Any]) -> None:
         """Raise when the run has come to no good end."""
