@@ -49,7 +49,7 @@ def event_of(resource: dict[str, Any], kind: str, note: Note, instance: str) -> 
         "kind": "Event",
         "metadata": {
             "namespace": metadata["namespace"],
-            "name": f"{metadata['name'][:40]}.{at:%Y%m%d%H%M%S%f}",
+            "name": f"{metadata['name'][:40].rstrip('-.')}.{at:%Y%m%d%H%M%S%f}",
         },
         "eventTime": at.isoformat(timespec="microseconds").replace("+00:00", "Z"),
         "reportingController": "gristmill.dev/operator",
@@ -57,7 +57,8 @@ def event_of(resource: dict[str, Any], kind: str, note: Note, instance: str) -> 
         "type": "Warning" if note.warning else "Normal",
         "reason": note.reason[:128],
         "action": "Reconcile",
-        "note": note.message[:1000],
+        # (at most 1024 bytes)
+        "note": note.message.encode(errors="replace")[:1000].decode(errors="ignore"),
         "regarding": {
             "apiVersion": resource.get("apiVersion"),
             "kind": kind,
