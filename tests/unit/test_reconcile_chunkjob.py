@@ -27,6 +27,7 @@ from gristmill.reconcilers.actions import (
 from gristmill.reconcilers.chunkjob import decide
 from gristmill.reconcilers.observed import Observed
 from gristmill.reconcilers.times import text_of
+from gristmill.remote.status import has_ended
 
 
 def decided(found: dict[str, Any], now: float = NOW, **facts: Any) -> Decision:
@@ -248,6 +249,16 @@ def test_a_secret_that_somebody_deleted_is_made_again(age: float, missing: str, 
     assert not kinds(away)
 
 
+def test_a_secret_that_somebody_changed_is_put_right_when_a_worker_could_not_begin_with_it() -> None:
+    found = resource(workers={"max": 1})
+    ended = {"terminated": {"exitCode": 1, "message": "WRONGPASS"}}
+    crashed = pod(phase="Failed", containerStatuses=[{"state": ended}])
+    crashed["metadata"]["creationTimestamp"] = text_of(NOW - 5)
+    for age, due in ((60.0, True), (2.0, False)):
+        decision = decided(found, job=job_of(found, 1), pods=[crashed], told=told(), secret_age=age)
+        assert ("Create" in kinds(decision)) == due
+
+
 def test_an_operator_that_begins_has_secret_and_queue_agree_on_the_password() -> None:
     """Its key may be another than that of the one before."""
     found = resource(workers={"max": 1})
@@ -318,10 +329,41 @@ def test_one_that_was_wrong_from_its_start_goes_in_its_time_too() -> None:
     assert decided(found).actions == ()
 
 
+def test_what_may_be_refused_is_in_the_way_of_no_deadline() -> None:
+    found = resource(workers={"max": 1}, activeDeadlineSeconds=10)
+    late = told("planning", workers=0, created=str(int((NOW - 20) * 1000)))
+    assert kinds(decided(found, told=late))[0] == "FailJob"
+
+
+def test_what_has_begun_goes_on_under_a_spec_that_became_wrong() -> None:
+    wrong: dict[str, Any] = {"process": {"source": "def process(x:"}, "workers": {"max": 3}}
+    found = resource(**wrong)
+    assert decided(found, job=job_of(found, 0), told=told(workers=0)).actions == (Scale(3),)
+    late = resource(**wrong, activeDeadlineSeconds=10, ttlSecondsAfterFinished="soon")
+    decision = decided(late, job=job_of(found, 3), told=told(created=str(int((NOW - 20) * 1000))))
+    assert "FailJob" in kinds(decision)
+
+
 def test_a_mended_spec_starts() -> None:
     found = resource()
     found["status"] = decided(resource(process={"source": "def process(x:"})).status
     assert "AdmitToQueue" in kinds(decided(found))
+
+
+@pytest.mark.parametrize("facts", [{}, {"queue_answers": False}, {"refused": "exceeded quota: few"}])
+def test_a_mended_spec_is_not_shown_as_failed(facts: dict[str, Any]) -> None:
+    found = resource()
+    found["status"] = decided(resource(process={"source": "def process(x:"})).status
+    found["metadata"]["generation"] = 2
+    found["status"] = decided(found, **facts).status
+    assert found["status"]["state"] == "Pending"
+    assert not has_ended(found)
+
+
+@pytest.mark.parametrize("state", ["Pending", "Running", "Suspended"])
+def test_a_state_stays_while_the_queue_does_not_tell_another(state: str) -> None:
+    decision = decided(resource({"state": state}), queue_answers=False)
+    assert (decision.status or {})["state"] == state
 
 
 def test_a_reduce_needs_a_place_for_its_values() -> None:

@@ -29,7 +29,9 @@ def status(observed: Observed, context: JobContext, now: float) -> dict[str, Any
         if taken := _taken(observed, now):
             reason, message = taken
         conditions = [_condition(ConditionType.PROGRESSING, False, reason, message, now)]
-        shown = {**old, "state": old.get("state") or str(State.PENDING)}
+        # (it has not ended: a state that says so is of a spec that was wrong, and has been put right)
+        state = old.get("state")
+        shown = {**old, "state": str(State.PENDING) if state in (None, State.FAILED) else state}
     else:
         shown = status_of(told, observed.samples, context.output)
         del shown["name"]
