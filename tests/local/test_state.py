@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
@@ -11,6 +12,7 @@ from tests.builders import chunk_job
 from tests.local.conftest import Here, Until
 
 from gristmill.api.manifest import load_manifest
+from gristmill.errors import UsageError
 from gristmill.local import hosts, runner
 from gristmill.local.place import LocalJob
 from gristmill.local.state import Lock, State
@@ -70,3 +72,87 @@ def test_who_looks_at_a_stopped_run_waits_for_another_who_does(
     monkeypatch.setattr(Lock, "holder", lambda lock: (other.release(), holder(lock))[1])
     with hosts.open_queue(State(folder)) as queue:
         assert queue.status()["job"]["phase"] == "complete"
+
+
+class Looker:
+    """Who looks at a stopped run: it holds both locks, and may be frozen."""
+
+    def __init__(self, folder: Path) -> None:
+        self.state = State(folder)
+        assert not self.state.runner_lock.take()
+        assert not self.state.reader_lock.take()
+
+    def end(self) -> None:
+        self.state.reader_lock.release()
+        self.state.runner_lock.release()
+
+
+def test_a_run_waits_for_who_looks_at_it(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = here.write(chunk_job())
+    here.run("run", "job.yaml")
+    folder = here.folder / ".gristmill" / "job"
+    looker = Looker(folder)
+    holder = Lock.holder
+
+    def ending(lock: Lock) -> int:
+        pid = holder(lock)
+        looker.end()
+        return pid
+
+    monkeypatch.setattr(Lock, "holder", ending)
+    monkeypatch.chdir(here.folder)
+    manifest, base = runner.load(path)
+    with runner.start(manifest, base, State(folder), 1) as run:
+        assert run.wait(60)["state"] == "Complete"
+
+
+def test_a_run_that_goes_on_is_not_waited_for(here: Here) -> None:
+    path = here.write(chunk_job())
+    here.run("run", "job.yaml")
+    folder = here.folder / ".gristmill" / "job"
+    other = State(folder)
+    assert not other.runner_lock.take()
+    manifest, base = runner.load(path)
+    with pytest.raises(UsageError, match=f"is run by process {os.getpid()} already"):
+        runner.start(manifest, base, State(folder), 1)
+    other.runner_lock.release()
+
+
+@pytest.mark.parametrize("command", ["look", "run"])
+def test_who_is_frozen_while_it_looks_is_named_and_not_waited_for_for_ever(
+    here: Here, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, command: str
+) -> None:
+    path = here.write(chunk_job())
+    here.run("run", "job.yaml")
+    folder = here.folder / ".gristmill" / "job"
+    looker = Looker(folder)
+    monkeypatch.setattr(hosts, "_TURN_WORD", -1.0)
+    monkeypatch.setattr(hosts, "_TURN_MOST", 0.2)
+    manifest, base = runner.load(path)
+    sentence = f"process {os.getpid()} has been looking at the run in .*`kill -9 {os.getpid()}`"
+
+    def begin() -> None:
+        if command == "run":
+            runner.start(manifest, base, State(folder), 1)
+        with hosts.open_queue(State(folder)):
+            pass
+
+    with pytest.raises(UsageError, match=sentence):
+        begin()
+    assert [f"waiting for process {os.getpid()}, " in record.message for record in caplog.records] == [True]
+    looker.end()
+
+
+def test_the_word_of_a_wait_is_on_stderr(here: Here) -> None:
+    here.write(chunk_job())
+    here.run("run", "job.yaml")
+    looker = Looker(here.folder / ".gristmill" / "job")
+    try:
+        command = here.start("why", "0")
+        assert command.stderr is not None
+        assert command.stderr.readline() == (
+            f"waiting for process {os.getpid()}, which looks at the run in .gristmill/job\n"
+        )
+    finally:
+        looker.end()
+    assert command.wait(60) == 0

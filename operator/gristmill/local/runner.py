@@ -18,7 +18,7 @@ from gristmill.api.chunkjob import ChunkJob
 from gristmill.api.manifest import load_manifest
 from gristmill.client.run import Run
 from gristmill.errors import UsageError
-from gristmill.local.hosts import EndedHost, LiveHost
+from gristmill.local.hosts import EndedHost, LiveHost, take_run
 from gristmill.local.leftovers import take_over
 from gristmill.local.state import State, StoredJob, shown
 from gristmill.planning.progress import State as JobState
@@ -57,7 +57,7 @@ def start(
         state.folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"{shown(state.folder)} can't be a state folder: {error.strerror}") from error
-    if holder := state.runner_lock.take():
+    if holder := take_run(state):
         raise UsageError(
             f"{shown(state.folder)} is run by process {holder} already; stop it, or choose another --state"
         )
