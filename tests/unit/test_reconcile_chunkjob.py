@@ -338,9 +338,9 @@ def test_what_may_be_refused_is_in_the_way_of_no_deadline() -> None:
 def test_what_has_begun_goes_on_under_a_spec_that_became_wrong() -> None:
     wrong: dict[str, Any] = {"process": {"source": "def process(x:"}, "workers": {"max": 3}}
     found = resource(**wrong)
-    assert decided(found, job=job_of(found, 0), told=told(workers=0)).actions == (Scale(3),)
+    assert decided(found, job=job_of(resource(), 0), told=told(workers=0)).actions == (Scale(3),)
     late = resource(**wrong, activeDeadlineSeconds=10, ttlSecondsAfterFinished="soon")
-    decision = decided(late, job=job_of(found, 3), told=told(created=str(int((NOW - 20) * 1000))))
+    decision = decided(late, job=job_of(resource(), 3), told=told(created=str(int((NOW - 20) * 1000))))
     assert "FailJob" in kinds(decision)
 
 
@@ -495,7 +495,7 @@ def test_what_the_api_server_refuses_is_said() -> None:
 
 def test_a_spec_that_becomes_wrong_is_not_taken_over_and_the_job_goes_on() -> None:
     found = resource(process={"source": "def process(x:"})
-    decision = decided(found, job=job_of(resource()), told=told())
+    decision = decided(found, job=job_of(resource(), 4), told=told())
     assert decision.actions == ()
     assert condition(decision, "Failed") is None
     assert (condition(decision, "SpecChanged") or {})["message"].startswith("spec.process.source")

@@ -24,7 +24,7 @@ from gristmill.reconcilers.actions import (
     SetFinalizer,
 )
 from gristmill.reconcilers.job_status import status, status_when_wrong
-from gristmill.reconcilers.observed import Observed, context_of, has_ended
+from gristmill.reconcilers.observed import Observed, context_of, has_ended, right_part_of
 from gristmill.reconcilers.obstacles import has_crashed, is_alive, is_being_made, lacks_secret
 from gristmill.reconcilers.removal import remove
 from gristmill.reconcilers.times import seconds_of
@@ -76,27 +76,34 @@ def decide(observed: Observed, settings: Settings, secret_url: str, now: float) 
     try:
         context = context_of(observed.resource)
     except ManifestError as error:
-        return _wrong(observed, str(error), now)
+        return _wrong(observed, settings, secret_url, str(error), now)
     plan = _Plan()
     ended = has_ended(observed)
     if FINALIZER not in (metadata.get("finalizers") or ()) and not (ended and observed.told is None):
         plan.actions.append(SetFinalizer(True))
+    # (what the API server may refuse comes last: it is in the way of nothing else)
+    _keep_time(plan, observed, context.job, now)
+    _keep_pods(plan, observed, now)
     if not ended:
         _keep_in_queue(plan, observed, context, now)
         _keep_secret(plan, observed, secret_url, now)
     _keep_workers(plan, observed, settings, context.job, secret_url, now)
-    _keep_time(plan, observed, context.job, now)
-    _keep_pods(plan, observed, now)
     return Decision(tuple(plan.actions), status(observed, context, now), plan.again)
 
 
-def _wrong(observed: Observed, message: str, now: float) -> Decision:
+def _wrong(observed: Observed, settings: Settings, secret_url: str, message: str, now: float) -> Decision:
     """Return what to do about a spec that is wrong: nothing begins; what has begun goes on with the former one."""
     plan = _Plan()
+    job = right_part_of(observed.resource)
     if observed.told is None:
-        _keep_time_of_wrong(plan, observed, now)
-    elif has_ended(observed) and observed.job is not None and parallelism_of(observed.job):
-        plan.actions.append(Scale(0))
+        _keep_time_of_wrong(plan, observed, job, now)
+    else:
+        _keep_time(plan, observed, job, now)
+        _keep_pods(plan, observed, now)
+        if not has_ended(observed):
+            _keep_secret(plan, observed, secret_url, now)
+        if belongs(observed.job, observed.resource["metadata"]["uid"]):
+            _keep_number(plan, observed, settings, job, now)
     return Decision(tuple(plan.actions), status_when_wrong(observed, message, now), plan.again)
 
 
@@ -120,16 +127,18 @@ def _keep_in_queue(plan: _Plan, observed: Observed, context: JobContext, now: fl
 
 
 def _keep_secret(plan: _Plan, observed: Observed, secret_url: str, now: float) -> None:
-    """See that the Secret is there when the operator begins, and where a pod waits for it: it may not read Secrets."""
+    """See that the Secret is right when the operator begins, and where workers do: it may not read Secrets."""
     owner = observed.resource["metadata"]
     if not belongs(observed.job, owner["uid"]) or not observed.queue_answers:
         return
-    missed = any(lacks_secret(pod, secret_name(owner["name"])) for pod in observed.pods)
-    if missed:
-        plan.look_again(_LOOK_SECONDS)
     begins = observed.secret_age == inf
-    if not begins and not (missed and observed.secret_age >= _LOOK_SECONDS):
-        return
+    if not begins:
+        missed = any(lacks_secret(pod, secret_name(owner["name"])) for pod in observed.pods)
+        if missed:
+            plan.look_again(_LOOK_SECONDS)
+        crashed = any(has_crashed(pod, since=now - observed.secret_age + 1) for pod in observed.pods)
+        if not crashed and not (missed and observed.secret_age >= _LOOK_SECONDS):
+            return
     if begins and observed.told is not None and observed.has_user:
         # (the operator's key may be another than before: the queue learns the password that the Secret will have)
         plan.actions.append(AdmitToQueue(int(now * 1000)))
@@ -153,17 +162,21 @@ def _keep_workers(
         if observed.job is not None and parallelism_of(observed.job):
             plan.actions.append(Scale(0))
         return
+    wanted = _keep_number(plan, observed, settings, job, now)
+    if observed.job is None and wanted:
+        plan.actions.append(Create(queue_secret(owner, secret_url)))
+        plan.actions.append(Create(worker_job(owner, job, settings.images, wanted)))
+
+
+def _keep_number(plan: _Plan, observed: Observed, settings: Settings, job: ChunkJob, now: float) -> int:
+    """Have as many workers as are wanted, where there is a Job, or give up where none begins; return how many."""
     present = 0 if observed.job is None else parallelism_of(observed.job)
     alive = sum(is_alive(pod) for pod in observed.pods)
     workers = Present(present, alive)
     wanted, again = wanted_workers(job, observed.told, workers, settings.default_workers, now)
     if again is not None:
         plan.look_again(again)
-    if observed.job is None:
-        if wanted:
-            plan.actions.append(Create(queue_secret(owner, secret_url)))
-            plan.actions.append(Create(worker_job(owner, job, settings.images, wanted)))
-    elif wanted != present and (observed.queue_answers or job.spec.suspend):
+    if observed.job is not None and wanted != present and (observed.queue_answers or job.spec.suspend):
         plan.actions.append(Scale(wanted))
     told = observed.told
     waiting = [pod for pod in observed.pods if is_being_made(pod)]
@@ -174,12 +187,14 @@ def _keep_workers(
         ]
         plan.look_again(min(max(_LOOK_SECONDS, (now - max(made)) / 4), _REFUSED_SECONDS))
     if not told or told["job"]["phase"] != "planning" or told["workers"]:
-        return
+        return wanted
     # (workers of an epoch that the queue has forgotten had begun)
     crashes = sum(has_crashed(pod, since=int(told["job"]["created"]) / 1000) for pod in observed.pods)
     if crashes >= _EARLY_CRASHES:
-        message = f"{crashes} workers failed before one began; `kubectl logs job/{job_name(owner['name'])}` tells why"
+        name = job_name(observed.resource["metadata"]["name"])
+        message = f"{crashes} workers failed before one began; `kubectl logs job/{name}` tells why"
         plan.actions.append(FailJob(int(told["job"]["epoch"]), Reason.WORKERS_CRASH, message))
+    return wanted
 
 
 def _keep_pods(plan: _Plan, observed: Observed, now: float) -> None:
@@ -209,10 +224,10 @@ def _keep_time(plan: _Plan, observed: Observed, job: ChunkJob, now: float) -> No
             plan.look_again(left)
 
 
-def _keep_time_of_wrong(plan: _Plan, observed: Observed, now: float) -> None:
-    """Have a ChunkJob that never began gone in its time; of its spec, only this is taken at its word."""
-    seconds = observed.resource["spec"].get("ttlSecondsAfterFinished")
-    if observed.job is not None or not observed.queue_answers or not isinstance(seconds, int) or seconds < 0:
+def _keep_time_of_wrong(plan: _Plan, observed: Observed, job: ChunkJob, now: float) -> None:
+    """Have a ChunkJob that never began gone in its time."""
+    seconds = job.spec.ttl_seconds_after_finished
+    if observed.job is not None or not observed.queue_answers or seconds is None:
         return
     for condition in (observed.resource.get("status") or {}).get("conditions") or ():
         if condition["type"] == ConditionType.FAILED and condition["status"] == "True":

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from gristmill.api.chunkjob import ChunkJob
 from gristmill.api.manifest import load_manifest
 from gristmill.api.names import API_VERSION, KIND, ConditionType, Reason
 from gristmill.errors import ManifestError
 from gristmill.planning.progress import Sample, State
 from gristmill.protocol.job import JobContext
 from gristmill.reconcilers.worker_job import WORK
+
+#: fields of a spec that are taken over while a job runs, whatever is wrong with the others
+_GOVERNING = ("workers", "suspend", "activeDeadlineSeconds", "ttlSecondsAfterFinished")
 
 
 @dataclass(frozen=True)
@@ -63,14 +68,7 @@ def is_at_rest(resource: dict[str, Any], told: dict[str, Any] | None) -> bool:
 
 def context_of(resource: dict[str, Any]) -> JobContext:
     """Return what workers must know of a job. ManifestError when the resource is wrong."""
-    metadata = resource["metadata"]
-    manifest = {
-        "apiVersion": API_VERSION,
-        "kind": KIND,
-        "metadata": {"name": metadata["name"]},
-        "spec": resource["spec"],
-    }
-    job = load_manifest(manifest)
+    job = _load(resource, resource["spec"])
     if job.spec.reduce and not job.spec.output:
         raise ManifestError(
             ["spec.output.url: is needed on a cluster with a reduce: a place that all workers reach"]
@@ -81,5 +79,28 @@ def context_of(resource: dict[str, Any]) -> JobContext:
         base=WORK,
         output=url if not url or "://" in url or url.startswith("/") else f"{WORK}/{url}",
         code_version="",
-        generation=int(metadata.get("generation") or 0),
+        generation=int(resource["metadata"].get("generation") or 0),
+    )
+
+
+def right_part_of(resource: dict[str, Any]) -> ChunkJob:
+    """Return what is right in a wrong spec of the number of workers and of times; the rest means nothing."""
+    spec: dict[str, Any] = {"input": {"range": {"stop": 1}}, "process": {"function": "math:sqrt"}}
+    job = _load(resource, spec)
+    for name in _GOVERNING:
+        if name in resource["spec"]:
+            with suppress(ManifestError):
+                job = _load(resource, {**spec, name: resource["spec"][name]})
+                spec[name] = resource["spec"][name]
+    return job
+
+
+def _load(resource: dict[str, Any], spec: dict[str, Any]) -> ChunkJob:
+    return load_manifest(
+        {
+            "apiVersion": API_VERSION,
+            "kind": KIND,
+            "metadata": {"name": resource["metadata"]["name"]},
+            "spec": spec,
+        }
     )
