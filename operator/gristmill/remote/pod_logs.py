@@ -29,9 +29,9 @@ class PodLogs:
             name = pod["metadata"]["name"]
             last = self._last.get(name)
             # (the cluster looks for whole seconds only)
-            for line in self._cluster.log(name, last).splitlines():
+            for line in self._cluster.log(name, last).split("\n"):
                 stamp, _, text = line.partition(" ")
-                if last is None or stamp > last:
+                if _is_time(stamp) and (last is None or stamp > last):
                     found.append(record_of(stamp, text, name))
                     self._last[name] = stamp
         return sorted(found, key=lambda record: record["time"])
@@ -52,3 +52,11 @@ def record_of(stamp: str, text: str, pod: str) -> dict[str, Any]:
         "text": text,
         "worker": pod,
     }
+
+
+def _is_time(stamp: str) -> bool:
+    """Whether a line begins with its time; the cluster's own words do not."""
+    try:
+        return datetime.fromisoformat(stamp).tzinfo is not None
+    except ValueError:
+        return False

@@ -1,0 +1,50 @@
+"""The logs of pods, read little by little."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+import pytest
+
+from gristmill.remote.pod_logs import PodLogs
+
+
+class _OnePod:
+    """Stands for a cluster that has one pod."""
+
+    def __init__(self) -> None:
+        self.printed = ""
+
+    def list(self, kind: str, **_: Any) -> list[dict[str, Any]]:
+        return [{"metadata": {"name": "p"}}]
+
+    def log(self, pod: str, since: str | None) -> str:
+        return self.printed
+
+
+def read(logs: PodLogs) -> list[str]:
+    return [record["text"] for record in logs.records()]
+
+
+@pytest.mark.parametrize("odd", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\r"])
+def test_a_line_ends_at_a_line_feed_only(odd: str) -> None:
+    pod = _OnePod()
+    logs = PodLogs(pod, "u")  # type: ignore[arg-type]
+    pod.printed = f"2026-01-01T00:00:01.5Z a{odd}zz b\n"
+    assert read(logs) == [f"a{odd}zz b"]
+    record = orjson.dumps({"time": 2, "chunk": 1, "text": f"c{odd}zz"}).decode()
+    pod.printed += f"2026-01-01T00:00:02.5Z {record}\n2026-01-01T00:00:03.5Z \n"
+    assert read(logs) == [f"c{odd}zz", ""]
+
+
+@pytest.mark.parametrize(
+    "line", ["unable to retrieve container logs for containerd://1", "zz", "20260101 x", ""]
+)
+def test_what_has_no_time_does_not_end_the_reading(line: str) -> None:
+    pod = _OnePod()
+    logs = PodLogs(pod, "u")  # type: ignore[arg-type]
+    pod.printed = f"{line}\n2026-01-01T00:00:01+01:00 a\n{line}\n"
+    assert read(logs) == ["a"]
+    pod.printed += "2026-01-01T00:00:02+01:00 b\n"
+    assert read(logs) == ["b"]
