@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from tests.protocol.harness import Worker, planned_job, read_raw
 
-from gristmill.protocol.steps import ChoreDone, ChoreFailed, Done, Release
+from gristmill.errors import QueueError
+from gristmill.protocol.steps import ChoreDone, ChoreFailed, Done, Fail, Release
 
 
 def test_what_is_staged_is_removed_when_all_leases_are_back(client, clock):
@@ -109,3 +110,18 @@ def test_a_chore_that_was_held_and_fails_does_not_end_the_removal(client, clock)
     worker.queue.cancel()
     worker.report(ChoreFailed(lease.nonce, "OutputFailed", "no", final=True))
     assert worker.lease().chore == "clean"
+
+
+@pytest.mark.parametrize("phase", ["removing", "removed"])
+def test_nothing_of_a_job_that_was_given_up_is_tried_again(client, clock, phase):
+    worker = planned_job(client, 8, attempts=1, plan={"tolerated": 8})
+    worker.report(Fail(worker.lease().nonce, 0, "error", -1, 1, True, "{}"))
+    worker.queue.cancel()
+    while phase == "removed" and read_raw(client).phase != phase:
+        lease = worker.lease()
+        worker.report(ChoreDone(lease.nonce, {}) if lease.chore else Release(lease.nonce))
+    before = read_raw(client)
+    assert before.phase == phase
+    with pytest.raises(QueueError, match="was given up"):
+        worker.queue.retry([])
+    assert read_raw(client) == before

@@ -6,7 +6,8 @@ import re
 
 from gristmill.cli.places import Where, choose
 from gristmill.cli.text import count, print_json
-from gristmill.errors import UsageError
+from gristmill.client.status import ended
+from gristmill.errors import GristmillError, UsageError
 
 _CHUNK = re.compile(r"\d+(:-?\d+)?")
 
@@ -21,6 +22,8 @@ def retry_letters(words: list[str], where: Where, *, as_json: bool) -> None:
     place = choose(name, where)
     how_to_go_on = place.how_to_go_on()
     with place.queue() as queue:
+        if queue.status()["job"]["phase"] in ("removing", "removed"):
+            raise GristmillError("the job was given up: nothing of it is tried again")
         names = [f"{letter.chunk}:{letter.item}" for letter in queue.dead_letters()]
         chosen = [name for name in names if not wanted or name in wanted or name.partition(":")[0] in wanted]
         if wanted and not chosen:
@@ -37,6 +40,12 @@ def retry_letters(words: list[str], where: Where, *, as_json: bool) -> None:
 def set_suspended(name: str | None, where: Where, *, suspended: bool, as_json: bool) -> None:
     """Suspend a run, or let it go on."""
     place = choose(name, where)
+    status = place.status()
+    if ended(status):
+        raise GristmillError(
+            f"the job {status['name']} has ended ({status['state']}): "
+            f"there is nothing to {'suspend' if suspended else 'resume'}"
+        )
     how_to_go_on = place.how_to_go_on()
     place.suspend(suspended)
     if as_json:

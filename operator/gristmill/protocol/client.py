@@ -144,7 +144,7 @@ class Queue:
     def retry(self, names: list[str]) -> int:
         """Open dead letters ("chunk:item"; none: all) again, and the ended job with them; return how many.
 
-        Raises QueueError when results behind one of them have been collected.
+        Raises QueueError when results behind one of them have been collected, or the job was given up.
         """
         if not names:
             found: Any = self._again(lambda: self._client.hkeys(self._keys[6]))
@@ -152,6 +152,8 @@ class Queue:
         total = 0
         for batch in range(0, max(1, len(names)), _RETRY_BATCH):
             count = int(self._call("retry", *names[batch : batch + _RETRY_BATCH]))
+            if count == -2:
+                raise QueueError("the job was given up: nothing of it is tried again")
             if count < 0:
                 raise QueueError(
                     "results behind these dead letters were collected already; run the job anew instead"

@@ -12,7 +12,7 @@
 --   leases nothing any more, or again; what is leased goes on
 -- FCALL gristmill_retry 15 KEYS  "chunk:item" ...
 --   opens these dead letters again with fresh attempts, and a failed or complete job with them;
---   returns how many, or -1 when results that come later were handed to the reader already
+--   returns how many, or -1 when results that come later were handed to the reader already, -2 when the job was given up
 
 redis.register_function('gristmill_create', function(keys, args)
   if #keys ~= #NAMES or #args % 2 == 1 then return bad('create takes the keys that base.lua lists, and pairs') end
@@ -83,6 +83,7 @@ local function with_siblings(k, names)
 end
 
 define('retry', function(k, args)
+  if get(k, 'phase') == 'removing' or get(k, 'phase') == 'removed' then return -2 end
   local queue, letters, opened = get(k, 'sink') == 'queue', {}, {}
   for _, name in ipairs(with_siblings(k, args)) do
     local chunk, item = name:match('^(%d+):(-?%d+)$')

@@ -4,6 +4,11 @@
 --   returns msgpack {job = {field = value...} without spec and plan, workers = {worker = info JSON}, leased = chunks in flight,
 --   pending, delayed, chores = units waiting, ready = units and chunks that could be leased now, due = when the first retry
 --   is due (ms; nil where none waits), now (ms)}
+--   A job's user can write what it likes to the job's keys, and who looks at all jobs must not die of one: a field has at most
+--   16 KiB (what is longer is cut), a worker's name 253 bytes (a longer one is not told), its info 64 KiB, and the infos of all
+--   4 MiB (what is longer, or too much, is told as {}); of more than 10,000 workers, which a job can't have, 10,000 are told.
+
+local FIELD, NAME, INFO, INFOS, WORKERS = 16384, 253, 65536, 4194304, 10000
 
 local SHOWN = {'phase', 'reason', 'message', 'epoch', 'suspended', 'chunks', 'items', 'settled', 'items_done', 'items_dead', 'dead',
                'chunks_failed', 'retried', 'refused', 'expired', 'blocks', 'blocks_done', 'open', 'stored', 'cursor', 'slots',
@@ -23,20 +28,30 @@ local function leasable(k, now)
   return ready
 end
 
+local function workers_of(k)
+  local workers, room = {}, INFOS
+  for _, name in ipairs(redis.call('HRANDFIELD', k.workers, WORKERS)) do
+    if #name <= NAME then
+      local size = redis.call('HSTRLEN', k.workers, name)
+      local fits = size <= math.min(INFO, room)
+      workers[name] = fits and redis.call('HGET', k.workers, name) or '{}'
+      if fits then room = room - size end
+    end
+  end
+  return workers
+end
+
 define('status', function(k)
   local now = now_ms()
   local job = {}
   local values = redis.call('HMGET', k.job, unpack(SHOWN))
-  for i, field in ipairs(SHOWN) do if values[i] then job[field] = values[i] end end
-  local workers, all = {}, redis.call('HGETALL', k.workers)
-  for i = 1, #all, 2 do workers[all[i]] = all[i + 1] end
-  local leased = 0
-  all = redis.call('HVALS', k.leases)
+  for i, field in ipairs(SHOWN) do if values[i] then job[field] = values[i]:sub(1, FIELD) end end
+  local leased, all = 0, redis.call('HVALS', k.leases)
   for i = 1, #all do
     local lease = cmsgpack.unpack(all[i])
     if lease.chore == '' then leased = leased + lease.stop - lease.start end
   end
-  return cmsgpack.pack({job = job, workers = workers, leased = leased, pending = redis.call('ZCARD', k.pending),
+  return cmsgpack.pack({job = job, workers = workers_of(k), leased = leased, pending = redis.call('ZCARD', k.pending),
                         delayed = redis.call('ZCARD', k.delayed), chores = redis.call('ZCARD', k.chores), ready = leasable(k, now),
                         due = tonumber(redis.call('ZRANGE', k.delayed, 0, 0, 'WITHSCORES')[2]), now = now})
 end, 'no-writes')
