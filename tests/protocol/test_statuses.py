@@ -33,3 +33,21 @@ def test_a_damaged_job_has_failed_and_no_other(client, clock, damage):
         assert told["bad"]["job"]["reason"] == "QueueDamaged"
     else:
         assert damage[0] == "HDEL"
+
+
+def test_what_a_job_writes_to_its_own_keys_is_told_in_part(client, clock):
+    """Who looks at all jobs must not die for memory of one."""
+    worker = planned_job(client, 4)
+    job, workers = keys_of("j")[0], keys_of("j")[10]
+    client.hset(workers, "long", "x" * 70_000)
+    client.hset(workers, "x" * 300, "{}")
+    client.hset(job, "message", "x" * 1_000_000)
+    told = worker.queue.status()
+    assert sorted(told["workers"]) == ["a", "long"]
+    assert (told["workers"]["a"], told["workers"]["long"]) == ('{"slots":1}', "{}")
+    assert len(told["job"]["message"]) == 16_384
+    client.delete(workers)
+    client.hset(workers, mapping={f"many{n}": "x" * 1000 for n in range(20_000)})
+    told = worker.queue.status()
+    assert len(told["workers"]) == 10_000
+    assert sum(map(len, told["workers"].values())) <= (4 << 20) + 2 * 10_000
