@@ -147,22 +147,36 @@ def connect(context: str | None = None, namespace: str | None = None) -> Cluster
     settings = Configuration()
     options = f"{f' -n {namespace}' if namespace else ''}{f' --context {context}' if context else ''}"
     try:
-        contexts, current = config.list_kube_config_contexts()
+        known, current = _contexts(config.kube_config)
     except config.ConfigException as error:
-        is_own = "KUBERNETES_SERVICE_HOST" in os.environ and not context
-        if not is_own:
-            raise NoCluster(f"there is no kube config ($KUBECONFIG, else ~/.kube/config): {error}") from error
+        known, current = {}, ""
+        fault = f"there is no kube config ($KUBECONFIG, else ~/.kube/config): {error}"
+    else:
+        wrong = f"has no context {context or current!r}" if context or current else "names no current context"
+        fault = f"the kube config {wrong}; it has {', '.join(sorted(known)) or 'none'}"
+    name = context or current
+    is_own = "KUBERNETES_SERVICE_HOST" in os.environ and not name
+    if is_own:
         config.load_incluster_config(settings)
         chosen = namespace or _IN_POD.read_text(encoding="utf-8").strip()
-    else:
-        is_own = False
-        known = {one["name"]: one["context"] for one in contexts}
-        name = context or current["name"]
-        if name not in known:
-            raise NoCluster(f"the kube config has no context {name!r}; it has {', '.join(sorted(known))}")
-        config.load_kube_config(context=name, client_configuration=settings)
+    elif name in known:
+        try:
+            config.load_kube_config(context=name, client_configuration=settings)
+        except config.ConfigException as error:
+            raise NoCluster(f"the kube config's context {name!r} leads nowhere: {error}") from error
         chosen = namespace or known[name].get("namespace") or "default"
+    else:
+        raise NoCluster(fault)
     return Cluster(ApiClient(settings), chosen, options, is_own)
+
+
+def _contexts(kube_config: Any) -> tuple[dict[str, dict[str, Any]], str]:
+    """Return the contexts of the kube config by name, and the name of the current one ("": none)."""
+    found = kube_config.KubeConfigMerger(kube_config.KUBE_CONFIG_DEFAULT_LOCATION).config
+    if found is None:
+        raise kube_config.ConfigException("there is no such file")
+    contexts = {one.value["name"]: one.value["context"] for one in found.value["contexts"]}
+    return contexts, found.value.get("current-context") or ""
 
 
 def _object(data: bytes) -> dict[str, Any]:
