@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.protocol.harness import parameters, planned_job
 
+from gristmill.client.status import status_of
 from gristmill.protocol.client import Queue, statuses
 from gristmill.protocol.keys import keys_of
 
@@ -14,6 +15,8 @@ from gristmill.protocol.keys import keys_of
     [
         ("SET", keys_of("bad")[0], "x"),
         ("HSET", keys_of("bad")[0], "settled", "x"),
+        ("HSET", keys_of("bad")[0], "dead", "1_0"),
+        ("HSET", keys_of("bad")[0], "finished", "9" * 17),
         ("HDEL", keys_of("bad")[0], "phase"),
         ("HSET", keys_of("bad")[0], "phase", "x"),
         ("SET", keys_of("bad")[3], "x"),
@@ -31,6 +34,9 @@ def test_a_damaged_job_has_failed_and_no_other(client, clock, damage):
     if told["bad"] is not None:  # (without a phase the queue does not know it)
         assert told["bad"]["job"]["phase"] == "failed"
         assert told["bad"]["job"]["reason"] == "QueueDamaged"
+        conditions = status_of(told["bad"], (), "")["conditions"]
+        assert [c["type"] for c in conditions if c["status"] == "True"] == ["Failed"]
+        assert all(c["lastTransitionTime"] for c in conditions)
     else:
         assert damage[0] == "HDEL"
 

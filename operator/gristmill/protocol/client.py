@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -55,6 +56,10 @@ _NUMBERS = (
     *("epoch", "chunks", "items", "settled", "items_done", "items_dead", "dead", "chunks_failed", "retried"),
     *("open", "cursor", "created", "planned", "finished", "tolerated", "generation"),
 )
+#: a number of a job: digits (as Lua reads them, too), and at most as many as a time (ms) of today has, and one more
+_NUMBER = re.compile("-?[0-9]{1,16}")
+#: why a job has failed whose keys are not what they should be
+DAMAGED = "QueueDamaged"
 #: refusals of the server that a little later are none
 _PASSING = ("OOM", "MISCONF", "BUSY", "LOADING", "MASTERDOWN", "NOREPLICAS", "TRYAGAIN", "CLUSTERDOWN")
 
@@ -336,7 +341,8 @@ def _checked(told: dict[str, Any]) -> dict[str, Any]:
     """Return an answer in which numbers are numbers: a job can write what it likes to its own keys."""
     try:
         for field in _NUMBERS:
-            int(told["job"].get(field) or 0)
+            if not _NUMBER.fullmatch(told["job"].get(field) or "0"):
+                raise ValueError(f"{field} is no number")
         if told["job"]["phase"] not in _PHASES or not isinstance(told["workers"], dict):
             raise ValueError("it has no phase, or no workers")
     except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -345,9 +351,11 @@ def _checked(told: dict[str, Any]) -> dict[str, Any]:
 
 
 def _damaged(what: str) -> dict[str, Any]:
-    """Return the answer of a job whose keys are not what they should be: it has failed, and no other job has."""
+    """Return the answer of a job whose keys are not what they should be: it has failed now, and no other job has."""
     message = f"the job's keys in the queue are damaged: {what}"
-    job = {"phase": "failed", "name": "", "reason": "QueueDamaged", "message": message}
+    now = str(int(time.time() * 1000))
+    job = {"phase": "failed", "name": "", "reason": DAMAGED, "message": message}
+    job |= {"created": now, "finished": now}
     numbers = dict.fromkeys(("leased", "pending", "delayed", "chores", "ready"), 0)
     return {"job": job, "workers": {}, "now": time.time() * 1000, **numbers}
 
