@@ -412,6 +412,15 @@ def test_deletion_gives_the_job_up_first() -> None:
     assert decided(found, job=job_of(found), told=running).actions == (Cancel(),)
 
 
+def test_a_job_with_damaged_keys_is_not_given_up_but_forgotten() -> None:
+    """The queue can make nothing of them: `cancel` would fail for ever."""
+    damaged = told("failed", reason="QueueDamaged", message="damaged")
+    assert decided(deleted(), told=damaged).actions == (Forget(), SetFinalizer(False))
+    decision = decided(deleted(output={"url": "/data"}), told=damaged)
+    assert decision.actions[1:] == (Forget(), SetFinalizer(False))
+    assert "parts may be left in /data" in decision.actions[0].message  # type: ignore[union-attr]
+
+
 def test_while_it_is_cleaned_there_is_one_worker() -> None:
     found = deleted(output={"url": "/data"})
     cleaning = told("removing", sink="url", workers=0, finished=str(int(NOW * 1000)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gristmill.api.names import FINALIZER
+from gristmill.protocol.client import DAMAGED
 from gristmill.reconcilers.actions import (
     Action,
     Cancel,
@@ -32,8 +33,8 @@ def remove(observed: Observed, now: float) -> Decision:
     if FINALIZER not in (metadata.get("finalizers") or ()):
         return Decision()
     told, job = observed.told, _job(observed)
-    if observed.queue_answers and (told is None or told["job"]["phase"] == "removed"):
-        return Decision((*_left(told), Forget(), *_end(job), SetFinalizer(False)))
+    if observed.queue_answers and (told is None or told["job"]["phase"] == "removed" or _is_damaged(told)):
+        return Decision((*_left(observed), Forget(), *_end(job), SetFinalizer(False)))
     removing = told is not None and told["job"]["phase"] == "removing"
     if observed.queue_answers and told is not None:
         # (nobody may have been there when it was deleted: workers have their time from when they were told)
@@ -44,8 +45,7 @@ def remove(observed: Observed, now: float) -> Decision:
     if late:
         what = "the queue did not answer: its keys may be left"
         if observed.queue_answers:
-            output = (observed.resource["spec"].get("output") or {}).get("url")
-            what = f"no worker removed what was staged in {output}: parts may be left there"
+            what = f"no worker removed what was staged in {_output(observed)}: parts may be left there"
         note = Note(_INCOMPLETE, what, warning=True)
         forget = (Forget(),) if observed.queue_answers else ()
         return Decision((note, *forget, *_end(job), SetFinalizer(False)))
@@ -59,11 +59,25 @@ def remove(observed: Observed, now: float) -> Decision:
     return Decision(tuple(actions), again=0.25)
 
 
-def _left(told: dict[str, Any] | None) -> list[Action]:
-    """Return what to tell of workers that could not remove what was staged."""
+def _left(observed: Observed) -> list[Action]:
+    """Return what to tell of what was staged and could not be removed."""
+    told = observed.told
+    if told is not None and _is_damaged(told) and _output(observed):
+        what = f"{told['job']['message']}; parts may be left in {_output(observed)}"
+        return [Note(_INCOMPLETE, what, warning=True)]
     if told is None or told["job"].get("reason") != _INCOMPLETE:
         return []
     return [Note(_INCOMPLETE, told["job"].get("message") or "", warning=True)]
+
+
+def _is_damaged(told: dict[str, Any]) -> bool:
+    """Whether the queue can make nothing of the job's keys, and so can't give it up, either."""
+    return bool(told["job"].get("reason") == DAMAGED)
+
+
+def _output(observed: Observed) -> str | None:
+    url: str | None = (observed.resource["spec"].get("output") or {}).get("url")
+    return url
 
 
 def _job(observed: Observed) -> dict[str, Any] | None:
