@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import pytest
+
+from gristmill.errors import InputError, ResultError
+from gristmill.sinks.encoding import encode
 from gristmill.sources import LargeLines
-from gristmill.worker.failures import failure_at
+from gristmill.worker.failures import failure_at, own_traceback
 
 
 def test_the_item_of_a_large_chunk_is_found_without_keeping_all_lines() -> None:
@@ -11,3 +17,22 @@ def test_the_item_of_a_large_chunk_is_found_without_keeping_all_lines() -> None:
     failure = failure_at(5, 1, lines, ValueError(), low=10)
     assert (failure.item, failure.items, failure.input) == (11, 3, '"two"')
     assert lines._content is None, "the whole chunk was read into memory"
+
+
+def test_a_traceback_has_no_frame_of_this_package() -> None:
+    with pytest.raises(ResultError) as wrong:
+        encode([{1, 2}])
+    wrong.value.__traceback__ = wrong.value.__traceback__ and wrong.value.__traceback__.tb_next
+    assert own_traceback(wrong.value).startswith("gristmill.errors.ResultError: the result is not JSON")
+
+
+def test_a_traceback_has_the_users_frame_where_reading_fails_in_it() -> None:
+    def pieces() -> Iterator[bytes]:
+        yield b"one\n"
+        raise InputError("broken")
+
+    with pytest.raises(InputError) as broken:
+        list(LargeLines(pieces, "utf-8"))
+    text = own_traceback(broken.value)
+    assert "test_failures.py" in text
+    assert "sources/text.py" not in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from gristmill.planning.values import DeadLetter
 _INPUT, _ERROR, _TRACEBACK = 1000, 1000, 8000
 #: items that are shown where it is not known which of them failed
 _SHOWN = 20
+#: where this package is
+_OURS = os.path.join(Path(__file__).parents[1], "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +93,9 @@ def is_final(error: BaseException, names: frozenset[str]) -> bool:
 
 
 def own_traceback(error: BaseException) -> str:
-    """Return the traceback without the worker's own frames: what the user wrote, and what that called."""
-    ours = str(Path(__file__).parent)
+    """Return the traceback without frames of this package: what the user wrote, and what that called."""
     frames = [
-        frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(ours)
+        frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_OURS)
     ]
     head = "Traceback (most recent call last):\n" if frames else ""
     text = head + "".join(traceback.format_list(frames)) + "".join(traceback.format_exception_only(error))
