@@ -45,6 +45,28 @@ def test_elsewhere_it_is_only_looked_for(tmp_path: Path, tiny: str) -> None:
     assert not (tmp_path / ".gristmill").exists()
 
 
+@pytest.mark.parametrize("marker", ["", " ; python_version >= '3'"])
+def test_elsewhere_what_has_a_url_is_looked_for_by_its_name(tmp_path: Path, tiny: str, marker: str) -> None:
+    with pytest.raises(LoadError, match=r"tiny_for_tests @ file:.* is not installed here"):
+        provide([tiny + marker])
+    provide(
+        [
+            "pytest @ https://example.invalid/pytest.zip",
+            "PyTest[dev]@git+https://example.invalid/pytest",
+            f"{tiny} ; python_version < '3'",
+        ]
+    )
+
+
+def test_elsewhere_what_has_no_name_is_not_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/nothing/may/run")
+    provide(
+        ["git+https://example.invalid/a", "./a", "/tmp/a", "https://example.invalid/a.whl", "a-1.0.tar.gz"]
+    )
+
+
 @pytest.mark.parametrize("in_pod", [True, False])
 def test_where_there_is_no_pip_that_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_pod: bool

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -18,6 +19,10 @@ from gristmill.errors import LoadError
 #: set in a worker's pod
 INSTALL = "GRISTMILL_INSTALL"
 _TAIL = 2000
+#: NAME[EXTRA] @ URL; MARKER
+_NAMED_URL = re.compile(r"(?P<name>[\w.-]+\s*(\[[^]]*\])?)\s*@\s*\S+(?P<marker>\s+;.*)?")
+#: ends of the names of files that pip installs
+_ARCHIVES = (".whl", ".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 
 
 def provide(requirements: list[str]) -> None:
@@ -31,10 +36,21 @@ def provide(requirements: list[str]) -> None:
         importlib.invalidate_caches()
         return
     for requirement in requirements:
+        looked_for = _without_url(requirement)
+        if not looked_for:
+            continue
         _pip(
-            ["install", "--quiet", "--dry-run", "--no-index", "--no-deps", requirement],
+            ["install", "--quiet", "--dry-run", "--no-index", "--no-deps", looked_for],
             f"{requirement} is not installed here; {_how_to_install(requirement)}",
         )
+
+
+def _without_url(requirement: str) -> str:
+    """Return what is looked for: pip would fetch and build what has a URL. "" where only that would tell its name."""
+    if named := _NAMED_URL.fullmatch(requirement.strip()):
+        return named["name"] + (named["marker"] or "")
+    place = requirement.partition(";")[0].strip()
+    return "" if "/" in place or place.endswith(_ARCHIVES) else requirement
 
 
 def _pip(arguments: list[str], sentence: str) -> None:
