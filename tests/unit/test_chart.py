@@ -110,6 +110,34 @@ def test_what_is_watched(namespaces: str, watched: str) -> None:
     assert {"name": "GRISTMILL_WATCH", "value": watched} in container["env"]
 
 
+def leaves(found: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(found, dict | list):
+        for key, value in found.items() if isinstance(found, dict) else enumerate(found):
+            yield from leaves(value, f"{path}/{key}")
+    else:
+        yield path, found
+
+
+@pytest.mark.parametrize("watch", ["", "watch.namespaces={1e3,456}"])
+def test_a_name_that_yaml_takes_for_something_else_stays_a_name(watch: str) -> None:
+    """YAML reads 123 as a number and true as a truth."""
+    values = f"queue.cache=true,key.existingSecret=789,valkey.image=1,{watch}"
+    switches = "networkPolicy.enabled=true,serviceMonitor.enabled=true"
+    users = "rbac.queueUsers[0].kind=User,rbac.queueUsers[0].name=u"
+    where = ("123", str(CHART), "--namespace", "456", "--kube-version", "1.36.0")
+    result = helm("template", *where, "--set-string", values, "--set", f"{switches},{users}")
+    assert result.returncode == 0, result.stderr
+    words = re.compile(r"/(name|namespace|cache|value|image)$|/(labels|matchLabels|selector|resourceNames)/")
+    wrong = [
+        f"{found['kind']}{path}: {value!r}"
+        for found in yaml.safe_load_all(result.stdout)
+        if found and found["kind"] != "CustomResourceDefinition"
+        for path, value in leaves(found)
+        if words.search(path) and not isinstance(value, str)
+    ]
+    assert wrong == []
+
+
 def test_rights_in_namespaces_are_those_of_the_cluster_but_for_namespaces() -> None:
     (everywhere,) = [found for found in of_kind("ClusterRole") if found["metadata"]["name"] == "gristmill"]
     values = "watch.namespaces={a,b}"
