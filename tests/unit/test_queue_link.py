@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
 from tests.unit.reconcile_builders import resource
 
+from gristmill.controllers import queue_link
 from gristmill.controllers.queue_link import QueueLink
+from gristmill.errors import QueueError
 from gristmill.local.server import Server
+from gristmill.protocol import client as protocol
 from gristmill.protocol.client import Queue, connect
+from gristmill.protocol.keys import keys_of
+from gristmill.protocol.library import library
+from gristmill.reconcilers.access import user_of
 from gristmill.reconcilers.observed import context_of
 
 
@@ -38,3 +46,145 @@ def test_the_queue_remembers_where_a_chunkjob_is(link: QueueLink, monkeypatch: p
         return await link.namespaces(["a", "b", "c"])
 
     assert asyncio.run(run()) == {"a": "here", "b": "", "c": ""}
+
+
+# -- what the server refuses
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """A server that the operator's connection reaches."""
+    server = Server.start(tmp_path / "queue", durable=False)
+    with connect(server.draft_url) as client:
+        Queue(client, "-").exists()  # (which waits for it)
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def begin(server: Server, monkeypatch: pytest.MonkeyPatch) -> Callable[[], QueueLink]:
+    """Return what gives a connection as an operator that begins has one."""
+
+    def reached(url: str, answer_seconds: float) -> Redis:
+        client = connect(server.draft_url, answer_seconds)
+        execute = client.execute_command
+        # (this server has no file to save its users in)
+        monkeypatch.setattr(
+            client,
+            "execute_command",
+            lambda *words, **more: words == ("ACL", "SAVE") or execute(*words, **more),
+        )
+        return client
+
+    monkeypatch.setattr(queue_link, "connect", reached)
+    return lambda: QueueLink("nowhere:6379", b"key")
+
+
+def admit(link: QueueLink, *uids: str) -> None:
+    async def run() -> None:
+        for uid in uids:
+            await link.admit(uid, "here", context_of(resource()), 1)
+
+    asyncio.run(run())
+
+
+def fill(server: Server) -> None:
+    with connect(server.draft_url) as client:
+        client.config_set("maxmemory", 1)
+        with pytest.raises(Exception, match="maxmemory"):
+            client.set("more", "x")
+
+
+def test_an_operator_that_begins_at_a_full_queue_sees_it_and_can_empty_it(
+    server: Server, begin: Callable[[], QueueLink]
+) -> None:
+    admit(begin(), "a", "b")
+    fill(server)
+    link = begin()
+
+    async def run() -> None:
+        told, users = await link.look(["a", "b"])
+        assert [(told[uid] or {})["job"]["phase"] for uid in "ab"] == ["planning"] * 2
+        assert {user_of("a"), user_of("b")} <= users
+        with pytest.raises(QueueError, match="refused"):
+            await link.admit("c", "here", context_of(resource()), 1)
+        assert link.answers
+        await link.cancel("a")
+        await link.forget("a")
+        told, users = await link.look(["a"])
+        assert told == {"a": None}
+        assert user_of("a") not in users
+
+    asyncio.run(run())
+
+
+def test_a_full_queue_keeps_the_functions_of_a_former_version(
+    server: Server,
+    begin: Callable[[], QueueLink],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    admit(begin(), "a")
+    fill(server)
+    text = library()
+    monkeypatch.setattr(protocol, "library", lambda: text + "\n-- newer")
+    link = begin()
+    told, _ = asyncio.run(link.look(["a"]))
+    assert (told["a"] or {})["job"]["phase"] == "planning"
+    assert "functions" in caplog.text
+    with connect(server.draft_url) as client:
+        client.config_set("maxmemory", 0)
+        asyncio.run(link.look(["a"]))
+        assert Queue(client, "-").has_library()
+
+
+def test_damaged_keys_of_one_job_are_no_silence_of_the_queue(
+    server: Server, begin: Callable[[], QueueLink]
+) -> None:
+    link = begin()
+    admit(link, "a", "bad")
+    with connect(server.draft_url) as client:
+        client.set(keys_of("bad")[0], "x")
+
+        async def run() -> None:
+            await link.look(["a", "bad"])
+            with pytest.raises(QueueError, match="WRONGTYPE"):
+                await link.cancel("bad")
+            assert link.answers
+            await link.forget("bad")
+            told, users = await link.look(["a", "bad"])
+            assert (told["a"] or {})["job"]["phase"] == "planning"
+            assert told["bad"] is None
+            assert user_of("bad") not in users
+
+        asyncio.run(run())
+        assert client.keys("gristmill:{bad}*") == []
+
+
+def test_when_a_job_was_damaged_does_not_move(server: Server, begin: Callable[[], QueueLink]) -> None:
+    """Else its status would be written for ever, and its time to live would never run out."""
+    link = begin()
+    admit(link, "bad")
+    with connect(server.draft_url) as client:
+        client.set(keys_of("bad")[0], "x")
+
+    async def run() -> list[str]:
+        ends = []
+        for _ in range(2):
+            told, _ = await link.look(["bad"])
+            ends.append((told["bad"] or {})["job"]["finished"])
+            await asyncio.sleep(0.01)
+        return ends
+
+    first, second = asyncio.run(run())
+    assert first == second
+
+
+def test_a_server_that_is_away_does_not_answer(server: Server, begin: Callable[[], QueueLink]) -> None:
+    link = begin()
+    admit(link, "a")
+    assert link.answers
+    server.kill()
+    with pytest.raises(RedisConnectionError):
+        asyncio.run(link.cancel("a"))
+    assert not link.answers

@@ -1,22 +1,26 @@
 """The operator's connection to the queue: one look at all jobs at a time, and the few things that it says.
 
 The queue's client is synchronous and waits for a server that is away; here nothing may wait, so calls are made in a
-thread, once, and the reconciliation that wanted one comes again.
+thread, once, and the reconciliation that wanted one comes again. What the server refuses (it is full, or the keys of a
+job are damaged) is an answer: it concerns that call, and neither the connection nor other jobs.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from redis.exceptions import AuthenticationError, ConnectionError, TimeoutError
 
 from gristmill.errors import QueueError
-from gristmill.protocol.client import NoSuchJob, Queue, connect, statuses
+from gristmill.protocol.client import DAMAGED, NoSuchJob, Queue, connect, statuses
 from gristmill.protocol.job import JobContext
 from gristmill.protocol.keys import keys_of
 from gristmill.reconcilers.access import password_of, rules_of, user_of
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -34,10 +38,14 @@ class QueueLink:
         self._key = key
         self._password = ""
         self._client: Any = None
+        #: whether the server was seen to have the functions
+        self._has_library = False
+        #: when (ms) a job was first seen to be damaged, by uid
+        self._damaged: dict[str, str] = {}
         self._lock = asyncio.Lock()
         #: whether it was tried to ask, so that `answers` means something
         self.asked = False
-        #: whether the last call was answered
+        #: whether the server is there: a connection was not lost since the last answer
         self.answers = False
 
     def use_password(self, password: str) -> None:
@@ -53,7 +61,14 @@ class QueueLink:
 
     async def look(self, uids: Sequence[str]) -> tuple[dict[str, dict[str, Any] | None], set[str]]:
         """Return what the queue says of each job (None: it does not know it), and the names of all users."""
-        return await self._call(lambda client: (statuses(client, uids), _users(client)))
+        told, users = await self._call(lambda client: (statuses(client, uids), _users(client)))
+        for uid, what in told.items():
+            if what is None or what["job"].get("reason") != DAMAGED:
+                self._damaged.pop(uid, None)
+            else:
+                since = self._damaged.setdefault(uid, str(int(what["now"])))
+                what["job"] |= {"created": since, "finished": since}
+        return told, users
 
     async def namespaces(self, uids: Sequence[str]) -> dict[str, str]:
         """Return the namespaces that the ChunkJobs of jobs were in; "" where the queue does not know."""
@@ -103,18 +118,19 @@ class QueueLink:
             client.execute_command("ACL", "SAVE")
 
         await self._call(call)
+        self._damaged.pop(uid, None)
 
     async def _call(self, call: Callable[[Any], T]) -> T:
         async with self._lock:
             try:
                 answer = await asyncio.to_thread(lambda: call(self._connected()))
             except NoSuchJob:
-                self._client = None  # (the server may have lost the functions, which a new client loads)
+                self._has_library = False  # (the server may have lost the functions)
                 raise
             except AuthenticationError:
                 self.answers, self._client, self._password = False, None, ""
                 raise
-            except (QueueError, ConnectionError, TimeoutError, OSError):
+            except (ConnectionError, TimeoutError, OSError):
                 self.answers, self._client = False, None
                 raise
             finally:
@@ -123,22 +139,29 @@ class QueueLink:
             return answer
 
     def _connected(self) -> Any:
-        if self._client is None:
-            url = f"redis://:{self._password}@{self.server}/0"
-            client = connect(url, answer_seconds=_ANSWER_SECONDS)
-            _queue(client, "-").load_library()
-            self._client = client
-        return self._client
+        client = self._client
+        if client is None:
+            client = connect(f"redis://:{self._password}@{self.server}/0", answer_seconds=_ANSWER_SECONDS)
+            self._client, self._has_library = client, False
+        if not self._has_library:
+            self._has_library = _load_library(client)
+        return client
+
+
+def _load_library(client: Any) -> bool:
+    """See that the server has the functions; return whether it has. What is full takes none, and can yet be emptied."""
+    queue = _queue(client, "-")
+    if not queue.has_library():
+        try:
+            queue.load_library()
+        except QueueError as error:
+            log.warning("the queue does not take this version's functions: %s", error)
+            return False
+    return True
 
 
 def _queue(client: Any, uid: str) -> Queue:
-    queue = Queue(client, uid)
-    queue.on_wait = _give_up
-    return queue
-
-
-def _give_up() -> None:
-    raise QueueError("the queue does not answer")
+    return Queue(client, uid, once=True)
 
 
 def _users(client: Any) -> set[str]:

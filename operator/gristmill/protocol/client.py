@@ -34,7 +34,7 @@ from gristmill import settings
 from gristmill.errors import QueueError
 from gristmill.planning.values import DeadLetter, Lease
 from gristmill.protocol.keys import keys_of
-from gristmill.protocol.library import library
+from gristmill.protocol.library import NAME, library
 from gristmill.protocol.steps import Step
 
 T = TypeVar("T")
@@ -112,10 +112,12 @@ def connect(url: str, answer_seconds: float = settings.ANSWER_SECONDS) -> Redis:
 class Queue:
     """The queue of one job."""
 
-    def __init__(self, client: Redis, job: str, *, durable: bool = False) -> None:
+    def __init__(self, client: Redis, job: str, *, durable: bool = False, once: bool = False) -> None:
         self._client = client
         self._keys = keys_of(job)
         self._durable = durable
+        #: a call is not repeated: a lost connection is raised as it is, and what the server refuses as QueueError
+        self._once = once
         self._sequence = 0
         #: called between two tries while the server can't be reached; may raise to give up
         self.on_wait: Callable[[], None] = lambda: None
@@ -129,6 +131,12 @@ class Queue:
     def load_library(self) -> None:
         """Load this version's functions into the server."""
         self._again(lambda: self._client.function_load(library(), replace=True))
+
+    def has_library(self) -> bool:
+        """Return whether the server has this version's functions, to the letter."""
+        found: Any = self._again(lambda: self._client.function_list(NAME, withcode=True))
+        code = library().encode()
+        return any(code in (one.values() if isinstance(one, dict) else one) for one in found)
 
     def exists(self) -> bool:
         """Return whether the queue holds the job."""
@@ -307,10 +315,14 @@ class Queue:
             try:
                 return call()
             except AuthenticationError as error:
+                if self._once:
+                    raise
                 raise QueueError(f"the queue refused the call: {error}") from error
             except (ConnectionError, TimeoutError, ResponseError) as error:
-                if isinstance(error, ResponseError) and not _will_pass(error):
+                if isinstance(error, ResponseError) and (self._once or not _will_pass(error)):
                     raise _refusal(error) from error
+                if self._once:
+                    raise
                 if time.monotonic() > until:
                     raise QueueError(f"the queue does not answer: {error}") from error
                 self.on_wait()
