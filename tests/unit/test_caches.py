@@ -65,3 +65,66 @@ def test_a_namespace_that_takes_no_events_takes_a_status(api: FakeApi) -> None:
     api.refusals["POST /apis/events.k8s.io"] = (403, "the namespace is being terminated")
     asyncio.run(there.reconcile(KEY))
     assert api.all("Cache")[0]["status"]["conditions"]
+
+
+def serving(api: FakeApi, world: World) -> Caches:
+    """A Cache that serves, with all that was made for it."""
+    there = caches(api, world)
+    asyncio.run(there.keep_queue("1"))
+    (made,) = api.all("Cache")
+    made["metadata"]["generation"] = 1
+    world.put("Cache", made)
+    asyncio.run(there.reconcile(KEY))
+    (found,) = api.all("StatefulSet")
+    found["metadata"]["generation"] = 1
+    found["status"] = {"readyReplicas": 1, "observedGeneration": 1}
+    world.put("StatefulSet", found)
+    return there
+
+
+def secret_of_pods(api: FakeApi) -> str:
+    """Say which Secret the pods were started with."""
+    (found,) = api.all("StatefulSet")
+    return str(found["spec"]["template"]["metadata"]["annotations"]["gristmill.dev/secret"])
+
+
+def test_a_secret_that_somebody_deleted_is_made_again_and_the_pod_restarts_with_it(
+    api: FakeApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gristmill.controllers.caches._SECRET_SECONDS", 0.0)
+    there = serving(api, World())
+    (former,) = api.all("Secret")
+    assert secret_of_pods(api) == former["metadata"]["uid"]
+    del api.objects["Secret", "home", "queue-auth"]
+    asyncio.run(there.reconcile(KEY))
+    (made,) = api.all("Secret")
+    assert made["stringData"]["password"] != former["stringData"]["password"]
+    assert secret_of_pods(api) == made["metadata"]["uid"] != former["metadata"]["uid"]
+
+
+def test_an_operator_that_begins_makes_the_secret_of_a_queue_that_serves(api: FakeApi) -> None:
+    world = World()
+    serving(api, world)
+    del api.objects["Secret", "home", "queue-auth"]
+    asyncio.run(caches(api, world).reconcile(KEY))
+    (made,) = api.all("Secret")
+    assert secret_of_pods(api) == made["metadata"]["uid"]
+
+
+@pytest.mark.parametrize("pause", [0.0, 600.0])
+def test_a_secret_that_is_there_stays_and_restarts_nothing(
+    api: FakeApi, monkeypatch: pytest.MonkeyPatch, pause: float
+) -> None:
+    monkeypatch.setattr("gristmill.controllers.caches._SECRET_SECONDS", pause)
+    there = serving(api, World())
+    (before,) = api.all("Secret")
+    api.calls.clear()
+    asyncio.run(there.reconcile(KEY))
+    (after,) = api.all("Secret")
+    assert (after["stringData"], after["metadata"]["uid"]) == (
+        before["stringData"],
+        before["metadata"]["uid"],
+    )
+    assert not any("statefulsets" in call for call in api.calls)
+    assert any("secrets" in call for call in api.calls) == (not pause)
+    assert secret_of_pods(api) == after["metadata"]["uid"]

@@ -35,7 +35,7 @@ def raw(conditions: list[dict[str, Any]] | None = None, **spec: Any) -> dict[str
 
 
 def pod(**spec: Any) -> dict[str, Any]:
-    template: dict[str, Any] = stateful_set(raw(**spec), "valkey:1")["spec"]["template"]["spec"]
+    template: dict[str, Any] = stateful_set(raw(**spec), "valkey:1", "s-1")["spec"]["template"]["spec"]
     return template
 
 
@@ -55,8 +55,8 @@ def option(name: str, **spec: Any) -> str:
     [
         (secret(raw(), "pw"), "c-auth"),
         (service(raw()), "c"),
-        (stateful_set(raw(), "valkey:1"), "c"),
-        (stateful_set(raw(persistence="log"), "valkey:1"), "c"),
+        (stateful_set(raw(), "valkey:1", "s-1"), "c"),
+        (stateful_set(raw(persistence="log"), "valkey:1", "s-1"), "c"),
     ],
 )
 def test_all_objects_are_the_caches_own(made: dict[str, Any], name: str) -> None:
@@ -87,10 +87,15 @@ def test_service_has_no_address_of_its_own_and_names_only_a_pod_that_answers() -
 
 
 def test_stateful_set_is_one_pod_that_the_service_finds() -> None:
-    spec = stateful_set(raw(), "valkey:1")["spec"]
+    spec = stateful_set(raw(), "valkey:1", "s-1")["spec"]
     assert (spec["replicas"], spec["serviceName"]) == (1, "c")
     assert spec["selector"]["matchLabels"] == spec["template"]["metadata"]["labels"] == LABELS
     assert container()["image"] == "valkey:1"
+
+
+def test_the_pod_is_another_with_another_secret_only() -> None:
+    one, same, other = (stateful_set(raw(), "valkey:1", uid)["spec"]["template"] for uid in ("a", "a", "b"))
+    assert one == same != other
 
 
 @pytest.mark.parametrize("persistence", ["none", "log"])
@@ -168,7 +173,7 @@ def test_resources(spec: dict[str, Any], expected: dict[str, Any]) -> None:
 
 
 def test_without_persistence_data_is_in_the_pod() -> None:
-    made = stateful_set(raw(), "valkey:1")["spec"]
+    made = stateful_set(raw(), "valkey:1", "s-1")["spec"]
     assert made["volumeClaimTemplates"] == []
     assert made["template"]["spec"]["volumes"] == [{"name": "data", "emptyDir": {}}]
     assert container()["volumeMounts"] == [{"name": "data", "mountPath": "/data"}]
@@ -186,7 +191,7 @@ def test_without_persistence_data_is_in_the_pod() -> None:
     ],
 )
 def test_log_is_on_a_claim(storage: dict[str, Any] | None, expected: dict[str, Any]) -> None:
-    made = stateful_set(raw(persistence="log", storage=storage), "valkey:1")["spec"]
+    made = stateful_set(raw(persistence="log", storage=storage), "valkey:1", "s-1")["spec"]
     (claim,) = made["volumeClaimTemplates"]
     assert claim["metadata"]["name"] == "data"
     assert claim["spec"] == {"accessModes": ["ReadWriteOnce"], **expected}
@@ -194,22 +199,22 @@ def test_log_is_on_a_claim(storage: dict[str, Any] | None, expected: dict[str, A
 
 
 def test_claim_goes_with_the_cache_not_with_the_stateful_set() -> None:
-    (claim,) = stateful_set(raw(persistence="log"), "valkey:1")["spec"]["volumeClaimTemplates"]
+    (claim,) = stateful_set(raw(persistence="log"), "valkey:1", "s-1")["spec"]["volumeClaimTemplates"]
     assert claim["metadata"]["ownerReferences"] == [
         {"apiVersion": "gristmill.dev/v1alpha1", "kind": "Cache", "name": "c", "uid": "u-1"}
     ]
 
 
 def test_claims_of_a_stateful_set_that_is_there_stay() -> None:
-    there = stateful_set(raw(persistence="log"), "valkey:1")
-    after = stateful_set(raw(persistence="log", capacity="1Gi"), "valkey:2", there)
+    there = stateful_set(raw(persistence="log"), "valkey:1", "s-1")
+    after = stateful_set(raw(persistence="log", capacity="1Gi"), "valkey:2", "s-1", there)
     assert after["spec"]["volumeClaimTemplates"] == there["spec"]["volumeClaimTemplates"]
     assert after["spec"]["template"] != there["spec"]["template"]
 
 
 def seen(**status: Any) -> dict[str, Any]:
     """A StatefulSet as it is observed: ready, unless `status` says otherwise."""
-    there = stateful_set(raw(), "valkey:1")
+    there = stateful_set(raw(), "valkey:1", "s-1")
     there["metadata"]["generation"] = 2
     ready = {"observedGeneration": 2, "readyReplicas": 1, "currentRevision": "a", "updateRevision": "a"}
     return there | {"status": ready | status}
@@ -350,5 +355,7 @@ def test_entry_makes_the_user_default_anew_and_keeps_others(
 def test_objects_are_json_and_nothing_of_the_cache_is_changed() -> None:
     there = raw(persistence="log")
     text = json.dumps(there)
-    json.dumps([secret(there, "pw"), service(there), stateful_set(there, "i"), status(there, None, NOW)])
+    json.dumps(
+        [secret(there, "pw"), service(there), stateful_set(there, "i", "s-1"), status(there, None, NOW)]
+    )
     assert json.dumps(there) == text

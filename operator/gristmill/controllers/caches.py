@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import secrets
 import time
+from math import inf
 from typing import Any
 
 from gristmill.api.names import CACHE_KIND, GROUP
 from gristmill.controllers.cluster import ApiError, Cluster, Gone, NameTaken, Outdated
 from gristmill.controllers.config import Config
 from gristmill.controllers.statuses import Statuses
-from gristmill.controllers.world import Key, World
+from gristmill.controllers.world import Key, World, key_of
 from gristmill.reconcilers import cache as objects
 from gristmill.reconcilers.objects import is_owned
 from gristmill.reconcilers.showing import worth_writing
@@ -21,6 +22,8 @@ from gristmill.reconcilers.times import text_of
 _MARK = f"{GROUP}/watched"
 #: seconds between two tries to make an object whose name is somebody else's
 _TAKEN_SECONDS = 2.0
+#: seconds between two looks whether a Cache that serves still has its Secret, of which no watch tells
+_SECRET_SECONDS = 600.0
 #: seconds until a look at what has changed, or is gone
 _SOON_SECONDS = 0.2
 
@@ -35,6 +38,8 @@ class Caches:
         self._statuses = Statuses(cluster, world, config.identity)
         #: why the queue is not as the settings say, or ""
         self._not_applied = ""
+        #: when (seconds) a Cache's Secret was last known to be there, and its uid
+        self._secrets: dict[Key, tuple[float, str]] = {}
 
     async def reconcile(self, key: Key) -> float | None:
         """Look at one Cache; return in how many seconds to look again."""
@@ -46,6 +51,7 @@ class Caches:
     async def _reconcile(self, key: Key) -> float | None:
         cache = self._world.get(CACHE_KIND, key)
         if cache is None or cache["metadata"].get("deletionTimestamp"):
+            self._secrets.pop(key, None)
             return None
         uid = cache["metadata"]["uid"]
         found = self._world.get("StatefulSet", key)
@@ -65,13 +71,11 @@ class Caches:
     async def _make(self, cache: dict[str, Any], found: dict[str, Any] | None) -> dict[str, Any] | None:
         """See that a Cache has its objects; return its StatefulSet."""
         namespace, name = cache["metadata"]["namespace"], cache["metadata"]["name"]
-        if found is None or not (found.get("status") or {}).get("readyReplicas"):
-            # (without it no pod starts, and nobody tells that it is gone)
-            await self._cluster.create(objects.secret(cache, secrets.token_hex(24)))
+        secret = await self._secret(cache, found)
         service = await self._cluster.get("Service", namespace, name)
         if service is None or not is_owned(service, cache["metadata"]["uid"]):
             await self._cluster.create(objects.service(cache))
-        wanted = objects.stateful_set(cache, self._config.valkey_image, found)
+        wanted = objects.stateful_set(cache, self._config.valkey_image, secret, found)
         if found is None:
             found = await self._cluster.create(wanted)
         elif _differs(found, wanted):
@@ -79,6 +83,17 @@ class Caches:
         if found is not None:
             self._world.put("StatefulSet", found)
         return found
+
+    async def _secret(self, cache: dict[str, Any], found: dict[str, Any] | None) -> str:
+        """See that a Cache has its Secret; return its uid. Without it no pod starts, and an operator can't begin."""
+        key, now = key_of(cache), time.monotonic()
+        serves = bool(found and (found.get("status") or {}).get("readyReplicas"))
+        seen, uid = self._secrets.get(key, (-inf, ""))
+        if not serves or now >= seen + _SECRET_SECONDS:
+            made = await self._cluster.create(objects.secret(cache, secrets.token_hex(24)))
+            uid = made["metadata"]["uid"] if made else ""
+            self._secrets[key] = now, uid
+        return uid
 
     async def _grow(self, cache: dict[str, Any]) -> str:
         """Have the volume grow if the spec asks for more than its claim does; return why it can't, or ""."""

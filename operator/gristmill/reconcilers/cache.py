@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote
 
 from gristmill.api.cache import Cache, CacheSpec, processors
-from gristmill.api.names import API_VERSION, CACHE_KIND, ConditionType, Reason
+from gristmill.api.names import API_VERSION, CACHE_KIND, GROUP, ConditionType, Reason
 from gristmill.api.quantity import format_quantity, parse_quantity
 from gristmill.reconcilers.objects import (
     CONTAINER_SECURITY,
@@ -28,6 +28,8 @@ PORT = 6379
 #: the user of Valkey's images
 _USER = 999
 _DATA = "/data"
+#: an annotation of the pod: the uid of the Secret whose password it has
+_SECRET = f"{GROUP}/secret"
 _POLICIES = {"lru": "allkeys-lru", "lfu": "allkeys-lfu", "ttl": "volatile-ttl", "none": "noeviction"}
 #: what the server uses beside keys and values
 _OWN_MEMORY = 64 * 2**20
@@ -91,8 +93,10 @@ def service(cache: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def stateful_set(cache: dict[str, Any], image: str, observed: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Return the StatefulSet of a Cache.
+def stateful_set(
+    cache: dict[str, Any], image: str, secret_uid: str, observed: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the StatefulSet of a Cache; with another Secret its pod is another, which takes the new password over.
 
     Kubernetes lets nobody change a StatefulSet's claims: they stay as they are in the one that is observed.
     """
@@ -110,7 +114,10 @@ def stateful_set(cache: dict[str, Any], image: str, observed: dict[str, Any] | N
             "podManagementPolicy": "Parallel",
             "selector": {"matchLabels": _selector(metadata)},
             "template": {
-                "metadata": {"labels": labels_of(CACHE_KIND, metadata)},
+                "metadata": {
+                    "labels": labels_of(CACHE_KIND, metadata),
+                    "annotations": {_SECRET: secret_uid},
+                },
                 "spec": _pod(cache, spec, image),
             },
             "volumeClaimTemplates": claims,
