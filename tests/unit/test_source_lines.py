@@ -18,9 +18,9 @@ from gristmill.errors import InputChanged, InputError
 from gristmill.sources import LargeLines, Lines, open_source, readers, reading_failure
 
 WORDS = st.sampled_from(
-    [b"\n", b"\r\n", b"a", b"\r", b"\x0c", "é\u2028".encode(), "漢".encode(), b"y" * 9000]
+    [b"\n", b"\r\n", b"a", b"\r", b"\x0c", "é\u2028".encode(), "漢".encode(), b"y" * 4200]
 )
-CONTENT = st.lists(WORDS, max_size=40).map(b"".join)
+CONTENT = st.lists(WORDS, max_size=12).map(b"".join)
 
 
 def expected(content: bytes) -> list[str]:
@@ -36,7 +36,7 @@ def expected(content: bytes) -> list[str]:
     st.integers(1, 40),
     st.booleans(),
     st.booleans(),
-    st.sampled_from([None, 1, 3, 50, 5000]),
+    st.sampled_from([None, 5, 50, 5000]),
 )
 def test_lines_are_read_exactly_once(
     tmp_path_factory: pytest.TempPathFactory,
