@@ -316,6 +316,18 @@ def test_a_wrong_spec_is_said_and_starts_nothing() -> None:
     assert shown["message"].startswith("spec.process.source: ")
 
 
+def test_a_wrong_name_is_said_and_starts_nothing() -> None:
+    found = resource(ttlSecondsAfterFinished=60)
+    found["metadata"]["name"] = "a.b"
+    decision = decided(found)
+    assert decision.actions == ()
+    shown = condition(decision, "Failed") or {}
+    assert shown["reason"] == "InvalidSpec"
+    assert shown["message"].startswith("metadata.name: ")
+    found["status"] = decided(found, now=NOW - 60).status
+    assert decided(found).actions == (DeleteResource(),)
+
+
 def test_one_that_was_wrong_from_its_start_goes_in_its_time_too() -> None:
     found = resource(process={"source": "def process(x:"}, ttlSecondsAfterFinished=60)
     found["status"] = decided(found, now=NOW - 60).status

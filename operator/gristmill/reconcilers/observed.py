@@ -68,7 +68,7 @@ def is_at_rest(resource: dict[str, Any], told: dict[str, Any] | None) -> bool:
 
 def context_of(resource: dict[str, Any]) -> JobContext:
     """Return what workers must know of a job. ManifestError when the resource is wrong."""
-    job = _load(resource, resource["spec"])
+    job = _load(resource["metadata"]["name"], resource["spec"])
     if job.spec.reduce and not job.spec.output:
         raise ManifestError(
             ["spec.output.url: is needed on a cluster with a reduce: a place that all workers reach"]
@@ -86,21 +86,13 @@ def context_of(resource: dict[str, Any]) -> JobContext:
 def right_part_of(resource: dict[str, Any]) -> ChunkJob:
     """Return what is right in a wrong spec of the number of workers and of times; the rest means nothing."""
     spec: dict[str, Any] = {"input": {"range": {"stop": 1}}, "process": {"function": "math:sqrt"}}
-    job = _load(resource, spec)
-    for name in _GOVERNING:
-        if name in resource["spec"]:
+    for field in _GOVERNING:
+        if field in resource["spec"]:
             with suppress(ManifestError):
-                job = _load(resource, {**spec, name: resource["spec"][name]})
-                spec[name] = resource["spec"][name]
-    return job
+                _load("job", {**spec, field: resource["spec"][field]})
+                spec[field] = resource["spec"][field]
+    return _load("job", spec)
 
 
-def _load(resource: dict[str, Any], spec: dict[str, Any]) -> ChunkJob:
-    return load_manifest(
-        {
-            "apiVersion": API_VERSION,
-            "kind": KIND,
-            "metadata": {"name": resource["metadata"]["name"]},
-            "spec": spec,
-        }
-    )
+def _load(name: str, spec: dict[str, Any]) -> ChunkJob:
+    return load_manifest({"apiVersion": API_VERSION, "kind": KIND, "metadata": {"name": name}, "spec": spec})
