@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -103,6 +104,26 @@ def test_lock_is_held_by_one_and_lost_by_the_dead(tmp_path: Path) -> None:
     assert lock.holder() == 0
     assert lock.take() == 0
     assert (tmp_path / "lock").read_text() == str(os.getpid())
+    lock.release()
+
+
+def test_lock_that_is_only_asked_about_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock, asked = Lock(tmp_path / "lock"), Lock(tmp_path / "lock")
+    flock = fcntl.flock
+    taken: list[int] = []
+
+    def while_asked(handle: int, operation: int) -> None:
+        if operation & fcntl.LOCK_EX and not taken:
+            with (tmp_path / "lock").open() as other:
+                flock(other, fcntl.LOCK_SH)
+                taken.append(other.fileno())
+                flock(handle, operation)
+        flock(handle, operation)
+
+    monkeypatch.setattr(fcntl, "flock", while_asked)
+    assert lock.take() == 0
+    assert taken
+    assert asked.take() == os.getpid()
     lock.release()
 
 

@@ -13,7 +13,7 @@ from tests.local.conftest import Here, Until
 
 from gristmill.api.manifest import load_manifest
 from gristmill.errors import UsageError
-from gristmill.local import hosts, runner
+from gristmill.local import hosts, runner, turns
 from gristmill.local.place import LocalJob
 from gristmill.local.state import Lock, State
 
@@ -79,12 +79,10 @@ class Looker:
 
     def __init__(self, folder: Path) -> None:
         self.state = State(folder)
-        assert not self.state.runner_lock.take()
-        assert not self.state.reader_lock.take()
+        assert turns.take_to_look(self.state)
 
     def end(self) -> None:
-        self.state.reader_lock.release()
-        self.state.runner_lock.release()
+        turns.leave(self.state)
 
 
 def test_a_run_waits_for_who_looks_at_it(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,6 +102,23 @@ def test_a_run_waits_for_who_looks_at_it(here: Here, monkeypatch: pytest.MonkeyP
     manifest, base = runner.load(path)
     with runner.start(manifest, base, State(folder), 1) as run:
         assert run.wait(60)["state"] == "Complete"
+
+
+def test_who_has_just_stopped_looking_is_not_taken_for_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looker = Looker(tmp_path)
+    holder = Lock.holder
+
+    def ending(lock: Lock) -> int:
+        if lock.path.name == "reader.lock":
+            looker.end()
+        return holder(lock)
+
+    monkeypatch.setattr(Lock, "holder", ending)
+    state = State(tmp_path)
+    assert not turns.take_run(state)
+    state.runner_lock.release()
 
 
 def test_a_run_that_goes_on_is_not_waited_for(here: Here) -> None:
@@ -126,8 +141,8 @@ def test_who_is_frozen_while_it_looks_is_named_and_not_waited_for_for_ever(
     here.run("run", "job.yaml")
     folder = here.folder / ".gristmill" / "job"
     looker = Looker(folder)
-    monkeypatch.setattr(hosts, "_TURN_WORD", -1.0)
-    monkeypatch.setattr(hosts, "_TURN_MOST", 0.2)
+    monkeypatch.setattr(turns, "_SAID_SECONDS", -1.0)
+    monkeypatch.setattr(turns, "_MOST_SECONDS", 0.2)
     manifest, base = runner.load(path)
     sentence = f"process {os.getpid()} has been looking at the run in .*`kill -9 {os.getpid()}`"
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import time
 import weakref
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -14,6 +12,7 @@ from gristmill.errors import QueueError, UsageError
 from gristmill.local.host import KeeperHost
 from gristmill.local.server import server_url
 from gristmill.local.state import State, shown
+from gristmill.local.turns import is_run, leave, take_to_look
 
 if TYPE_CHECKING:
     from gristmill.planning.values import DeadLetter
@@ -21,14 +20,6 @@ if TYPE_CHECKING:
 
 #: times that a server which is just starting may not answer
 _PATIENCE = 40
-#: seconds between two looks at whether somebody still reads
-_TURN_SECONDS = 0.05
-#: seconds after which it is said who is waited for, and after which they are not waited for any more
-_TURN_WORD, _TURN_MOST = 1.0, 30.0
-#: looks at who holds the runner's lock: who only asks for its holder has it for a moment, too
-_GLANCES = 5
-
-_log = logging.getLogger(__name__)
 
 
 class RunStopped(QueueError):  # noqa: N818 (it is no fault)
@@ -100,62 +91,15 @@ class EndedHost:
         """See `client.run.Host`."""
 
 
-class _Turn:
-    """Waits for who looks at a run that has stopped; not silently, and not for ever."""
-
-    def __init__(self, state: State) -> None:
-        self._state = state
-        self._holder = 0
-        self._since = 0.0
-        self._said = False
-
-    def wait(self, holder: int) -> None:
-        """Wait a moment. UsageError when this process has been in the way for too long."""
-        now = time.monotonic()
-        if holder != self._holder:
-            self._holder, self._since, self._said = holder, now, False
-        waited = now - self._since
-        if waited > _TURN_MOST:
-            raise UsageError(
-                f"process {holder} has been looking at the run in {shown(self._state.folder)} for {waited:.0f} s; "
-                f"if it is frozen, wake it (`kill -CONT {holder}`) or end it (`kill -9 {holder}`), and try again"
-            )
-        if waited > _TURN_WORD and not self._said:
-            self._said = True
-            _log.warning(
-                "waiting for process %d, which looks at the run in %s", holder, shown(self._state.folder)
-            )
-        time.sleep(_TURN_SECONDS)
-
-
-def take_run(state: State) -> int:
-    """Take the runner's lock and return 0, or return the process that runs the job. Who only looks is waited for."""
-    turn = _Turn(state)
-    glances = 0
-    while holder := state.runner_lock.take():
-        if reader := state.reader_lock.holder():
-            turn.wait(reader)
-            continue
-        glances += 1
-        if glances >= _GLANCES:
-            return holder
-        time.sleep(_TURN_SECONDS)
-    return 0
-
-
 @contextmanager
 def open_queue(state: State) -> Iterator[Queue]:
     """Give the queue of a state folder: of the run that goes on there, or of a server started for this.
 
     Who starts one has it alone, for it ends with them: others wait until then.
     """
-    turn = _Turn(state)
     queue = None
-    while queue is None and state.runner_lock.take():
-        if reader := state.reader_lock.holder():
-            turn.wait(reader)
-        else:
-            queue = _queue_of_another(state)
+    while queue is None and not take_to_look(state):
+        queue = _queue_of_run(state)
     if queue is not None:
         with closing(queue):
             yield queue
@@ -164,16 +108,13 @@ def open_queue(state: State) -> Iterator[Queue]:
         with _own_queue(state) as queue:
             yield queue
     finally:
-        state.reader_lock.release()
-        state.runner_lock.release()
+        leave(state)
 
 
 @contextmanager
 def _own_queue(state: State) -> Iterator[Queue]:
     if not state.has_queue:
         raise _forgotten(state)
-    while state.reader_lock.take():  # (somebody asks just now who has it)
-        time.sleep(_TURN_SECONDS)
     keeper = KeeperHost(state, 0)
     try:
         with closing(keeper.queue()) as queue:
@@ -182,8 +123,8 @@ def _own_queue(state: State) -> Iterator[Queue]:
         keeper.stop()
 
 
-def _queue_of_another(state: State) -> Queue | None:
-    """Return the queue of a run that goes on; None when it has stopped, though somebody may look at it."""
+def _queue_of_run(state: State) -> Queue | None:
+    """Return the queue of a run that goes on; None when it has stopped."""
     from gristmill.protocol.client import Queue, connect
 
     job = state.job()
@@ -191,7 +132,7 @@ def _queue_of_another(state: State) -> Queue | None:
     tries = iter(range(_PATIENCE))
 
     def give_up() -> None:
-        if not state.runner_lock.holder() or state.reader_lock.holder():
+        if not is_run(state):
             raise RunStopped(f"the run in {shown(state.folder)} has stopped")
         if next(tries, None) is None:
             raise QueueError(f"the run in {shown(state.folder)} is going on, but its queue does not answer")
@@ -201,7 +142,7 @@ def _queue_of_another(state: State) -> Queue | None:
         closes.callback(queue.close)
         with suppress(RunStopped):
             _with_job(queue, state)
-            if not state.reader_lock.holder():
+            if is_run(state):
                 closes.pop_all()
                 return queue
     return None

@@ -14,6 +14,7 @@ from gristmill.client.status import ended, status_of
 from gristmill.errors import UsageError
 from gristmill.local.hosts import open_queue
 from gristmill.local.state import HOME, State, shown
+from gristmill.local.turns import is_run
 from gristmill.planning.progress import State as JobState
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class LocalJob:
 
     def is_live(self) -> bool:
         """See `client.place.Place`."""
-        return self._state.runner_lock.holder() != 0 and not self._state.reader_lock.holder()
+        return is_run(self._state)
 
     def status(self) -> dict[str, Any]:
         """See `client.place.Place`."""

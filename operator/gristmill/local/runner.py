@@ -18,9 +18,10 @@ from gristmill.api.chunkjob import ChunkJob
 from gristmill.api.manifest import load_manifest
 from gristmill.client.run import Run
 from gristmill.errors import UsageError
-from gristmill.local.hosts import EndedHost, LiveHost, take_run
+from gristmill.local.hosts import EndedHost, LiveHost
 from gristmill.local.leftovers import take_over
 from gristmill.local.state import State, StoredJob, shown
+from gristmill.local.turns import take_run
 from gristmill.planning.progress import State as JobState
 from gristmill.protocol.job import JobContext
 from gristmill.sinks import is_intact, load_plan, read_manifest, remove_output

@@ -7,7 +7,7 @@ output/       the output, where the manifest names no other place
 logs/         what the user's code printed, JSON lines
 runner.lock   held by the process that runs the job, with its process id; a dead process holds no lock
 keeper.lock   the same for the keeper
-reader.lock   held by a process that looks at a run which has stopped: it holds runner.lock, too, and runs nothing
+reader.lock   held by a process that looks at a run which has stopped (see `turns`)
 keeper.log    what went wrong below the runner
 """
 
@@ -17,6 +17,7 @@ import fcntl
 import os
 import secrets
 import shutil
+import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,6 +31,8 @@ from gristmill.local.copies import keep_from_copies
 if TYPE_CHECKING:
     from gristmill.protocol.job import JobContext
 
+#: seconds that a look at who holds a lock may take
+_GLANCE_SECONDS = 0.001
 #: the folder of all state folders, below the current one
 HOME = Path(".gristmill")
 
@@ -164,13 +167,16 @@ class Lock:
 
     def take(self) -> int:
         """Take it and return 0, or return the process that holds it."""
-        handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            pid = os.pread(handle, 20, 0)
-            os.close(handle)
-            return int(pid or b"1")
+        while True:
+            handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                os.close(handle)
+            if holder := self.holder():
+                return holder
+            time.sleep(_GLANCE_SECONDS)  # (what was in the way was another's `holder`)
         os.ftruncate(handle, 0)
         os.pwrite(handle, str(os.getpid()).encode(), 0)
         self._handle = handle
