@@ -13,8 +13,9 @@ from tests.protocol.harness import LEASE_MS, Worker, parameters, plan_data, plan
 
 from gristmill import settings
 from gristmill.errors import QueueError
-from gristmill.protocol.client import NoSuchJob, Queue
+from gristmill.protocol.client import Queue
 from gristmill.protocol.keys import keys_of
+from gristmill.protocol.refusals import NoSuchJob
 from gristmill.protocol.steps import ChoreDone, ChoreFailed, Done, Fail, Release
 
 KEYS = keys_of("j")

@@ -28,7 +28,8 @@ from tests.protocol.harness import LEASE_MS, Raw, read_raw
 from tests.protocol.model import Ledger, items_of
 
 from gristmill.errors import QueueError
-from gristmill.protocol.client import NoSuchJob, Queue
+from gristmill.protocol.client import Queue
+from gristmill.protocol.refusals import NoSuchJob
 from gristmill.protocol.steps import ChoreFailed, Fail, Release, Step, Trim
 
 HISTORIES = int(os.environ.get("GRISTMILL_HISTORIES", "2000"))

@@ -6,8 +6,9 @@ import pytest
 from tests.protocol.harness import parameters, planned_job
 
 from gristmill.client.status import status_of
-from gristmill.protocol.client import Queue, statuses
+from gristmill.protocol.client import Queue
 from gristmill.protocol.keys import keys_of
+from gristmill.protocol.statuses import statuses
 
 
 @pytest.mark.parametrize(

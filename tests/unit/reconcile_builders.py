@@ -7,7 +7,8 @@ from typing import Any
 from tests.builders import chunk_job
 
 from gristmill.api.names import FINALIZER
-from gristmill.reconcilers.chunkjob import Settings
+from gristmill.reconcilers.actions import Decision
+from gristmill.reconcilers.chunkjob import Settings, decide
 from gristmill.reconcilers.observed import Observed, context_of
 from gristmill.reconcilers.times import text_of
 from gristmill.reconcilers.worker_job import Images, worker_job
@@ -83,3 +84,19 @@ def pod(phase: str = "Running", name: str = "p", **more: Any) -> dict[str, Any]:
 def observed(found: dict[str, Any], **facts: Any) -> Observed:
     """Return what is there."""
     return Observed(resource=found, **facts)
+
+
+def decided(found: dict[str, Any], now: float = NOW, **facts: Any) -> Decision:
+    """Return what is decided about a ChunkJob, with these facts of `Observed`."""
+    return decide(Observed(resource=found, **facts), SETTINGS, URL, now)
+
+
+def kinds(decision: Decision) -> list[str]:
+    """Return the names of what is to be done."""
+    return [type(action).__name__ for action in decision.actions]
+
+
+def condition(decision: Decision, kind: str) -> dict[str, Any] | None:
+    """Return a condition of the status that is to be shown."""
+    assert decision.status is not None
+    return next((c for c in decision.status["conditions"] if c["type"] == kind), None)

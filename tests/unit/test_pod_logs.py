@@ -29,8 +29,8 @@ def read(logs: PodLogs) -> list[str]:
 
 @pytest.mark.parametrize("odd", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\r"])
 def test_a_line_ends_at_a_line_feed_only(odd: str) -> None:
-    pod = _OnePod()
-    logs = PodLogs(pod, "u")  # type: ignore[arg-type]
+    pod: Any = _OnePod()
+    logs = PodLogs(pod, "u")
     pod.printed = f"2026-01-01T00:00:01.5Z a{odd}zz b\n"
     assert read(logs) == [f"a{odd}zz b"]
     record = orjson.dumps({"time": 2, "chunk": 1, "text": f"c{odd}zz"}).decode()
@@ -42,8 +42,8 @@ def test_a_line_ends_at_a_line_feed_only(odd: str) -> None:
     "line", ["unable to retrieve container logs for containerd://1", "zz", "20260101 x", ""]
 )
 def test_what_has_no_time_does_not_end_the_reading(line: str) -> None:
-    pod = _OnePod()
-    logs = PodLogs(pod, "u")  # type: ignore[arg-type]
+    pod: Any = _OnePod()
+    logs = PodLogs(pod, "u")
     pod.printed = f"{line}\n2026-01-01T00:00:01+01:00 a\n{line}\n"
     assert read(logs) == ["a"]
     pod.printed += "2026-01-01T00:00:02+01:00 b\n"

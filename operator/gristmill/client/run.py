@@ -91,8 +91,7 @@ class Run:
         self._samples = recent([*self._samples, sample], now)
         self._last = status = status_of(told, self._samples, self._host.output)
         if ended(status) and (self._collected or status["state"] == State.FAILED):
-            self._final = status
-            self._host.end(status)
+            self._end(status)
         return status
 
     def wait(self, timeout: float | None = None) -> dict[str, Any]:
@@ -142,14 +141,17 @@ class Run:
         try:
             last = self._last if now and self._last else self.status
             if self._final is None and ended(last):  # (with results that nobody has fetched)
-                self._final = last
-                self._host.end(last)
+                self._end(last)
         except GristmillError:
             self._host.stop(now=True)
             raise
         if self._final is None:
             self._host.stop(now)
             self._final = {**last, "state": str(State.STOPPED), "etaSeconds": None}
+
+    def _end(self, status: dict[str, Any]) -> None:
+        self._final = status
+        self._host.end(status)
 
     def _read(self) -> Iterator[Any]:
         from gristmill.sinks import read_results

@@ -15,9 +15,11 @@ from typing import Any, TypeVar
 from redis.exceptions import AuthenticationError, ConnectionError, TimeoutError
 
 from gristmill.errors import QueueError
-from gristmill.protocol.client import DAMAGED, NoSuchJob, Queue, connect, statuses
+from gristmill.protocol.client import Queue, connect
 from gristmill.protocol.job import JobContext
 from gristmill.protocol.keys import keys_of
+from gristmill.protocol.refusals import NoSuchJob
+from gristmill.protocol.statuses import DAMAGED, statuses
 from gristmill.reconcilers.access import password_of, rules_of, user_of
 
 log = logging.getLogger(__name__)

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import math
 import random
-import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -23,8 +22,6 @@ from redis.backoff import NoBackoff
 from redis.exceptions import (
     AuthenticationError,
     ConnectionError,
-    OutOfMemoryError,
-    ReadOnlyError,
     ResponseError,
     TimeoutError,
 )
@@ -35,6 +32,8 @@ from gristmill.errors import QueueError
 from gristmill.planning.values import DeadLetter, Lease
 from gristmill.protocol.keys import keys_of
 from gristmill.protocol.library import NAME, library
+from gristmill.protocol.refusals import refusal_of, will_pass
+from gristmill.protocol.statuses import told_by
 from gristmill.protocol.steps import Step
 
 T = TypeVar("T")
@@ -50,18 +49,6 @@ _UNKNOWN = {
     "worker": "",
     "error": "details are kept for the first failures only",
 }
-#: what a job of the queue may be, and which of its fields are numbers
-_PHASES = ("planning", "running", "complete", "failed", "removing", "removed")
-_NUMBERS = (
-    *("epoch", "chunks", "items", "settled", "items_done", "items_dead", "dead", "chunks_failed", "retried"),
-    *("open", "cursor", "created", "planned", "finished", "tolerated", "generation"),
-)
-#: a number of a job: digits (as Lua reads them, too), and at most as many as a time (ms) of today has, and one more
-_NUMBER = re.compile("-?[0-9]{1,16}")
-#: why a job has failed whose keys are not what they should be
-DAMAGED = "QueueDamaged"
-#: refusals of the server that a little later are none
-_PASSING = ("OOM", "MISCONF", "BUSY", "LOADING", "MASTERDOWN", "NOREPLICAS", "TRYAGAIN", "CLUSTERDOWN")
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +216,7 @@ class Queue:
 
     def status(self) -> dict[str, Any]:
         """Return what `lua/inspect.lua` describes, with text as str."""
-        return _told(self._call("status", read_only=True))
+        return told_by(self._call("status", read_only=True))
 
     def context(self) -> bytes | None:
         """Return what workers are told of the job: the JSON of a `JobContext`."""
@@ -319,8 +306,8 @@ class Queue:
                     raise
                 raise QueueError(f"the queue refused the call: {error}") from error
             except (ConnectionError, TimeoutError, ResponseError) as error:
-                if isinstance(error, ResponseError) and (self._once or not _will_pass(error)):
-                    raise _refusal(error) from error
+                if isinstance(error, ResponseError) and (self._once or not will_pass(error)):
+                    raise refusal_of(error) from error
                 if self._once:
                     raise
                 if time.monotonic() > until:
@@ -330,53 +317,6 @@ class Queue:
                 pause = min(pause * 2, 0.5)
 
 
-def statuses(client: Redis, jobs: Sequence[str]) -> dict[str, dict[str, Any] | None]:
-    """Return `Queue.status` of many jobs in one round trip, not repeated; None where the queue does not know one."""
-    pipeline = client.pipeline(transaction=False)
-    for job in jobs:
-        keys = keys_of(job)
-        pipeline.fcall_ro("gristmill_status", len(keys), *keys)
-    found: dict[str, dict[str, Any] | None] = {}
-    for job, reply in zip(jobs, pipeline.execute(raise_on_error=False), strict=True):
-        if isinstance(reply, ResponseError) and isinstance(_refusal(reply), NoSuchJob):
-            found[job] = None
-        elif isinstance(reply, ResponseError) and not _will_pass(reply):
-            found[job] = _damaged(str(reply))
-        elif isinstance(reply, Exception):
-            raise reply
-        else:
-            found[job] = _checked(_told(reply))
-    return found
-
-
-def _checked(told: dict[str, Any]) -> dict[str, Any]:
-    """Return an answer in which numbers are numbers: a job can write what it likes to its own keys."""
-    try:
-        for field in _NUMBERS:
-            if not _NUMBER.fullmatch(told["job"].get(field) or "0"):
-                raise ValueError(f"{field} is no number")
-        if told["job"]["phase"] not in _PHASES or not isinstance(told["workers"], dict):
-            raise ValueError("it has no phase, or no workers")
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        return _damaged(str(error))
-    return told
-
-
-def _damaged(what: str) -> dict[str, Any]:
-    """Return the answer of a job whose keys are not what they should be: it has failed now, and no other job has."""
-    message = f"the job's keys in the queue are damaged: {what}"
-    now = str(int(time.time() * 1000))
-    job = {"phase": "failed", "name": "", "reason": DAMAGED, "message": message}
-    job |= {"created": now, "finished": now}
-    numbers = dict.fromkeys(("leased", "pending", "delayed", "chores", "ready"), 0)
-    return {"job": job, "workers": {}, "now": time.time() * 1000, **numbers}
-
-
-def _told(reply: bytes) -> dict[str, Any]:
-    told: dict[str, Any] = msgpack.unpackb(reply, strict_map_key=False, unicode_errors="replace")
-    return {**told, "workers": told["workers"] or {}}  # an empty table of Lua is a list
-
-
 def _collected(reply: bytes) -> Collected:
     found = msgpack.unpackb(reply, raw=True)
     return Collected(
@@ -384,24 +324,9 @@ def _collected(reply: bytes) -> Collected:
     )
 
 
-class NoSuchJob(QueueError):  # noqa: N818
-    """The queue holds no such job: it was removed, or the queue lost its memory."""
-
-
 def _position(name: str) -> tuple[int, int]:
     chunk, _, item = name.partition(":")
     return int(chunk), int(item)
-
-
-def _will_pass(error: ResponseError) -> bool:
-    """Whether the server is there, but can't answer now: memory or disk is short, a failover is going on."""
-    return isinstance(error, OutOfMemoryError | ReadOnlyError) or str(error).startswith(_PASSING)
-
-
-def _refusal(error: ResponseError) -> QueueError:
-    if str(error).startswith(("NOJOB", "Function not found")):
-        return NoSuchJob(f"the queue holds no such job: {error}")
-    return QueueError(f"the queue refused the call: {error}")
 
 
 def _lease(wire: dict[str, Any], epoch: int) -> Lease:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gristmill.api.names import FINALIZER
-from gristmill.protocol.client import DAMAGED
+from gristmill.protocol.statuses import DAMAGED
 from gristmill.reconcilers.actions import (
     Action,
     Cancel,

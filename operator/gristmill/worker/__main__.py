@@ -7,7 +7,8 @@ import secrets
 import signal
 import sys
 
-from gristmill.protocol.client import NoSuchJob, Queue, connect
+from gristmill.protocol.client import Queue, connect
+from gristmill.protocol.refusals import NoSuchJob
 from gristmill.worker.capture import Log
 from gristmill.worker.service import supervise
 

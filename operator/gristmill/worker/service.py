@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 
-from gristmill.protocol.client import NoSuchJob, Queue, connect
+from gristmill.protocol.client import Queue, connect
+from gristmill.protocol.refusals import NoSuchJob
 from gristmill.worker.capture import Log
 from gristmill.worker.leaving import Leave, Leaving
 from gristmill.worker.supervisor import Restart, Supervisor

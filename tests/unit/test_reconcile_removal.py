@@ -1,0 +1,112 @@
+"""What is decided about a ChunkJob that is being deleted, as a table."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.unit.reconcile_builders import NOW, decided, job_of, kinds, observed, resource, told
+
+from gristmill.api.names import FINALIZER
+from gristmill.reconcilers.actions import Cancel, DeleteJob, Forget, Note, Scale, SetFinalizer
+from gristmill.reconcilers.times import text_of
+
+
+def deleted(seconds: float = 1, **spec: Any) -> dict[str, Any]:
+    found = resource(**spec)
+    found["metadata"]["deletionTimestamp"] = text_of(NOW - seconds)
+    return found
+
+
+def test_deletion_gives_the_job_up_first() -> None:
+    found = deleted(output={"url": "/data"})
+    running = told(sink="url")
+    assert decided(found, job=job_of(found), told=running).actions == (Cancel(),)
+
+
+def test_workers_have_their_time_to_clean_up_however_long_ago_it_was_deleted() -> None:
+    found = deleted(output={"url": "/data"})
+    assert decided(found, NOW + 1000, job=job_of(found, 2), told=told()).actions[0] == Cancel()
+
+
+def test_a_job_with_damaged_keys_is_not_given_up_but_forgotten() -> None:
+    """The queue can make nothing of them: `cancel` would fail for ever."""
+    damaged = told("failed", reason="QueueDamaged", message="damaged")
+    assert decided(deleted(), told=damaged).actions == (Forget(), SetFinalizer(False))
+    decision = decided(deleted(output={"url": "/data"}), told=damaged)
+    assert decision.actions[1:] == (Forget(), SetFinalizer(False))
+    note = decision.actions[0]
+    assert isinstance(note, Note)
+    assert "parts may be left in /data" in note.message
+
+
+def test_while_it_is_cleaned_there_is_one_worker() -> None:
+    found = deleted(output={"url": "/data"})
+    cleaning = told("removing", sink="url", workers=0, finished=str(int(NOW * 1000)))
+    assert decided(found, job=job_of(found, 0), told=cleaning).actions == (Scale(1),)
+    assert decided(found, job=job_of(found, 1), told=cleaning).actions == ()
+
+
+@pytest.mark.parametrize("answer", [None, told("removed", workers=0)])
+def test_when_nothing_is_left_it_may_go(answer: dict[str, Any] | None) -> None:
+    assert decided(deleted(), told=answer).actions == (Forget(), SetFinalizer(False))
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_deletion_never_hangs(answers: bool) -> None:
+    found = deleted(31, output={"url": "/data/out"})
+    job = job_of(found)
+    job["metadata"]["deletionTimestamp"] = text_of(NOW - 30)
+    decision = decided(found, job=job, told=told("removing", sink="url"), queue_answers=answers)
+    (note, *rest) = decision.actions
+    assert isinstance(note, Note)
+    assert note.warning
+    assert "/data/out" in note.message or "queue" in note.message
+    assert rest == ([Forget()] if answers else []) + [SetFinalizer(False)]
+
+
+def test_what_workers_could_not_remove_is_said() -> None:
+    words = "what was staged in the output may be left there: the bucket is gone"
+    removed = told("removed", workers=0, reason="RemovalIncomplete", message=words)
+    decision = decided(deleted(output={"url": "/data/out"}), told=removed)
+    assert decision.actions == (
+        Note("RemovalIncomplete", words, warning=True),
+        Forget(),
+        SetFinalizer(False),
+    )
+
+
+def test_without_workers_it_waits_for_none() -> None:
+    found = deleted(output={"url": "/data/out"})
+    cleaning = told("removing", sink="url", workers=0, finished=str(int(NOW * 1000)))
+    decision = decided(found, told=cleaning)
+    assert kinds(decision) == ["Note", "Forget", "SetFinalizer"]
+
+
+@pytest.mark.parametrize("owned", [True, False])
+def test_its_workers_end_with_it_where_kubernetes_was_told_to_leave_them(owned: bool) -> None:
+    """`kubectl delete --cascade=orphan` takes their owner away, before or after the ChunkJob has gone."""
+    job = job_of(deleted())
+    job["metadata"]["uid"] = "j"
+    if not owned:
+        del job["metadata"]["ownerReferences"]
+    assert decided(deleted(), job=job).actions == (
+        Forget(),
+        DeleteJob("job-workers", "j"),
+        SetFinalizer(False),
+    )
+    job["metadata"]["labels"]["gristmill.dev/uid"] = "another"
+    assert decided(deleted(), job=job).actions == (Forget(), SetFinalizer(False))
+
+
+def test_one_without_our_finalizer_is_not_held() -> None:
+    found = deleted()
+    found["metadata"]["finalizers"] = ["others/own"]
+    assert decided(found, told=told()).actions == ()
+
+
+def test_a_job_that_is_being_deleted_is_observed_only_by_its_own_words() -> None:
+    found = deleted()
+    assert FINALIZER in found["metadata"]["finalizers"]
+    assert decided(found, told=told()).status is None
+    assert observed(found).told is None
