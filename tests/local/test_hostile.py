@@ -75,6 +75,29 @@ def test_what_user_code_forked_does_not_outlive_the_run(here: Here, until: Until
         until(lambda pid=pid: not is_alive(pid))
 
 
+@pytest.mark.parametrize("deed", ["return 'copy'", "raise ValueError('copy')", "sys.exit()"])
+@pytest.mark.parametrize("each", ["item", "chunk"])
+def test_a_fork_that_comes_back_from_the_function_answers_nothing(here: Here, deed: str, each: str) -> None:
+    text = (
+        "import os, sys, time\n"
+        "def process(x):\n"
+        "    if x in (3, range(3, 4)):\n"
+        f"        if os.fork() == 0:\n            {deed}\n"
+        "        time.sleep(0.2)  # (the copy is first)\n"
+        "    return list(x) if isinstance(x, range) else x\n"
+    )
+    here.write(chunk_job(**numbers(6), **source(text, each=each), retry={"attempts": 1}))
+    assert here.status("--workers", "1")["items"]["failed"] == 0
+    assert here.results() == list(range(6))
+
+
+def test_a_fork_that_comes_back_from_loading_the_code_answers_nothing(here: Here) -> None:
+    text = "import os, time\nif os.fork() == 0:\n    raise ValueError('copy')\ntime.sleep(0.1)\n"
+    here.write(chunk_job(**numbers(6), **source(text + "def process(x):\n    return x\n")))
+    assert here.status("--workers", "1")["items"]["succeeded"] == 6
+    assert here.results() == list(range(6))
+
+
 def test_an_item_that_kills_its_worker_is_found_and_all_others_are_done(here: Here) -> None:
     text = (
         "import os\ndef process(x):\n    if x == 11:\n        os.kill(os.getppid(), 9)\n        os._exit(1)\n"

@@ -22,7 +22,7 @@ from gristmill.planning.values import Lease
 from gristmill.protocol.job import JobContext
 from gristmill.sinks import Sink
 from gristmill.sources import open_source
-from gristmill.worker import chores, user_code
+from gristmill.worker import chores, forks, user_code
 from gristmill.worker.capture import TaggedOutput
 from gristmill.worker.channel import Channel
 from gristmill.worker.chores import Failures
@@ -54,6 +54,7 @@ def child_main(
 
 
 def _settle_in(printed: int) -> None:
+    forks.settle()
     die_with_parent()
     os.setpgid(0, 0)  # so that what user code forks can be ended with it
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -104,6 +105,7 @@ class Child:
                 self._unloaded = ""
             except LoadError as error:
                 self._unloaded = str(error)
+            forks.end_copy()
         self._channel.send("ready")
         reach("child.started")
         threading.Thread(target=self._receive, name="messages", daemon=True).start()
@@ -193,7 +195,9 @@ class Child:
                 data = chores.clean(self._need_sink())
             else:
                 data = chores.assemble(self._need_sink(), chores.block_of(name), failures)
+            forks.end_copy()
         except Exception as error:
+            forks.end_copy()
             failure = chores.failure_of(error, name)
             self._channel.send(
                 "chore_failed", nonce, failure.reason, failure.message, failure.final, failure.missing

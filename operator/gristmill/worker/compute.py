@@ -24,6 +24,7 @@ from gristmill.planning.values import Lease
 from gristmill.sources import LargeLines, Source, reading_failure
 from gristmill.worker.failpoints import reach
 from gristmill.worker.failures import Failure, failure_at, is_final, letter_of
+from gristmill.worker.forks import end_copy
 from gristmill.worker.marker import GIVE_TAIL, GO_ON, STOP, Marker
 from gristmill.worker.outputs import Handed, Output
 
@@ -129,6 +130,7 @@ class Computer:
             end = slice_stop(position, stop, height)
             begun = time.perf_counter()
             results, ends, failure = self._slice(position, end, careful)
+            end_copy()
             seconds = time.perf_counter() - begun
             self._pace = self._pace.after(end - position, seconds)
             reach("child.computed")
@@ -305,9 +307,11 @@ class Computer:
             self._marker.has_items(total)
             items = everything[lease.low : lease.high]
             self._call(items, lease.low, results, careful=True)
+            end_copy()
             if unread := reading_failure(items):
                 raise unread
         except BaseException as caught:
+            end_copy()
             error = _cause(caught, items)
             item = len(results) if self._is_known(error, items) else -1
             count = lease.high - lease.low
