@@ -7,19 +7,14 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-#: waits until a condition holds, and returns its value
-Until = Callable[[Callable[[], Any]], Any]
-#: seconds after which a condition that a test waits for will not come any more
-PATIENCE = 60.0
+from tests.conftest import PATIENCE
 
 
 @dataclass
@@ -102,17 +97,3 @@ def here(tmp_path: Path) -> Iterator[Here]:
     folder = Here(tmp_path)
     yield folder
     folder.end_all()
-
-
-@pytest.fixture
-def until() -> Until:
-    """Wait until a condition holds, and return its value."""
-
-    def wait(condition: Callable[[], Any]) -> Any:
-        end = time.monotonic() + PATIENCE
-        while not (value := condition()):
-            assert time.monotonic() < end, "it did not happen in time"
-            time.sleep(0.01)
-        return value
-
-    return wait

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 from tests.builders import chunk_job, numbers, source
-from tests.local.conftest import Here, Until, end_group, is_alive
+from tests.conftest import Until
+from tests.local.conftest import Here, end_group, is_alive
 
 #: counts its calls in a file; a chunk takes a moment
 COUNTING = (

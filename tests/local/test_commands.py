@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 from tests.builders import chunk_job, numbers, source
-from tests.local.conftest import Here, Until
+from tests.conftest import Until
+from tests.local.conftest import Here
 
 PICKY = "def process(x):\n    print('saw', x)\n    if x == 13:\n        raise ValueError('unlucky')\n    return x * x\n"
 

@@ -8,7 +8,8 @@ import sys
 
 import pytest
 from tests.builders import chunk_job, numbers, source
-from tests.local.conftest import Here, Until, is_alive
+from tests.conftest import Until
+from tests.local.conftest import Here, is_alive
 
 TOLERANT = {
     "failures": {"tolerated": 10},

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 from tests.builders import chunk_job, numbers, source
-from tests.local.conftest import Here, Until
+from tests.conftest import Until
+from tests.local.conftest import Here
 
 import gristmill
 from gristmill.api.manifest import load_manifest

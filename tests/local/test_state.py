@@ -9,7 +9,8 @@ from threading import Event
 
 import pytest
 from tests.builders import chunk_job
-from tests.local.conftest import Here, Until
+from tests.conftest import Until
+from tests.local.conftest import Here
 
 from gristmill.api.manifest import load_manifest
 from gristmill.errors import UsageError

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from tests.builders import chunk_job, numbers, source, wheel
-from tests.local.conftest import Until
+from tests.conftest import Until
 
 from gristmill.api.manifest import load_manifest
 from gristmill.local.server import Server
@@ -87,6 +87,25 @@ def test_one_that_comes_too_late_stays_until_it_is_stopped(queue: Queue, url: st
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=30)
         assert process.returncode == 0
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("durable", ["", "1"])
+def test_one_that_comes_before_its_job_waits_for_it(
+    url: str, tmp_path: Path, until: Until, durable: str
+) -> None:
+    """As after the queue has lost its memory: the operator makes the job again."""
+    process = worker(url, GRISTMILL_DURABLE=durable)
+    try:
+        with connect(url) as client:
+            until(lambda: client.info("errorstats").get("errorstat_NOJOB", {}).get("count", 0) > 1)
+        assert process.poll() is None
+        queue = create(url, tmp_path, **source("def process(x):\n    return x\n"))
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 0, err
+        assert queue.status()["job"]["phase"] == "complete"
     finally:
         process.kill()
         process.communicate()

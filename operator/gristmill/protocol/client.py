@@ -42,6 +42,8 @@ T = TypeVar("T")
 _RETRY_BATCH = 500
 #: dead letters that are fetched at a time
 _LETTERS = 1000
+#: ms for which a durable call waits for the server's log before it is repeated
+_LOG_MS = 10_000
 #: what is said of a dead letter beyond the bound
 _UNKNOWN = {
     "kind": "unknown",
@@ -288,10 +290,15 @@ class Queue:
     def _durably(self, words: tuple[Any, ...]) -> Any:
         pipeline = self._client.pipeline(transaction=False)
         pipeline.execute_command("FCALL", *words)  # type: ignore[no-untyped-call]
-        pipeline.execute_command("WAITAOF", 1, 0, 10_000)  # type: ignore[no-untyped-call]
-        reply, (written, _) = pipeline.execute()
+        pipeline.execute_command("WAITAOF", 1, 0, _LOG_MS)  # type: ignore[no-untyped-call]
+        # (what `execute` raises by itself has another text than the server's)
+        answers = pipeline.execute(raise_on_error=False)
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        reply, (written, _) = answers
         if written < 1:
-            raise TimeoutError("the server has not written its log within 10 seconds")
+            raise TimeoutError(f"the server has not written its log within {_LOG_MS} ms")
         return reply
 
     def _again(self, call: Callable[[], T]) -> T:
