@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -19,6 +20,7 @@ import gristmill
 from gristmill.api.manifest import load_manifest
 from gristmill.client.run import JobFailed
 from gristmill.errors import GristmillError, ManifestError, UsageError
+from gristmill.local.state import State
 
 
 @pytest.fixture(autouse=True)
@@ -180,6 +182,21 @@ def test_a_run_that_has_ended_is_not_stopped_by_leaving(here: Here) -> None:
     assert [letter.item for letter in run.failures()] == [0]
     with pytest.raises(GristmillError, match="stopped before all results of the job job were fetched"):
         list(run.results())
+
+
+def test_a_run_that_cannot_note_its_end_lets_the_folder_go(
+    here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(state: State, status: dict[str, Any] | None) -> None:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    job = chunk_job(**numbers(10))
+    run = gristmill.run(job, workers=1, state="s")
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="no space left"):
+        patched.setattr(State, "save_status", full)
+        run.wait()
+    with gristmill.run(job, workers=1, state="s") as run:
+        assert run.wait()["state"] == "Complete"
 
 
 def test_slow_reader_holds_the_job_back(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -124,6 +124,7 @@ def test_the_operator_is_told_of_a_job_that_is_opened_again(refusal: int) -> Non
     found = resource(1)
     found["metadata"]["uid"] = "u"
     cluster = _OneJob(found, refusal)
-    ClusterJob(cluster, "mill").reopened()  # type: ignore[arg-type]
+    with ClusterJob(cluster, "mill").reopening():  # type: ignore[arg-type]
+        assert cluster.patches == []  # (who looks before finds nothing)
     (patch,) = cluster.patches
     assert [*patch["metadata"]["annotations"]] == ["gristmill.dev/reopened"]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import pytest
@@ -34,20 +35,23 @@ class Place:
     def dead_letters(self) -> list[DeadLetter]:
         return [DeadLetter(1, 2, 1, "error", 1, "w", "E")]
 
-    def reopened(self) -> None:
-        self.deeds.append("no status says complete")
+    @contextmanager
+    def reopening(self) -> Iterator[None]:
+        self.deeds.append("reopening")
+        yield
+        self.deeds.append("reopened")
 
     def retry(self, names: list[str]) -> int:
         self.deeds.append(f"open {names}")
         return len(names)
 
 
-def test_the_status_goes_before_letters_are_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_status_says_complete_while_letters_are_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     place = Place()
     monkeypatch.setattr(steering, "choose", lambda *words: place)
     where: Any = None
     steering.retry_letters([], where, as_json=True)
-    assert place.deeds == ["no status says complete", "open ['1:2']"]
+    assert place.deeds == ["reopening", "open ['1:2']", "reopened"]
 
 
 @pytest.mark.parametrize("phase", ["removing", "removed"])

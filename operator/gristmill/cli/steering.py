@@ -28,9 +28,10 @@ def retry_letters(words: list[str], where: Where, *, as_json: bool) -> None:
         chosen = [name for name in names if not wanted or name in wanted or name.partition(":")[0] in wanted]
         if wanted and not chosen:
             raise UsageError(f"there is no dead letter of {', '.join(wanted)}")
+        opened = 0
         if chosen:
-            place.reopened()  # first: a status must not say complete of a job that is open
-        opened = queue.retry(chosen) if chosen else 0
+            with place.reopening():
+                opened = queue.retry(chosen)
     if as_json:
         print_json({"opened": opened})
     else:

@@ -59,8 +59,8 @@ class Place(Protocol):
     def suspend(self, on: bool) -> None:
         """Start no chunk any more, or go on."""
 
-    def reopened(self) -> None:
-        """Note that the job, which may have ended, will have something to do again."""
+    def reopening(self) -> AbstractContextManager[None]:
+        """Open dead letters inside this: no status says then that the job has ended."""
 
     def how_to_go_on(self) -> str:
         """Return what the user has to do so that it goes on, in words that end a sentence; or nothing."""

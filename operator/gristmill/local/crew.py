@@ -68,6 +68,9 @@ class Crew:
         """Start workers where one is due; return whether one has ended since the last look."""
         now = time.monotonic()
         self._check_deadline(now)
+        if all(place.finished for place in self._places) and self._is_open():
+            for place in self._places:
+                place.finished = False
         ended = False
         for place in self._places:
             if place.process is not None and place.frozen.look(place.process) > LEASES * self._lease_seconds:
@@ -131,6 +134,10 @@ class Crew:
             )
             self._queue.fail_job(self._job.epoch, "WorkersCrash", message)
             self._early = 0
+
+    def _is_open(self) -> bool:
+        """Whether there is something to do again: dead letters were opened after the end."""
+        return self._queue.status()["job"]["phase"] in ("planning", "running")
 
     def _check_deadline(self, now: float) -> None:
         if now > self._deadline:

@@ -8,6 +8,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from shutil import rmtree
 from typing import TYPE_CHECKING, Any
 
+from gristmill.client.status import ended, status_of
 from gristmill.errors import QueueError, UsageError
 from gristmill.local.host import KeeperHost
 from gristmill.local.server import server_url
@@ -52,9 +53,14 @@ class LiveHost:
 
     def end(self, status: dict[str, Any]) -> None:
         """See `client.run.Host`."""
-        self._letters = list(self.queue().dead_letters())
-        self._state.save_status(status)
-        self.stop(now=self._temporary)
+        try:
+            queue = self.queue()
+            self._letters = list(queue.dead_letters())
+            self._state.save_status(status)
+            if not ended(status_of(queue.status(), (), self.output)):
+                self._state.save_status(None)  # (somebody has just opened dead letters again)
+        finally:
+            self.stop(now=self._temporary)
 
     def stop(self, now: bool) -> None:
         """See `client.run.Host`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -92,9 +92,12 @@ class LocalJob:
         with open_queue(self._state) as queue:
             queue.suspend(on)
 
-    def reopened(self) -> None:
+    @contextmanager
+    def reopening(self) -> Iterator[None]:
         """See `client.place.Place`."""
         self._state.save_status(None)
+        yield
+        self._state.save_status(None)  # (a run that ended meanwhile has noted how)
 
     def how_to_go_on(self) -> str:
         """See `client.place.Place`."""

@@ -146,8 +146,10 @@ class ClusterJob:
         """See `client.place.Place`. The spec has the word: the operator tells the queue."""
         self._cluster.patch(KIND, self._name, {"spec": {"suspend": on}})
 
-    def reopened(self) -> None:
+    @contextmanager
+    def reopening(self) -> Iterator[None]:
         """See `client.place.Place`. The operator looks at what is touched, at others that have ended now and then."""
+        yield
         body = {"metadata": {"annotations": {_REOPENED: str(int(time.time()))}}}
         try:
             self._cluster.patch(KIND, self._name, body)
