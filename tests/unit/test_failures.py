@@ -36,3 +36,30 @@ def test_a_traceback_has_the_users_frame_where_reading_fails_in_it() -> None:
     text = own_traceback(broken.value)
     assert "test_failures.py" in text
     assert "sources/text.py" not in text
+
+
+def test_a_traceback_has_its_causes_and_what_is_in_a_group() -> None:
+    def function() -> None:
+        try:
+            {}["the cause"]
+        except KeyError as error:
+            raise ExceptionGroup("some", [ValueError("of a group")]) from error
+
+    with pytest.raises(ExceptionGroup) as some:
+        function()
+    text = own_traceback(some.value)
+    for words in (
+        "KeyError: 'the cause'",
+        "was the direct cause",
+        "some (1 sub-exception)",
+        "ValueError: of a group",
+    ):
+        assert words in text
+
+
+def test_a_traceback_is_bounded_and_ends_with_the_error() -> None:
+    with pytest.raises(ValueError, match="x") as long:
+        raise ValueError("x" * 100_000 + "end")
+    text = own_traceback(long.value)
+    assert len(text) == 8000
+    assert text.endswith("end\n")

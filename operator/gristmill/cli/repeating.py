@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pdb
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -17,6 +16,7 @@ from gristmill.protocol.client import Queue
 from gristmill.protocol.job import JobContext
 from gristmill.sinks import encode
 from gristmill.worker.compute import results_of
+from gristmill.worker.failures import own_traceback
 from gristmill.worker.user_code import load
 
 
@@ -67,9 +67,7 @@ def _call(call: Callable[[], list[Any]], what: str, debug: bool) -> int:
         sys.stdout.write(encode(call()).decode())
         sys.stdout.flush()
     except (Exception, SystemExit) as error:
-        _, *frames = traceback.extract_tb(error.__traceback__)
-        sys.stderr.write("Traceback (most recent call last):\n")
-        sys.stderr.write("".join([*traceback.format_list(frames), *traceback.format_exception_only(error)]))
+        sys.stderr.write(own_traceback(error))
         if debug:
             pdb.post_mortem(error.__traceback__)
         return 1

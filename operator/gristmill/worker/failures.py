@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from gristmill.errors import InputChanged, InputError
+from gristmill.errors import GristmillError, InputChanged, InputError
 from gristmill.planning.values import DeadLetter
 
 #: characters that are kept of an input, an error and a traceback
@@ -93,13 +93,20 @@ def is_final(error: BaseException, names: frozenset[str]) -> bool:
 
 
 def own_traceback(error: BaseException) -> str:
-    """Return the traceback without frames of this package: what the user wrote, and what that called."""
-    frames = [
-        frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(_OURS)
-    ]
-    head = "Traceback (most recent call last):\n" if frames else ""
-    text = head + "".join(traceback.format_list(frames)) + "".join(traceback.format_exception_only(error))
-    return _clean(text[-_TRACEBACK:])
+    """Return the traceback with its causes: frames of what the user wrote and what that called, none of ours."""
+    told = traceback.TracebackException.from_exception(error, compact=True)
+    if isinstance(error, GristmillError):  # (its message says what it was caused by)
+        told.__cause__ = told.__context__ = None
+    _leave_ours_out(told)
+    return _clean("".join(told.format())[-_TRACEBACK:])
+
+
+def _leave_ours_out(told: traceback.TracebackException) -> None:
+    frames = [frame for frame in told.stack if not frame.filename.startswith(_OURS)]
+    told.stack = traceback.StackSummary.from_list(frames)
+    for other in (told.__cause__, told.__context__, *(told.exceptions or ())):
+        if other is not None:
+            _leave_ours_out(other)
 
 
 def _as_text(value: Any) -> str:
