@@ -19,14 +19,16 @@ _HANDOVER_SECONDS = settings.DRAIN_SECONDS + 15
 def take_over(state: State) -> None:
     """Take the keeper's lock, from a keeper of an earlier run if need be, and end the server that it left."""
     until = time.monotonic() + _HANDOVER_SECONDS
-    asked = False
+    asked, seen = False, 0
     former = state.keeper_lock.last_holder()
     while holder := state.keeper_lock.take():
         late = time.monotonic() > until
-        if late or not asked:
+        # (seen once, it may be the number of the last holder, where the next has not yet written its own)
+        if holder == seen and (late or not asked):
             with suppress(ProcessLookupError):
                 os.kill(holder, signal.SIGKILL if late else signal.SIGTERM)
             asked = True
+        seen = holder
         time.sleep(0.02)
     end_orphan(state.queue)
     if former:

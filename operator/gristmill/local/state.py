@@ -190,12 +190,17 @@ class Lock:
         except FileNotFoundError:
             return 0
         try:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return int(os.pread(handle, 20, 0) or b"1")
+            while True:
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    if told := os.pread(handle, 20, 0):
+                        return int(told)
+                    time.sleep(_GLANCE_SECONDS)  # (who has just taken it has not yet said so)
+                else:
+                    return 0
         finally:
             os.close(handle)
-        return 0
 
     def last_holder(self) -> int:
         """Return the process that took it last, alive or not; 0 when none did."""
