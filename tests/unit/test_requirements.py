@@ -63,7 +63,18 @@ def test_elsewhere_what_has_no_name_is_not_looked_for(
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/nothing/may/run")
     provide(
-        ["git+https://example.invalid/a", "./a", "/tmp/a", "https://example.invalid/a.whl", "a-1.0.tar.gz"]
+        [
+            *("git+https://example.invalid/a", "./a", "/tmp/a", "https://example.invalid/a.whl"),
+            *(
+                "a-1.0.tar.gz",
+                "a.tar",
+                "A.WHL",
+                "a.tbz",
+                "a.tar.lzma",
+                "a.whl[extra]",
+                "a.zip ; os_name == 'nt'",
+            ),
+        ]
     )
 
 

@@ -21,8 +21,11 @@ INSTALL = "GRISTMILL_INSTALL"
 _TAIL = 2000
 #: NAME[EXTRA] @ URL; MARKER
 _NAMED_URL = re.compile(r"(?P<name>[\w.-]+\s*(\[[^]]*\])?)\s*@\s*\S+(?P<marker>\s+;.*)?")
-#: ends of the names of files that pip installs
-_ARCHIVES = (".whl", ".zip", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+#: ends of the names of files that pip installs (its own `utils.filetypes`)
+_ARCHIVES = (
+    *(".whl", ".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz"),
+    *(".tar.xz", ".txz", ".tlz", ".tar.lz", ".tar.lzma"),
+)
 
 
 def provide(requirements: list[str]) -> None:
@@ -49,8 +52,8 @@ def _without_url(requirement: str) -> str:
     """Return what is looked for: pip would fetch and build what has a URL. "" where only that would tell its name."""
     if named := _NAMED_URL.fullmatch(requirement.strip()):
         return named["name"] + (named["marker"] or "")
-    place = requirement.partition(";")[0].strip()
-    return "" if "/" in place or place.endswith(_ARCHIVES) else requirement
+    place = requirement.partition(";")[0].partition("[")[0].strip()
+    return "" if "/" in place or place.lower().endswith(_ARCHIVES) else requirement
 
 
 def _pip(arguments: list[str], sentence: str) -> None:
