@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -115,6 +116,20 @@ def test_an_item_that_kills_its_worker_is_found_and_all_others_are_done(here: He
     assert here.results() == [x for x in range(32) if x != 11]
     letter = json.loads(here.run("failures", "--json").stdout)
     assert (letter["kind"], letter["item"]) == ("lost", 3)
+
+
+def test_children_that_crash_leave_no_drafts_of_an_output_elsewhere(here: Here) -> None:
+    text = (
+        "import os, time\ndef process(x):\n    time.sleep(0.002)\n"
+        "    if x in (5, 9):\n        os.kill(os.getpid(), 11)\n    return x\n"
+    )
+    output = {"output": {"url": f"local://{here.folder}/out"}}
+    here.write(chunk_job(**numbers(20), **source(text), **output, **TOLERANT))
+    temporary = here.folder / "temporary"
+    temporary.mkdir()
+    here.run("run", "job.yaml", "--workers", "1", env={**os.environ, "TMPDIR": str(temporary)})
+    assert here.results() == [x for x in range(20) if x not in (5, 9)]
+    assert list(temporary.iterdir()) == []
 
 
 def test_a_chunk_that_is_slow_as_a_whole_runs_in_halves_and_gives_nothing_up(here: Here) -> None:

@@ -1,5 +1,6 @@
 """Outputs: results as JSON lines, staged parts, final blocks, the manifest; and reading them back."""
 
+from gristmill.sinks.drafts import discard_drafts_of
 from gristmill.sinks.encoding import (
     NO_VALUE,
     decode,
@@ -26,6 +27,7 @@ __all__ = [
     "Written",
     "decode",
     "decode_value",
+    "discard_drafts_of",
     "encode",
     "encode_value",
     "is_intact",

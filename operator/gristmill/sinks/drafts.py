@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import secrets
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import BinaryIO
 
 from gristmill.errors import GristmillError, OutputError
 
 _BUFFER = 1 << 18
+#: tells this process, and those that are forked from it, from others that share the folder of temporary files
+_FAMILY = secrets.token_hex(4)
 
 
 class Draft:
@@ -43,6 +48,24 @@ class Draft:
         if not self.published:
             with suppress(OSError):
                 os.unlink(self.path)
+
+
+def temporary_draft() -> Draft:
+    """Return a draft in the folder of temporary files."""
+    with told(tempfile.gettempdir()):
+        handle, path = tempfile.mkstemp(prefix=_prefix(os.getpid()))
+        os.close(handle)
+        return Draft(path, path)
+
+
+def discard_drafts_of(pid: int) -> None:
+    """Remove the temporary drafts of a process that was forked from this one, and is dead."""
+    for path in Path(tempfile.gettempdir()).glob(f"{_prefix(pid)}*"):
+        path.unlink(missing_ok=True)
+
+
+def _prefix(pid: int) -> str:
+    return f"gristmill-{_FAMILY}-{pid}-"
 
 
 @contextmanager

@@ -6,9 +6,7 @@ uploaded under a name of its own, and then moved.
 
 from __future__ import annotations
 
-import os
 import secrets
-import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, BinaryIO
@@ -16,7 +14,7 @@ from typing import Any, BinaryIO
 from fsspec.core import url_to_fs
 
 from gristmill.errors import OutputError
-from gristmill.sinks.drafts import Draft, told
+from gristmill.sinks.drafts import Draft, temporary_draft, told
 from gristmill.sinks.layout import TEMPORARY
 
 #: protocols of fsspec by which an object appears when its upload is complete
@@ -40,10 +38,7 @@ class RemoteStore:
 
     def draft(self) -> Draft:
         """See `Store`."""
-        with told(tempfile.gettempdir()):
-            handle, path = tempfile.mkstemp(prefix="gristmill-")
-            os.close(handle)
-            return Draft(path, path)
+        return temporary_draft()
 
     def publish(self, draft: Draft, name: str) -> None:
         """See `Store`."""

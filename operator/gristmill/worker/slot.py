@@ -14,6 +14,7 @@ from typing import Any
 from gristmill.planning.pace import Pace
 from gristmill.planning.values import Lease
 from gristmill.protocol.job import JobContext
+from gristmill.sinks import discard_drafts_of
 from gristmill.worker.capture import Captured
 from gristmill.worker.channel import Channel
 from gristmill.worker.child import child_main
@@ -162,6 +163,8 @@ class Slot:
             self.process.kill()
             self.process.join()
         self._end_group()
+        if self.process.pid:
+            discard_drafts_of(self.process.pid)
         self.captured.close()
 
     def kill(self, reason: str) -> None:
