@@ -192,9 +192,10 @@ def test_a_run_that_cannot_note_its_end_lets_the_folder_go(
 
     job = chunk_job(**numbers(10))
     run = gristmill.run(job, workers=1, state="s")
-    with monkeypatch.context() as patched, pytest.raises(OSError, match="no space left"):
+    with monkeypatch.context() as patched:
         patched.setattr(State, "save_status", full)
-        run.wait()
+        with pytest.raises(OSError, match="no space left"):
+            run.wait()
     with gristmill.run(job, workers=1, state="s") as run:
         assert run.wait()["state"] == "Complete"
 

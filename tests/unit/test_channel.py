@@ -107,3 +107,11 @@ def test_a_marker_is_seen_by_another_process() -> None:
     os.waitpid(pid, 0)
     assert (marker.chunk, marker.exact, marker.item, marker.items) == (41, True, 3, 5)
     assert marker.running_seconds > 0
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+def test_a_log_on_a_full_disk_is_given_up_in_silence() -> None:
+    log = Log(open("/dev/full", "ab"))  # noqa: SIM115 (the log closes it)
+    log.write({"text": "x"})
+    log.write({"text": "y"})
+    log.close()

@@ -114,6 +114,49 @@ def test_every_chunk_of_a_lease_is_done_or_failed_once(
     assert told.messages[-1][:2] == ("end", "n")
 
 
+@pytest.mark.parametrize("careful", [False, True])
+def test_what_came_before_a_failing_item_of_a_chunk_is_no_result(
+    careful: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of lines: chunks that are read one by one, some of them in a slice."""
+
+    def function(x: int) -> int:
+        if x in (4, 20):
+            raise ValueError(x)
+        return x
+
+    monkeypatch.setattr(SliceSource, "span", lambda *_: None)
+    told = Told(0)
+    run, _ = computer(function, told, size=3)
+    run._pace = Pace(1e-6)
+    run.run(Lease("n", 1, 0, 10, careful=careful))
+    assert told.failed == [(1, 1), (6, 2)]
+    assert told.results == [x for x in range(30) if x not in (3, 4, 5, 18, 19, 20)]
+
+
+def test_how_many_items_a_chunk_has_is_not_kept_beyond_its_slice() -> None:
+    run, _ = computer(lambda x: x, Told(0))
+    run.run(Lease("n", 1, 0, 8, careful=True))
+    run.run(Lease("m", 1, 8, 16, careful=True))
+    assert min(run._counts) >= 8
+
+
+@pytest.mark.parametrize("fragment", [{}, {"low": 0, "high": 1}])
+def test_an_input_that_changes_is_no_failure_of_a_chunk(
+    fragment: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(chunk: int) -> Any:
+        raise InputChanged("it changed")
+
+    monkeypatch.setattr(SliceSource, "span", lambda *_: None)
+    told = Told(0)
+    run, _ = computer(lambda x: x, told)
+    run._work = replace(run._work, read=read)
+    with pytest.raises(InputChanged):
+        run.run(Lease("n", 1, 0, 1, **fragment))
+    assert told.failed == []
+
+
 def test_a_fragment_runs_its_items_only() -> None:
     told = Told(3)
     run, _ = computer(lambda x: x, told, size=10)
@@ -222,10 +265,18 @@ def test_a_generator_gives_many_results_and_may_fail_in_the_middle() -> None:
 
 
 @pytest.mark.parametrize("error", [InputError("broken"), InputChanged("changed")])
-def test_what_the_function_could_not_read_is_no_result_even_where_it_hides_that(error: InputError) -> None:
+@pytest.mark.parametrize("fragment", [{}, {"low": 0, "high": 2}])
+def test_what_the_function_could_not_read_is_no_result_even_where_it_hides_that(
+    error: InputError, fragment: dict[str, int]
+) -> None:
+    readings: list[int] = []
+
     def pieces() -> Iterator[bytes]:
+        readings.append(1)
         yield b"one\n"
-        raise error
+        if not fragment or len(readings) > 1:  # (the first time it is to count)
+            raise error
+        yield b"two\n"
 
     def function(lines: Any) -> int:
         with suppress(InputError):
@@ -237,9 +288,9 @@ def test_what_the_function_could_not_read_is_no_result_even_where_it_hides_that(
     run._work = replace(run._work, read=lambda chunk: LargeLines(pieces, "utf-8"))
     if isinstance(error, InputChanged):
         with pytest.raises(InputChanged):
-            run.run(Lease("n", 1, 0, 1))
+            run.run(Lease("n", 1, 0, 1, **fragment))
     else:
-        run.run(Lease("n", 1, 0, 1))
+        run.run(Lease("n", 1, 0, 1, **fragment))
         assert told.failed == [(0, -1)]
     assert told.results == []
 
