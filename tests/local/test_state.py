@@ -17,6 +17,7 @@ from gristmill.errors import UsageError
 from gristmill.local import hosts, runner, turns
 from gristmill.local.place import LocalJob
 from gristmill.local.state import Lock, State
+from gristmill.protocol.client import Queue
 
 
 def test_a_job_file_that_cant_be_read_does_not_stop_a_fresh_start(here: Here) -> None:
@@ -157,6 +158,36 @@ def test_who_is_frozen_while_it_looks_is_named_and_not_waited_for_for_ever(
         begin()
     assert [f"waiting for process {os.getpid()}, " in record.message for record in caplog.records] == [True]
     looker.end()
+
+
+def test_each_who_looks_is_given_its_own_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(turns.time, "monotonic", lambda: now)
+    monkeypatch.setattr(turns.time, "sleep", lambda seconds: None)
+    turn = turns._Turn(State(tmp_path))
+    for looker in (11, 12, 13):
+        turn.wait(looker)
+        now += turns._MOST_SECONDS
+        turn.wait(looker)
+    now += 0.1
+    with pytest.raises(UsageError, match="process 13 has been looking"):
+        turn.wait(13)
+
+
+def test_who_finds_that_the_run_has_just_stopped_leaves_no_connection(
+    here: Here, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here.write(chunk_job())
+    here.run("run", "job.yaml")
+    state = State(here.folder / ".gristmill" / "job")
+    opened: list[Queue] = []
+    exists, close = Queue.exists, Queue.close
+    # (its server answers, as that of a run does)
+    with hosts.open_queue(state), monkeypatch.context() as patched:
+        patched.setattr(Queue, "exists", lambda queue: (opened.append(queue), exists(queue))[1])
+        patched.setattr(Queue, "close", lambda queue: (opened.remove(queue), close(queue))[1])
+        assert hosts._queue_of_run(state) is None  # for nobody runs it
+    assert opened == []
 
 
 def test_the_word_of_a_wait_is_on_stderr(here: Here) -> None:

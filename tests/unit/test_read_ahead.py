@@ -34,3 +34,11 @@ def test_a_hint_waits_until_what_is_stale_is_dropped() -> None:
     assert watched.hinting is not None
     watched.hinting.join()
     assert dict(watched).keys() == {9}
+
+
+def test_no_more_than_two_chunks_wait_in_memory() -> None:
+    ahead = ReadAhead(lambda chunk: [chunk])
+    for chunk in range(1, 5):
+        ahead.hint(chunk)
+    assert ahead._coming.keys() == {1, 2}
+    assert [ahead.take(chunk) for chunk in range(1, 5)] == [[1], [2], [3], [4]]
