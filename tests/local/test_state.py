@@ -12,6 +12,7 @@ from tests.builders import chunk_job
 from tests.conftest import Until
 from tests.local.conftest import Here
 
+import gristmill
 from gristmill.api.manifest import load_manifest
 from gristmill.errors import UsageError
 from gristmill.local import hosts, runner, turns
@@ -27,6 +28,48 @@ def test_a_job_file_that_cant_be_read_does_not_stop_a_fresh_start(here: Here) ->
     assert "can't be read" in here.run("run", "job.yaml", code=2).stderr
     here.run("run", "job.yaml", "--fresh")
     assert here.results() == list(range(10))
+
+
+@pytest.mark.parametrize("command", [("run", "job.yaml"), ("run", "job.yaml", "--fresh")])
+def test_a_folder_of_other_files_is_no_state_folder(here: Here, command: tuple[str, ...]) -> None:
+    here.write(chunk_job())
+    (here.folder / "mine").mkdir()
+    (here.folder / "mine" / "thesis.txt").touch()
+    for folder in (".", "mine"):
+        done = here.run(*command, "--state", folder, code=2)
+        assert "holds files that no run left there" in done.stderr
+    assert {path.name for path in here.folder.rglob("*")} == {"job.yaml", "mine", "thesis.txt"}
+
+
+def test_a_fresh_start_removes_what_runs_have_left_and_nothing_else(here: Here) -> None:
+    here.write(chunk_job())
+    here.run("run", "job.yaml", "--state", "s")
+    (here.folder / "s" / "notes.txt").touch()
+    (here.folder / "s" / "output" / "notes.txt").touch()
+    here.run("run", "job.yaml", "--state", "s", "--fresh")
+    assert (here.folder / "s" / "notes.txt").exists()
+    assert here.run("results", "--state", "s").stdout.split() == [str(x) for x in range(10)]
+
+
+def test_an_empty_path_is_no_state_folder(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(here.folder)
+    with pytest.raises(UsageError, match="path of the folder is empty"):
+        gristmill.run(chunk_job(), state="")
+
+
+@pytest.mark.parametrize("name", ["a#b", "a?b", "a%41b", "new\nline", "sp ace", "ü"])
+def test_a_state_folder_may_have_any_name(here: Here, name: str) -> None:
+    here.write(chunk_job())
+    here.run("run", "job.yaml", "--state", name)
+    assert here.run("results", "--state", name).stdout.split() == [str(x) for x in range(10)]
+    assert here.run("failures", "--state", name).stdout == "nothing failed\n"
+
+
+def test_no_other_program_is_needed(here: Here) -> None:
+    here.write(chunk_job())
+    here.run("run", "job.yaml", env={**os.environ, "PATH": "/nowhere"})
+    here.run("failures", env={**os.environ, "PATH": "/nowhere"})
+    here.run("run", "job.yaml", "--fresh", env={**os.environ, "PATH": "/nowhere"})
 
 
 def test_an_output_may_be_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import time
 from contextlib import suppress
 
 from gristmill import settings
+from gristmill.local.processes import is_in_group
 from gristmill.local.server import end_orphan
 from gristmill.local.state import State
 
@@ -39,7 +39,5 @@ def _kill_group(keeper: int) -> None:
     """Kill what is left of a keeper that was killed: workers that are frozen, or have not noticed yet."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(keeper, 0)
-        told = subprocess.run(["ps", "-A", "-o", "pgid=,command="], capture_output=True, check=False)
-        rows = (line.split(None, 1) for line in told.stdout.decode(errors="replace").splitlines())
-        if any(int(group) == keeper and "gristmill.local.keeper" in command for group, command in rows):
+        if is_in_group(keeper, "gristmill.local.keeper"):
             os.killpg(keeper, signal.SIGKILL)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gristmill.errors import UsageError
 from gristmill.local.spawn import started_ahead
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ def run(
         from gristmill.local import runner
         from gristmill.local.state import State
 
+        if state is not None and not str(state):
+            raise UsageError("state: the path of the folder is empty")
         manifest, base = runner.load(job)
         if state is None:
             return runner.start_temporary(manifest, base, workers, fresh, accept_code)

@@ -54,10 +54,7 @@ def start(
     """Start a run in a state folder, or go on with the one that is there."""
     size = _crew_size(manifest, workers)
     context = _context(manifest, base, str(state.output), accept_code)
-    try:
-        state.folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UsageError(f"{shown(state.folder)} can't be a state folder: {error.strerror}") from error
+    state.make()
     if holder := take_run(state):
         raise UsageError(
             f"{shown(state.folder)} is run by process {holder} already; stop it, or choose another --state"

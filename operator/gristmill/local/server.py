@@ -18,8 +18,10 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from urllib.parse import quote
 
 from gristmill.errors import GristmillError
+from gristmill.local.processes import command_of
 
 #: the system's limit for the path of a unix socket is 108 bytes on Linux, 104 on macOS
 _PATH_BYTES = 100
@@ -63,7 +65,7 @@ def socket_path(folder: Path) -> Path:
 
 def server_url(folder: Path) -> str:
     """Return the URL of the server of this queue folder."""
-    return f"unix://{socket_path(folder)}"
+    return _url(socket_path(folder))
 
 
 class Server:
@@ -78,7 +80,7 @@ class Server:
     @property
     def draft_url(self) -> str:
         """Where it listens before it is published."""
-        return f"unix://{self._draft}"
+        return _url(self._draft)
 
     @property
     def url(self) -> str:
@@ -175,9 +177,11 @@ def end_orphan(folder: Path) -> None:
 
 def _is_server(pid: int, path: Path) -> bool:
     """Whether the process is the server of this socket, and not another one that got its number."""
-    told = subprocess.run(["ps", "-o", "stat=,command=", "-p", str(pid)], capture_output=True, check=False)
-    text = told.stdout.decode(errors="replace")
-    return str(path.with_suffix("")) in text and not text.startswith("Z")
+    return str(path.with_suffix("")) in command_of(pid)
+
+
+def _url(path: Path) -> str:
+    return f"unix://{quote(str(path))}"
 
 
 def _own(folder: Path) -> None:

@@ -149,13 +149,28 @@ class State:
         """Return what `_movable` was given, at the place where the folder is now."""
         return {**told, "output": str(self.output)} if told["output"] == self.output.name else told
 
+    def make(self) -> None:
+        """Make the folder, if it is not there. UsageError where it can't be, or is one of other files."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            names = {entry.name for entry in self.folder.iterdir()}
+        except OSError as error:
+            raise UsageError(f"{shown(self.folder)} can't be a state folder: {error.strerror}") from error
+        if names and not names & {self._job.name, self.runner_lock.path.name}:
+            raise UsageError(
+                f"{shown(self.folder)} holds files that no run left there ({min(names)}): "
+                "a run needs a folder of its own, choose another --state"
+            )
+
     def clear(self) -> None:
-        """Remove everything but the locks."""
-        for entry in list(self.folder.iterdir()):
-            if entry.is_dir() and not entry.is_symlink():
-                shutil.rmtree(entry)
-            elif entry.suffix != ".lock":
-                entry.unlink()
+        """Remove what runs have left, but for the locks."""
+        for folder in (self.queue, self.output, self.logs):
+            if folder.is_symlink():
+                folder.unlink()
+            elif folder.exists():
+                shutil.rmtree(folder)
+        for file in (self._job, self._status, self.keeper_log):
+            file.unlink(missing_ok=True)
 
 
 class Lock:

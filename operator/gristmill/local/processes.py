@@ -1,0 +1,54 @@
+"""What other processes are, so that a number is not taken for another process that has it now.
+
+Linux tells in /proc; elsewhere `ps` does, which small images of Linux lack.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+_PROC = Path("/proc")
+
+
+def command_of(pid: int) -> str:
+    """Return the command line of a process, "" when it has ended."""
+    if not _PROC.joinpath("self").exists():
+        return next((command for _, command in _told("-p", str(pid))), "")
+    with suppress(OSError):  # (it may end meanwhile)
+        return _entry(pid)[1]
+    return ""
+
+
+def is_in_group(group: int, words: str) -> bool:
+    """Whether a living process of a process group has these words in its command line."""
+    return any(own == group and words in command for own, command in _living())
+
+
+def _living() -> Iterator[tuple[int, str]]:
+    """Yield process group and command line of all living processes."""
+    if not _PROC.joinpath("self").exists():
+        yield from _told("-A")
+        return
+    for name in os.listdir(_PROC):
+        if name.isdecimal():
+            with suppress(OSError):
+                yield _entry(int(name))
+
+
+def _entry(pid: int) -> tuple[int, str]:
+    # "PID (NAME) STATE PARENT GROUP …", and a name may hold anything
+    state, _, group = (_PROC / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()[:3]
+    words = (_PROC / str(pid) / "cmdline").read_bytes()
+    return int(group), "" if state == b"Z" else os.fsdecode(words.replace(b"\0", b" "))
+
+
+def _told(*which: str) -> Iterator[tuple[int, str]]:
+    words = ["ps", "-ww", "-o", "pgid=,stat=,command=", *which]
+    told = subprocess.run(words, capture_output=True, check=False).stdout
+    for line in os.fsdecode(told).splitlines():
+        group, state, command = line.split(None, 2)
+        yield int(group), "" if state.startswith("Z") else command
