@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.compute_builders import Told, computer
+from tests.unit.source_builders import plan_of
 
 from gristmill import settings
 from gristmill.errors import InputChanged, InputError
 from gristmill.planning.pace import Pace
 from gristmill.planning.values import Lease
-from gristmill.sources import LargeLines
+from gristmill.sources import FreshItems, LargeLines, open_source
 from gristmill.sources.readers import SliceSource
 from gristmill.worker.marker import GIVE_TAIL, GO_ON, STOP
 
@@ -66,8 +67,7 @@ def test_every_chunk_of_a_lease_is_done_or_failed_once(
     assert [c for c, _ in told.failed] == sorted(failing)
     assert told.results == [x for c, xs in chunks.items() if c not in failing for x in xs]
     if each_item:
-        first = {c: [x for x in xs if x in raising] or xs for c, xs in failing.items()}
-        assert told.failed == [(c, first[c][0] - c * size) for c in sorted(failing)]
+        assert told.failed == [(c, failing[c][0] - c * size) for c in sorted(failing)]
     assert told.messages[-1][:2] == ("end", "n")
 
 
@@ -112,6 +112,74 @@ def test_an_input_that_changes_is_no_failure_of_a_chunk(
     with pytest.raises(InputChanged):
         run.run(Lease("n", 1, 0, 1, **fragment))
     assert told.failed == []
+
+
+@pytest.mark.parametrize("before", [0, 1, 1000, 1010, 5000])
+@pytest.mark.parametrize("each_item", [True, False])
+@pytest.mark.parametrize("careful", [False, True])
+def test_a_result_is_what_the_function_returned_whatever_it_does_with_it_later(
+    before: int, each_item: bool, careful: bool
+) -> None:
+    """A buffer that is used again and again, after so many results that can't change."""
+    inner = [0]
+    shared = {"inner": inner}
+
+    def of_item(x: int) -> Any:
+        inner[0] = x
+        return shared if x >= before else x
+
+    def of_chunk(xs: Any) -> Any:
+        return (of_item(x) for x in xs)
+
+    told = Told(0)
+    run, _ = computer(of_item if each_item else of_chunk, told, size=3, each_item=each_item)
+    run._pace = Pace(1e-6)
+    for start in range(0, 3000, 300):
+        told.position = start
+        run.run(Lease(f"n{start}", 1, start, start + 300, careful=careful))
+    assert told.failed == []
+    assert told.results == [x if x < before else {"inner": [x]} for x in range(9000)]
+
+
+def test_so_it_is_in_a_fragment() -> None:
+    shared: dict[str, int] = {}
+
+    def function(xs: Any) -> Any:
+        for x in xs:
+            shared["x"] = x
+            yield x if x < 2000 else shared
+
+    told = Told(0)
+    run, _ = computer(function, told, size=4, each_item=False)
+    run.run(Lease("n", 1, 0, 500))
+    run.run(Lease("m", 1, 500, 501, low=1, high=3, attempt=2))
+    assert told.results == [*range(2000), {"x": 2001}, {"x": 2002}]
+
+
+def test_an_item_of_a_manifest_is_the_same_however_often_it_is_tried() -> None:
+    source = open_source(plan_of(items=[{"v": [1]}, {"v": [2]}]))
+
+    def function(item: dict[str, Any]) -> Any:
+        item.pop("v").append(3)
+        raise ValueError
+
+    for _ in range(2):
+        told = Told(0)
+        run, _ = computer(function, told)
+        run._work = replace(run._work, source=source, read=source.read)
+        run.run(Lease("n", 1, 0, 1))
+        assert told.letters[0]["input"] == '{"v":[1]}'
+        assert "ValueError" in told.letters[0]["error"]
+
+
+@pytest.mark.parametrize("items", [[1, 2], [{"v": 1}, {"v": 2}]])
+def test_the_items_of_a_manifest_are_a_list(items: list[Any]) -> None:
+    source = SliceSource(FreshItems.of(items), 2)
+    told = Told(0)
+    run, _ = computer(lambda given: [*given, type(given).__name__], told, each_item=False)
+    run._work = replace(run._work, source=source, read=source.read)
+    run.run(Lease("n", 1, 0, 1))
+    assert told.results == [*items, "list"]
 
 
 def test_a_fragment_runs_its_items_only() -> None:

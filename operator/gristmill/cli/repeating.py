@@ -15,7 +15,7 @@ from gristmill.planning.plan import Plan
 from gristmill.protocol.client import Queue
 from gristmill.protocol.job import JobContext
 from gristmill.sinks import encode
-from gristmill.worker.compute import results_of
+from gristmill.worker.compute import given, results_of
 from gristmill.worker.failures import own_traceback
 from gristmill.worker.user_code import load
 
@@ -37,7 +37,7 @@ def repeat_chunk(words: list[str], item: int | None, where: Where, *, debug: boo
         if context.job.spec.process.each == "chunk":
             part = items if len(wanted) == len(items) else items[wanted[0] : wanted[-1] + 1]
             return _call(
-                lambda: list(results_of(function(part))), f"chunk {chunk}: {_shortened(part)}", debug
+                lambda: list(results_of(function(given(part)))), f"chunk {chunk}: {_shortened(part)}", debug
             )
         return max((_call_item(function, items, at, chunk, debug) for at in wanted), default=0)
 

@@ -105,7 +105,8 @@ def encoded_combine(combine: Callable[[Any, Any], Any]) -> Callable[[bytes, byte
 
 def _encode_one(result: Any, index: int) -> bytes:
     try:
-        return orjson.dumps(result, None, _OPTIONS)
+        # (a slice is as large as the text, while what orjson returns keeps a kilobyte at the least)
+        return orjson.dumps(result, None, _OPTIONS | orjson.OPT_APPEND_NEWLINE)[:-1]
     except TypeError as error:
         reason = str(error)
         if reason.startswith("Integer exceeds"):

@@ -1,12 +1,14 @@
 """Inputs: list and cut them (`make_plan`), read the items of a chunk (`open_source`)."""
 
 from gristmill.sources.files import File
+from gristmill.sources.fresh import FreshItems
 from gristmill.sources.planner import input_change, make_plan
 from gristmill.sources.readers import Source, open_source
 from gristmill.sources.text import LargeLines, Lines, reading_failure
 
 __all__ = [
     "File",
+    "FreshItems",
     "LargeLines",
     "Lines",
     "Source",

@@ -14,6 +14,7 @@ from gristmill.planning.cuts import MOST_BYTES, Cuts, Piece, Run, own_lines
 from gristmill.planning.plan import Plan
 from gristmill.sources.access import FileTable
 from gristmill.sources.files import File
+from gristmill.sources.fresh import FreshItems
 from gristmill.sources.text import BLOCK_BYTES, LargeLines, Lines
 
 #: how to decompress a file, by its extension
@@ -187,7 +188,9 @@ def open_source(plan: Plan) -> Source:
         case "range":
             return SliceSource(range(source["start"], source["stop"], source["step"]), source["size"])
         case "items":
-            return SliceSource(source["items"], source["size"])
+            items: list[Any] = source["items"]
+            may_change = any(isinstance(item, (list, dict)) for item in items)
+            return SliceSource(FreshItems.of(items) if may_change else items, source["size"])
         case "files":
             return FilesSource(FileTable.from_json(source["table"]), source["size"])
         case "lines":

@@ -21,9 +21,10 @@ from gristmill.errors import InputChanged, InputError, ResultError
 from gristmill.planning.intervals import decompose
 from gristmill.planning.pace import Pace, slice_stop
 from gristmill.planning.values import Lease
-from gristmill.sources import LargeLines, Source, reading_failure
+from gristmill.sources import FreshItems, LargeLines, Source, reading_failure
 from gristmill.worker.failpoints import reach
 from gristmill.worker.failures import Failure, failure_at, is_final, letter_of
+from gristmill.worker.fixing import Fixer, UnfixedResults
 from gristmill.worker.forks import end_copy
 from gristmill.worker.marker import GIVE_TAIL, GO_ON, STOP, Marker
 from gristmill.worker.outputs import Handed, Output
@@ -50,6 +51,11 @@ class Work:
     read: Callable[[int], Sequence[Any]]
 
 
+def given(items: Sequence[Any]) -> Sequence[Any]:
+    """Return the items of a chunk as a function takes them: those of a manifest are a list."""
+    return list(items) if isinstance(items, FreshItems) else items
+
+
 def results_of(value: Any) -> Iterable[Any]:
     """Return the results that a function gave for a chunk: those of a list or generator, or one."""
     return value if isinstance(value, (list, GeneratorType)) else [value]
@@ -61,6 +67,14 @@ def _cause(caught: BaseException, items: Sequence[Any]) -> BaseException:
     if isinstance(error, InputChanged):
         raise error from None
     return error
+
+
+class _Again(Exception):  # noqa: N818 (it is no fault)
+    """From `chunk` on, the chunks of a slice have to run once more."""
+
+    def __init__(self, chunk: int) -> None:
+        super().__init__()
+        self.chunk = chunk
 
 
 class Computer:
@@ -77,6 +91,7 @@ class Computer:
         self._outbox: list[tuple[Any, ...]] = []
         self._sent = 0.0
         self._pace = Pace()
+        self._fixer = Fixer()
         self._held: Handed | None = None
         self._held_since = 0.0
         self._running: tuple[int, int, list[Any]] | None = None
@@ -134,7 +149,13 @@ class Computer:
             seconds = time.perf_counter() - begun
             self._pace = self._pace.after(end - position, seconds)
             reach("child.computed")
-            failure = self._add(lease, position, failure.chunk if failure else end, results, ends) or failure
+            try:
+                upto = failure.chunk if failure else end
+                fixed = not self._fixer.trusts  # (which it may have begun to do in the middle)
+                failure = self._add(lease, position, upto, results, ends, fixed=fixed) or failure
+            except _Again as again:
+                position = again.chunk
+                continue
             if failure:
                 self._fail(lease, failure)
                 position = failure.chunk + 1
@@ -201,13 +222,17 @@ class Computer:
     def _call(self, items: Sequence[Any], first: int, results: list[Any], careful: bool) -> None:
         function = self._work.function
         if not self._work.each_item:
-            results.extend(results_of(function(items)))
+            made = results_of(function(given(items)))
+            results.extend(map(self._fixer.fix, made) if careful else self._fixed(made))
         elif careful:
             for number, item in enumerate(items, first):
                 self._marker.at_item(number)
-                results.append(function(item))
+                results.append(self._fixer.fix(function(item)))
         else:
             self._extend(results, items)
+
+    def _fixed(self, results: Iterable[Any]) -> Iterable[Any]:
+        return results if self._fixer.trusts else map(self._fixer.fix, results)
 
     def _is_known(self, error: BaseException, items: Sequence[Any]) -> bool:
         """Whether the number of results tells which item failed: not where the items could not be read."""
@@ -216,15 +241,18 @@ class Computer:
     def _extend(self, results: list[Any], items: Sequence[Any]) -> None:
         """Call the function for each item; when it raises, the results before it are there."""
         before = len(results)
-        results.extend(map(self._work.function, items))
+        results.extend(self._fixed(map(self._work.function, items)))
         # (how many there are is asked now: a large chunk has counted while it was read)
         if len(results) - before < len(items):
             raise RuntimeError("the function raised StopIteration, which ends a loop and is no error")
 
     def _add(
-        self, lease: Lease, start: int, stop: int, results: list[Any], ends: Sequence[int]
+        self, lease: Lease, start: int, stop: int, results: list[Any], ends: Sequence[int], *, fixed: bool
     ) -> Failure | None:
-        """Put the results of [start, stop) out; return a failure when one of them can't be written."""
+        """Put the results of [start, stop) out; return a failure when one of them can't be written.
+
+        _Again where those of a chunk may have changed, though the function was trusted not to.
+        """
         for a, b in decompose(start, stop):
             if a == start and b == stop:
                 part, own_ends = results, ends
@@ -233,11 +261,14 @@ class Computer:
                 own_ends = [end - begin for end in ends[a - start : b - start]]
                 part = results[begin : begin + own_ends[-1]]
             try:
-                handed = self._output.append(a, b, part, own_ends)
+                handed = self._output.append(a, b, part, own_ends, fixed=fixed)
+            except UnfixedResults:
+                self._fixer.distrust()
+                raise _Again(a) from None
             except ResultError as error:
                 good = bisect_right(own_ends, error.index)
                 before = own_ends[good - 1] if good else 0
-                self._add(lease, a, a + good, part[:before], own_ends[:good])
+                self._add(lease, a, a + good, part[:before], own_ends[:good], fixed=fixed)
                 item = error.index - before if self._work.each_item else -1
                 return self._unwritten(a + good, item, error)
             self._hand(lease, handed)

@@ -18,6 +18,7 @@ from gristmill.sinks import NO_VALUE, Sink, encode
 from gristmill.sinks.encoding import encode_value, json_combine, through_json
 from gristmill.sinks.writer import PartWriter
 from gristmill.worker.failpoints import reach
+from gristmill.worker.fixing import check_fixed
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +40,14 @@ class Output(Protocol):
     def begin(self, start: int, nonce: str) -> None:
         """Begin at the chunk `start` of the lease `nonce`; nothing may be pending."""
 
-    def append(self, start: int, stop: int, results: list[Any], ends: Sequence[int]) -> Handed | None:
-        """Add an aligned piece; `ends[i]` is where the results of chunk start + i end. ResultError changes nothing."""
+    def append(
+        self, start: int, stop: int, results: list[Any], ends: Sequence[int], *, fixed: bool = True
+    ) -> Handed | None:
+        """Add an aligned piece; `ends[i]` is where the results of chunk start + i end.
+
+        Unless they are `fixed`, UnfixedResults is raised where one may have changed: that, as ResultError, changes
+        nothing here.
+        """
 
     def flush(self) -> Handed | None:
         """Hand over what is pending."""
@@ -65,9 +72,11 @@ class QueueOutput:
         """See `Output`."""
         self._upto = start
 
-    def append(self, start: int, stop: int, results: list[Any], ends: Sequence[int]) -> Handed | None:
+    def append(
+        self, start: int, stop: int, results: list[Any], ends: Sequence[int], *, fixed: bool = True
+    ) -> Handed | None:
         """See `Output`."""
-        payload = encode(results)
+        payload = _encoded(results, fixed)
         self._payloads.append(payload)
         self._size += len(payload)
         self._items += len(results)
@@ -109,9 +118,11 @@ class PartsOutput:
         self._position = start
         self._nonce = nonce
 
-    def append(self, start: int, stop: int, results: list[Any], ends: Sequence[int]) -> Handed | None:
+    def append(
+        self, start: int, stop: int, results: list[Any], ends: Sequence[int], *, fixed: bool = True
+    ) -> Handed | None:
         """See `Output`."""
-        add = self._form.prepare(start, stop, results, ends)
+        add = self._form.prepare(start, stop, results, ends, fixed)
         if self._writer is None:
             block = start >> self._plan.block_height
             self._writer = self._sink.begin(block, start, self._nonce)
@@ -149,8 +160,13 @@ Adder = Callable[[PartWriter], None]
 class Form(Protocol):
     """How results become bytes of a part."""
 
-    def prepare(self, start: int, stop: int, results: list[Any], ends: Sequence[int]) -> Adder:
-        """Encode an aligned piece (ResultError has the index of a wrong result); return what adds it to a part."""
+    def prepare(
+        self, start: int, stop: int, results: list[Any], ends: Sequence[int], fixed: bool = True
+    ) -> Adder:
+        """Encode an aligned piece (ResultError has the index of a wrong result); return what adds it to a part.
+
+        UnfixedResults as in `Output.append`.
+        """
 
     def fragment(self, results: list[Any]) -> bytes:
         """Return the payload of some items of a chunk."""
@@ -159,9 +175,11 @@ class Form(Protocol):
 class LinesForm:
     """JSON lines."""
 
-    def prepare(self, start: int, stop: int, results: list[Any], ends: Sequence[int]) -> Adder:
+    def prepare(
+        self, start: int, stop: int, results: list[Any], ends: Sequence[int], fixed: bool = True
+    ) -> Adder:
         """See `Form`."""
-        payload = encode(results)
+        payload = _encoded(results, fixed)
         return lambda writer: writer.append(stop, payload, len(results))
 
     def fragment(self, results: list[Any]) -> bytes:
@@ -172,8 +190,12 @@ class LinesForm:
 class FilesForm:
     """A file a chunk: each result that is bytes or text as it is, any other as a JSON line."""
 
-    def prepare(self, start: int, stop: int, results: list[Any], ends: Sequence[int]) -> Adder:
+    def prepare(
+        self, start: int, stop: int, results: list[Any], ends: Sequence[int], fixed: bool = True
+    ) -> Adder:
         """See `Form`."""
+        if not fixed:
+            check_fixed(results)
         begins = [0, *ends]
         files = [_raw(results[begins[i] : begins[i + 1]], begins[i]) for i in range(stop - start)]
         counts = [len(results[begins[i] : begins[i + 1]]) for i in range(stop - start)]
@@ -195,8 +217,12 @@ class ValueForm:
     def __init__(self, combine: Callable[[Any, Any], Any]) -> None:
         self._combine = json_combine(combine)
 
-    def prepare(self, start: int, stop: int, results: list[Any], ends: Sequence[int]) -> Adder:
+    def prepare(
+        self, start: int, stop: int, results: list[Any], ends: Sequence[int], fixed: bool = True
+    ) -> Adder:
         """See `Form`."""
+        if not fixed:
+            check_fixed(results)
         items = len(results)
         if items == 1:
             payload = encode_value(results[0])
@@ -219,6 +245,14 @@ class ValueForm:
         if left is NO_VALUE:
             return right
         return left if right is NO_VALUE else self._combine(left, right)
+
+
+def _encoded(results: list[Any], fixed: bool) -> bytes:
+    """Return results as JSON lines. What may have changed is a list or an object there: others need no closer look."""
+    payload = encode(results)
+    if not fixed and (b"{" in payload or b"[" in payload):
+        check_fixed(results)
+    return payload
 
 
 def _folded(values: list[Any], combine: Callable[[Any, Any], Any]) -> Any:
