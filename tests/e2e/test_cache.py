@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+import pytest
 from tests.e2e.kube import Kube, until
 
 
@@ -56,6 +58,33 @@ def test_a_secret_of_somebody_else_is_left_alone(kube: Kube) -> None:
     assert set(found["data"]) == {"a"}
     kube.ctl("delete", "secret", "store-auth")
     _await(kube, "Serving")
+
+
+@pytest.mark.parametrize(
+    "first", [{"limits": {"cpu": 1}}, {"limits": {"cpu": 1}, "requests": {"memory": "100Mi"}}]
+)
+def test_what_is_taken_out_of_its_spec_is_taken_from_its_pod(kube: Kube, first: dict[str, Any]) -> None:
+    kube.apply(cache(capacity="16Mi", resources=_with_cpu(first)))
+    _await(kube, "Serving")
+    for resources in (
+        {"requests": {"cpu": "20m", "memory": None}, "limits": None},
+        {"requests": {"cpu": "30m"}},
+    ):
+        patch = json.dumps({"spec": {"resources": resources}})
+        kube.ctl("patch", "gcache", "store", "--type=merge", "-p", patch)
+        wanted = {"requests": {"cpu": resources["requests"]["cpu"]}, "limits": {"memory": "88Mi"}}
+        until(lambda wanted=wanted: _resources(kube) == wanted)
+        _await(kube, "Serving")
+
+
+def _with_cpu(resources: dict[str, Any]) -> dict[str, Any]:
+    return {**resources, "requests": {"cpu": "20m", **resources.get("requests", {})}}
+
+
+def _resources(kube: Kube) -> dict[str, Any]:
+    """Return what the container of the Cache's pod is given."""
+    (container,) = (kube.get("pod", "store-0") or {"spec": {"containers": [{}]}})["spec"]["containers"]
+    return dict(container.get("resources", {}))
 
 
 def _await(kube: Kube, reason: str) -> None:

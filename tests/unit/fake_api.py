@@ -80,7 +80,7 @@ class FakeApi:
         found = self.objects.get((kind, namespace, name))
         if method == "POST":
             return (409, {"message": "already exists"}) if found else (201, self.add(kind, body))
-        if found is None and content != "application/apply-patch+yaml":
+        if found is None:
             return 404, {"message": f"{kind} {name} not found"}
         if method == "DELETE":
             return self._delete(kind, namespace, name, body)
@@ -117,7 +117,7 @@ class FakeApi:
                     place = place[word]
                 place[last] = change["value"]
             return 200, self.add(kind, found)
-        asked, known = body["metadata"], (found or body)["metadata"]
+        asked, known = body["metadata"], found["metadata"]
         if asked.get("resourceVersion") not in (None, known.get("resourceVersion")):
             return 409, {"message": "the object has been modified"}
         if sub != "status" and asked.get("uid") not in (None, known.get("uid")):
@@ -126,7 +126,7 @@ class FakeApi:
             return 422, {"message": wrong}
         if sub == "status":
             body = {"status": body["status"]}
-        return 200, self.add(kind, _merged(found or {}, body))
+        return 200, self.add(kind, _merged(found, body))
 
 
 def _merged(old: Any, patch: Any) -> Any:

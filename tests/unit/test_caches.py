@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from tests.unit.fake_api import FakeApi
@@ -128,3 +129,58 @@ def test_a_secret_that_is_there_stays_and_restarts_nothing(
     assert not any("statefulsets" in call for call in api.calls)
     assert any("secrets" in call for call in api.calls) == (not pause)
     assert secret_of_pods(api) == after["metadata"]["uid"]
+
+
+def resources_of_pods(api: FakeApi) -> Any:
+    (found,) = api.all("StatefulSet")
+    return found["spec"]["template"]["spec"]["containers"][0]["resources"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "wanted"),
+    [
+        (
+            {"requests": {"cpu": "20m"}, "limits": {"cpu": 1}},
+            {"requests": {"cpu": "20m"}},
+            {"requests": {"cpu": "20m"}, "limits": {"memory": "832Mi"}},
+        ),
+        (
+            {"requests": {"cpu": "20m", "memory": "1Gi"}, "limits": {"cpu": 1}},
+            {"requests": {"cpu": "20m"}},
+            {"requests": {"cpu": "20m"}, "limits": {"memory": "832Mi"}},
+        ),
+        (
+            {"limits": {"cpu": 1}},
+            None,
+            {"requests": {"cpu": "50m"}, "limits": {"memory": "832Mi"}},
+        ),
+    ],
+)
+def test_what_the_spec_says_no_more_is_taken_away(
+    api: FakeApi, before: dict[str, Any], after: dict[str, Any] | None, wanted: dict[str, Any]
+) -> None:
+    world = World()
+    there = serving(api, world)
+    for resources in (before, after):
+        (cache,) = api.all("Cache")
+        cache["spec"]["resources"] = resources or {}
+        world.put("Cache", cache)
+        asyncio.run(there.reconcile(KEY))
+    assert resources_of_pods(api) == wanted
+    calls = len(api.calls)
+    asyncio.run(there.reconcile(KEY))
+    assert not any("statefulsets" in call for call in api.calls[calls:])
+
+
+def test_a_stateful_set_that_another_has_made_is_not_changed(api: FakeApi) -> None:
+    world = World()
+    there = serving(api, world)
+    (known,) = api.all("StatefulSet")
+    of_nobody = {**known["metadata"], "uid": "another", "ownerReferences": []}
+    stranger = api.add("StatefulSet", {**known, "metadata": of_nobody})
+    world.put("StatefulSet", known)
+    (cache,) = api.all("Cache")
+    cache["spec"]["resources"] = {"limits": {"cpu": 1}}
+    world.put("Cache", cache)
+    asyncio.run(there.reconcile(KEY))
+    assert api.all("StatefulSet") == [stranger]

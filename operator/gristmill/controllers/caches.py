@@ -78,8 +78,9 @@ class Caches:
         wanted = objects.stateful_set(cache, self._config.valkey_image, secret, found)
         if found is None:
             found = await self._cluster.create(wanted)
-        elif _differs(found, wanted):
-            found = await self._cluster.apply(wanted)
+        elif body := objects.change(found, wanted):
+            uid = found["metadata"]["uid"]
+            found = await self._cluster.patch("StatefulSet", namespace, name, body, uid=uid)
         if found is not None:
             self._world.put("StatefulSet", found)
         return found
@@ -145,22 +146,3 @@ class Caches:
         if worth_writing(cache.get("status") or {}, status, 60, 60) is None:
             return
         await self._statuses.write(CACHE_KIND, cache, status)
-
-
-def _differs(found: dict[str, Any], wanted: dict[str, Any]) -> bool:
-    """Whether something that was wanted is not so; what the API server has added does not count."""
-    return not _contains(found["spec"], wanted["spec"])
-
-
-def _contains(found: Any, wanted: Any) -> bool:
-    if isinstance(wanted, dict):
-        return isinstance(found, dict) and all(
-            _contains(found.get(name), value) for name, value in wanted.items() if value not in ({}, [], None)
-        )
-    if isinstance(wanted, list):
-        return (
-            isinstance(found, list)
-            and len(found) >= len(wanted)
-            and all(_contains(a, b) for a, b in zip(found, wanted, strict=False))
-        )
-    return bool(found == wanted) or str(found) == str(wanted)

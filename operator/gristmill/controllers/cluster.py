@@ -27,8 +27,6 @@ _PATHS = {
 }
 _MERGE = "application/merge-patch+json"
 _TEST = "application/json-patch+json"
-_APPLY = "application/apply-patch+yaml"
-_MANAGER = "gristmill"
 
 
 class ApiError(Exception):
@@ -109,12 +107,6 @@ class Cluster:
             raise NameTaken(
                 409, f"{kind} {metadata['name']} is somebody else's: delete it, or use another name"
             ) from None
-
-    async def apply(self, manifest: dict[str, Any]) -> dict[str, Any]:
-        """Make an object, or make it so in the fields that are given."""
-        kind, metadata = manifest["kind"], manifest["metadata"]
-        path = f"{_path(kind, metadata['namespace'], metadata['name'])}?fieldManager={_MANAGER}&force=true"
-        return await self._write("PATCH", kind, path, manifest, _APPLY)
 
     async def patch(
         self, kind: str, namespace: str, name: str, body: dict[str, Any], *, uid: str = ""

@@ -6,10 +6,13 @@ each time it starts, and keeps the file's other users.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from math import ceil
 from typing import Any
 from urllib.parse import quote
+
+import orjson
 
 from gristmill.api.cache import Cache, CacheSpec, processors
 from gristmill.api.names import API_VERSION, CACHE_KIND, GROUP, ConditionType, Reason
@@ -30,6 +33,8 @@ _USER = 999
 _DATA = "/data"
 #: an annotation of the pod: the uid of the Secret whose password it has
 _SECRET = f"{GROUP}/secret"
+#: an annotation of the StatefulSet: a digest of the template that it was last given
+_TEMPLATE = f"{GROUP}/template"
 _POLICIES = {"lru": "allkeys-lru", "lfu": "allkeys-lfu", "ttl": "volatile-ttl", "none": "noeviction"}
 #: what the server uses beside keys and values
 _OWN_MEMORY = 64 * 2**20
@@ -103,26 +108,41 @@ def stateful_set(
     metadata = cache["metadata"]
     spec = _valid(cache).spec
     claims = observed["spec"].get("volumeClaimTemplates", []) if observed else _claims(metadata, spec)
+    template = {
+        "metadata": {"labels": labels_of(CACHE_KIND, metadata), "annotations": {_SECRET: secret_uid}},
+        "spec": _pod(cache, spec, image),
+    }
     return {
         "apiVersion": "apps/v1",
         "kind": "StatefulSet",
-        "metadata": metadata_of(CACHE_KIND, metadata, metadata["name"]),
+        "metadata": {
+            **metadata_of(CACHE_KIND, metadata, metadata["name"]),
+            "annotations": {_TEMPLATE: _digest(template)},
+        },
         "spec": {
             "replicas": 1,
             "serviceName": metadata["name"],
             # one that never got ready (a wrong image) is replaced, which OrderedReady would not do
             "podManagementPolicy": "Parallel",
             "selector": {"matchLabels": _selector(metadata)},
-            "template": {
-                "metadata": {
-                    "labels": labels_of(CACHE_KIND, metadata),
-                    "annotations": {_SECRET: secret_uid},
-                },
-                "spec": _pod(cache, spec, image),
-            },
+            "template": template,
             "volumeClaimTemplates": claims,
         },
     }
+
+
+def change(observed: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any] | None:
+    """Return a merge patch that makes a StatefulSet as it is wanted, or None where it is.
+
+    The digest tells of what was wanted before and is not any more, the rest of what somebody else has changed. A merge
+    patch replaces lists as a whole, so what a container has no more is taken away.
+    """
+    given = (observed["metadata"].get("annotations") or {}).get(_TEMPLATE)
+    annotations = wanted["metadata"]["annotations"]
+    spec = {name: wanted["spec"][name] for name in ("replicas", "template")}
+    if given == annotations[_TEMPLATE] and _contains(observed["spec"], spec):
+        return None
+    return {"metadata": {"annotations": annotations}, "spec": spec}
 
 
 def growth(cache: dict[str, Any], claim: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -192,6 +212,25 @@ def claim_name(cache: dict[str, Any]) -> str:
 def secret_name(cache: dict[str, Any]) -> str:
     """Return the name of a Cache's Secret."""
     return f"{cache['metadata']['name']}-auth"
+
+
+def _digest(template: dict[str, Any]) -> str:
+    return hashlib.sha256(orjson.dumps(template, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
+
+
+def _contains(found: Any, wanted: Any) -> bool:
+    """Whether all that is wanted is so; what the API server has added does not count."""
+    if isinstance(wanted, dict):
+        return isinstance(found, dict) and all(
+            _contains(found.get(name), value) for name, value in wanted.items() if value not in ({}, [], None)
+        )
+    if isinstance(wanted, list):
+        return (
+            isinstance(found, list)
+            and len(found) >= len(wanted)
+            and all(_contains(a, b) for a, b in zip(found, wanted, strict=False))
+        )
+    return bool(found == wanted) or str(found) == str(wanted)
 
 
 def _valid(cache: dict[str, Any]) -> Cache:
