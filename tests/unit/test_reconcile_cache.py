@@ -12,7 +12,9 @@ import pytest
 from tests.builders import cache
 
 from gristmill.api.cache import CacheStatus
-from gristmill.reconcilers.cache import growth, queue_spec, secret, service, stateful_set, status
+from gristmill.reconcilers.cache import growth, queue_spec, service, stateful_set
+from gristmill.reconcilers.cache_access import secret
+from gristmill.reconcilers.cache_status import status
 
 NOW = "2026-11-24T12:00:00Z"
 BEFORE = "2026-11-24T11:00:00Z"

@@ -14,6 +14,8 @@ from gristmill.controllers.config import Config
 from gristmill.controllers.statuses import Statuses
 from gristmill.controllers.world import Key, World, key_of
 from gristmill.reconcilers import cache as objects
+from gristmill.reconcilers.cache_access import secret, secret_name
+from gristmill.reconcilers.cache_status import status
 from gristmill.reconcilers.objects import is_owned
 from gristmill.reconcilers.showing import worth_writing
 from gristmill.reconcilers.times import text_of
@@ -65,17 +67,17 @@ class Caches:
         if key == (self._config.namespace, self._config.queue_cache):
             undone.append(self._not_applied)
         now = text_of(time.time())
-        await self._show(cache, objects.status(cache, found, now, taken, [*filter(None, undone)]))
+        await self._show(cache, status(cache, found, now, taken, [*filter(None, undone)]))
         return _TAKEN_SECONDS if taken else None
 
     async def _make(self, cache: dict[str, Any], found: dict[str, Any] | None) -> dict[str, Any] | None:
         """See that a Cache has its objects; return its StatefulSet."""
         namespace, name = cache["metadata"]["namespace"], cache["metadata"]["name"]
-        secret = await self._secret(cache, found)
+        secret_uid = await self._secret(cache, found)
         service = await self._cluster.get("Service", namespace, name)
         if service is None or not is_owned(service, cache["metadata"]["uid"]):
             await self._cluster.create(objects.service(cache))
-        wanted = objects.stateful_set(cache, self._config.valkey_image, secret, found)
+        wanted = objects.stateful_set(cache, self._config.valkey_image, secret_uid, found)
         if found is None:
             found = await self._cluster.create(wanted)
         elif body := objects.change(found, wanted):
@@ -91,7 +93,7 @@ class Caches:
         serves = bool(found and (found.get("status") or {}).get("readyReplicas"))
         seen, uid = self._secrets.get(key, (-inf, ""))
         if not serves or now >= seen + _SECRET_SECONDS:
-            made = await self._cluster.create(objects.secret(cache, secrets.token_hex(24)))
+            made = await self._cluster.create(secret(cache, secrets.token_hex(24)))
             uid = made["metadata"]["uid"] if made else ""
             self._secrets[key] = now, uid
         return uid
@@ -138,11 +140,10 @@ class Caches:
 
     async def queue_password(self) -> str:
         """Return the password of the queue's default user, or "" while there is none."""
-        name = f"{self._config.queue_cache}-auth"
+        name = secret_name(self._config.queue_cache)
         found = await self._cluster.get("Secret", self._config.namespace, name)
         return base64.b64decode(found["data"]["password"]).decode() if found else ""
 
-    async def _show(self, cache: dict[str, Any], status: dict[str, Any]) -> None:
-        if worth_writing(cache.get("status") or {}, status, 60, 60) is None:
-            return
-        await self._statuses.write(CACHE_KIND, cache, status)
+    async def _show(self, cache: dict[str, Any], new: dict[str, Any]) -> None:
+        if worth_writing(cache.get("status") or {}, new, 60, 60) is not None:
+            await self._statuses.write(CACHE_KIND, cache, new)
