@@ -68,13 +68,19 @@ def test_a_namespace_that_takes_no_events_takes_a_status(api: FakeApi) -> None:
     assert api.all("Cache")[0]["status"]["conditions"]
 
 
-def serving(api: FakeApi, world: World) -> Caches:
-    """A Cache that serves, with all that was made for it."""
+def begun(api: FakeApi, world: World) -> Caches:
+    """A Cache of which nothing was made yet."""
     there = caches(api, world)
     asyncio.run(there.keep_queue("1"))
     (made,) = api.all("Cache")
     made["metadata"]["generation"] = 1
     world.put("Cache", made)
+    return there
+
+
+def serving(api: FakeApi, world: World) -> Caches:
+    """A Cache that serves, with all that was made for it."""
+    there = begun(api, world)
     asyncio.run(there.reconcile(KEY))
     (found,) = api.all("StatefulSet")
     found["metadata"]["generation"] = 1
@@ -184,3 +190,48 @@ def test_a_stateful_set_that_another_has_made_is_not_changed(api: FakeApi) -> No
     world.put("Cache", cache)
     asyncio.run(there.reconcile(KEY))
     assert api.all("StatefulSet") == [stranger]
+
+
+def condition(api: FakeApi) -> dict[str, Any]:
+    (found,) = api.all("Cache")[0]["status"]["conditions"]
+    return dict(found)
+
+
+@pytest.mark.parametrize(
+    "made", ["api/v1/namespaces/home/secrets", "api/v1/namespaces/home/services", "apis/apps/v1"]
+)
+@pytest.mark.parametrize(
+    ("refusal", "reason"),
+    [
+        ((403, "exceeded quota: few"), "QuotaExceeded"),
+        ((403, "you may not"), "Refused"),
+        ((400, "it can't be read"), "Refused"),
+        ((422, "spec: Invalid value"), "Refused"),
+    ],
+)
+def test_what_can_not_be_made_is_said_and_tried_again(
+    api: FakeApi, made: str, refusal: tuple[int, str], reason: str
+) -> None:
+    world = World()
+    there = begun(api, world)
+    api.refusals[f"POST /{made}"] = refusal
+    assert asyncio.run(there.reconcile(KEY))
+    found = condition(api)
+    assert (found["status"], found["reason"]) == ("False", reason)
+    assert refusal[1] in found["message"]
+    api.refusals.clear()
+    asyncio.run(there.reconcile(KEY))
+    assert condition(api)["reason"] == "Starting"
+
+
+def test_a_change_that_is_refused_is_said_of_what_serves(api: FakeApi) -> None:
+    world = World()
+    there = serving(api, world)
+    (cache,) = api.all("Cache")
+    cache["spec"]["resources"] = {"limits": {"cpu": 1}}
+    world.put("Cache", cache)
+    api.refusals["PATCH /apis/apps/v1"] = (422, "limits.cpu: at most 500m")
+    assert asyncio.run(there.reconcile(KEY))
+    found = condition(api)
+    assert (found["status"], found["reason"]) == ("True", "Serving")
+    assert found["message"].endswith("; the API server refuses what it needs: limits.cpu: at most 500m")

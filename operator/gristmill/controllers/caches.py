@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import logging
 import secrets
 import time
 from math import inf
@@ -20,10 +21,15 @@ from gristmill.reconcilers.objects import is_owned
 from gristmill.reconcilers.showing import worth_writing
 from gristmill.reconcilers.times import text_of
 
+log = logging.getLogger(__name__)
+
 #: an annotation of the queue's Cache: when the operator last wrote something that its watch must tell of
 _MARK = f"{GROUP}/watched"
 #: seconds between two tries to make an object whose name is somebody else's
 _TAKEN_SECONDS = 2.0
+#: what the API server says of what it will not do, and seconds until it is asked again
+_REFUSALS = (400, 403, 422)
+_REFUSED_SECONDS = 5.0
 #: seconds between two looks whether a Cache that serves still has its Secret, of which no watch tells
 _SECRET_SECONDS = 600.0
 #: seconds until a look at what has changed, or is gone
@@ -57,18 +63,23 @@ class Caches:
             return None
         uid = cache["metadata"]["uid"]
         found = self._world.get("StatefulSet", key)
-        taken, undone = "", []
+        taken, refused, undone = "", "", []
         if found is None or is_owned(found, uid):
             try:
                 found = await self._make(cache, found)
                 undone.append(await self._grow(cache))
             except NameTaken as error:
                 taken = str(error)
+            except ApiError as error:
+                if error.status not in _REFUSALS:
+                    raise
+                log.warning("%s/%s: refused: %s", *key, error)
+                refused = str(error)
         if key == (self._config.namespace, self._config.queue_cache):
             undone.append(self._not_applied)
         now = text_of(time.time())
-        await self._show(cache, status(cache, found, now, taken, [*filter(None, undone)]))
-        return _TAKEN_SECONDS if taken else None
+        await self._show(cache, status(cache, found, now, taken, refused, [*filter(None, undone)]))
+        return _TAKEN_SECONDS if taken else _REFUSED_SECONDS if refused else None
 
     async def _make(self, cache: dict[str, Any], found: dict[str, Any] | None) -> dict[str, Any] | None:
         """See that a Cache has its objects; return its StatefulSet."""
@@ -110,7 +121,7 @@ class Caches:
                 "PersistentVolumeClaim", namespace, name, body, uid=claim["metadata"]["uid"]
             )
         except ApiError as error:
-            if error.status not in (403, 422):
+            if error.status not in _REFUSALS:
                 raise
             return f"its volume can't grow: {error}"
         return ""

@@ -80,12 +80,20 @@ class Cluster:
         None when it is there and has no owner. NameTaken when another has its name.
         """
         kind, namespace = manifest["kind"], manifest["metadata"]["namespace"]
+        owned = "ownerReferences" in manifest["metadata"]
         try:
             return await self._write("POST", kind, _path(kind, namespace), manifest)
         except ApiError as error:
-            if error.status != 409:
+            # (a quota is asked before the name is: it refuses what is there already, too)
+            if error.status != 409 and not (error.status == 403 and owned):
                 raise
-        return await self._renew(manifest) if "ownerReferences" in manifest["metadata"] else None
+            refusal = error
+        if not owned:
+            return None
+        try:
+            return await self._renew(manifest)
+        except ApiError as error:
+            raise refusal if error.status == 404 else error from None
 
     async def _renew(self, manifest: dict[str, Any]) -> dict[str, Any]:
         """Do it in one patch that begins with a test: so it needs no right to read, and changes nothing of others."""

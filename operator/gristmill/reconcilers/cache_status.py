@@ -16,11 +16,13 @@ def status(
     observed_stateful_set: dict[str, Any] | None,
     now_iso: str,
     taken: str = "",
+    refused: str = "",
     undone: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return the status of a Cache, of which this StatefulSet was seen.
 
-    `taken` names an object that is in the way and somebody else's, `undone` tells what was refused.
+    `taken` names an object that is in the way and somebody else's, `refused` says why the API server does not take
+    what the Cache needs, `undone` what else is not as the spec says.
     """
     holds, reason, message = _readiness(cache, observed_stateful_set)
     if taken:
@@ -28,7 +30,10 @@ def status(
         young = is_young(cache["metadata"], seconds_of(now_iso) or 0.0)
         holds, reason, message = False, Reason.STARTING if young else Reason.NAME_TAKEN, taken
     else:
-        message = "; ".join((message, *undone))
+        if refused and not holds:
+            reason = Reason.QUOTA_EXCEEDED if "exceeded quota" in refused else Reason.REFUSED
+        refusals = [f"the API server refuses what it needs: {refused}"] if refused else []
+        message = "; ".join((message, *refusals, *undone))
     ready = "True" if holds else "False"
     before = [
         condition["lastTransitionTime"]
