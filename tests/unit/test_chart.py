@@ -161,6 +161,36 @@ def test_secrets_are_written_and_not_read_but_the_queues() -> None:
     assert readable == [("Role", "home", ["gristmill-queue-auth"])] * 2
 
 
+def test_the_secrets_that_the_operator_may_change_are_those_of_its_resources() -> None:
+    """A patch answers with the object: the right to patch is one to read."""
+    (policy,) = [
+        one for one in of_kind("ValidatingAdmissionPolicy") if one["metadata"]["name"].endswith("-secrets")
+    ]
+    (rule,) = policy["spec"]["matchConstraints"]["resourceRules"]
+    assert (rule["apiGroups"], rule["resources"], rule["operations"]) == ([""], ["secrets"], ["UPDATE"])
+    (condition,) = policy["spec"]["matchConditions"]
+    (operator,) = of_kind("Deployment")
+    account = (
+        f"{operator['metadata']['namespace']}:{operator['spec']['template']['spec']['serviceAccountName']}"
+    )
+    assert condition["expression"] == f'request.userInfo.username == "system:serviceaccount:{account}"'
+    bindings = {one["spec"]["policyName"]: one["spec"] for one in of_kind("ValidatingAdmissionPolicyBinding")}
+    assert bindings[policy["metadata"]["name"]]["validationActions"] == ["Deny"]
+
+
+def test_the_only_cache_that_is_patched_is_the_queue() -> None:
+    patching = [
+        (found["kind"], found["metadata"]["name"], rule.get("resourceNames"))
+        for values in ((), ("watch.namespaces={a}",))
+        for found in rendered("queue.cache=mine", *values)
+        for rule in found.get("rules") or ()
+        if "caches" in rule["resources"]
+        and "patch" in rule["verbs"]
+        and not found["metadata"]["name"].endswith("-edit")
+    ]
+    assert patching == [("Role", "gristmill-home", ["mine"])] * 2
+
+
 def test_every_right_is_in_the_readme() -> None:
     section = (CHART / "README.md").read_text().split("## What the operator may do")[1]
     told = sorted(tuple(row) for row in re.findall(r"^\| ([^|]+?) \| ([a-z ]+) \|", section, re.M))

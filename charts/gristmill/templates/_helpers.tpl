@@ -63,7 +63,7 @@ capabilities:
   verbs: [list, watch, patch, delete]
 - apiGroups: [gristmill.dev]
   resources: [caches]
-  verbs: [list, watch, patch]
+  verbs: [list, watch]
 - apiGroups: [gristmill.dev]
   resources: [chunkjobs/status, caches/status]
   verbs: [patch]
