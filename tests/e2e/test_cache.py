@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any
 
@@ -47,6 +48,23 @@ def test_what_was_deleted_by_hand_is_made_again(kube: Kube) -> None:
     kube.ctl("delete", "pod", "store-0", "--now")
     until(lambda: kube.get("service", "store") and kube.get("secret", "store-auth"))
     _await(kube, "Serving")
+
+
+def test_a_password_that_was_taken_out_is_made_anew(kube: Kube) -> None:
+    kube.apply(cache())
+    _await(kube, "Serving")
+    former = kube.get("secret", "store-auth")
+    assert former
+    kube.ctl("patch", "secret", "store-auth", "--type=merge", "-p", '{"data": {"password": null}}')
+    kube.ctl("delete", "pod", "store-0", "--now")
+    until(lambda: (kube.get("secret", "store-auth") or former)["data"].get("password"))
+    _await(kube, "Serving")
+    until(lambda: "PONG" in kube.ctl("exec", "store-0", "--", "valkey-cli", "ping", code=None))
+    found = kube.get("secret", "store-auth")
+    assert found
+    password = base64.b64decode(found["data"]["password"]).decode()
+    assert found["data"]["password"] != former["data"]["password"]
+    assert kube.ctl("exec", "store-0", "--", "sh", "-c", "echo $REDISCLI_AUTH").strip() == password
 
 
 def test_a_secret_of_somebody_else_is_left_alone(kube: Kube) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -42,6 +43,9 @@ class FakeApi:
         metadata = {"uid": f"made-{self._count}", "creationTimestamp": "2026-01-01T00:00:00Z"}
         metadata |= found["metadata"] | {"resourceVersion": str(self._count)}
         made = {**found, "kind": kind, "metadata": metadata}
+        if texts := made.pop("stringData", None):
+            coded = {name: base64.b64encode(text.encode()).decode() for name, text in texts.items()}
+            made["data"] = {**(made.get("data") or {}), **coded}
         self.objects[kind, metadata["namespace"], metadata["name"]] = made
         return made
 

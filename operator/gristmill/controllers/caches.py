@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import logging
 import secrets
 import time
@@ -15,7 +14,7 @@ from gristmill.controllers.config import Config
 from gristmill.controllers.statuses import Statuses
 from gristmill.controllers.world import Key, World, key_of
 from gristmill.reconcilers import cache as objects
-from gristmill.reconcilers.cache_access import secret, secret_name
+from gristmill.reconcilers.cache_access import fingerprint, mending, password_in, secret, secret_name
 from gristmill.reconcilers.cache_status import status
 from gristmill.reconcilers.objects import is_owned
 from gristmill.reconcilers.showing import worth_writing
@@ -30,7 +29,7 @@ _TAKEN_SECONDS = 2.0
 #: what the API server says of what it will not do, and seconds until it is asked again
 _REFUSALS = (400, 403, 422)
 _REFUSED_SECONDS = 5.0
-#: seconds between two looks whether a Cache that serves still has its Secret, of which no watch tells
+#: seconds between two looks at the Secret of a Cache that serves, of which no watch tells
 _SECRET_SECONDS = 600.0
 #: seconds until a look at what has changed, or is gone
 _SOON_SECONDS = 0.2
@@ -46,7 +45,7 @@ class Caches:
         self._statuses = Statuses(cluster, world, config.identity)
         #: why the queue is not as the settings say, or ""
         self._not_applied = ""
-        #: when (seconds) a Cache's Secret was last known to be there, and its uid
+        #: when (seconds) a Cache's Secret was last seen to be whole, and the fingerprint of its password
         self._secrets: dict[Key, tuple[float, str]] = {}
 
     async def reconcile(self, key: Key) -> float | None:
@@ -84,11 +83,11 @@ class Caches:
     async def _make(self, cache: dict[str, Any], found: dict[str, Any] | None) -> dict[str, Any] | None:
         """See that a Cache has its objects; return its StatefulSet."""
         namespace, name = cache["metadata"]["namespace"], cache["metadata"]["name"]
-        secret_uid = await self._secret(cache, found)
+        password = await self._password(cache, found)
         service = await self._cluster.get("Service", namespace, name)
         if service is None or not is_owned(service, cache["metadata"]["uid"]):
             await self._cluster.create(objects.service(cache))
-        wanted = objects.stateful_set(cache, self._config.valkey_image, secret_uid, found)
+        wanted = objects.stateful_set(cache, self._config.valkey_image, password, found)
         if found is None:
             found = await self._cluster.create(wanted)
         elif body := objects.change(found, wanted):
@@ -98,16 +97,23 @@ class Caches:
             self._world.put("StatefulSet", found)
         return found
 
-    async def _secret(self, cache: dict[str, Any], found: dict[str, Any] | None) -> str:
-        """See that a Cache has its Secret; return its uid. Without it no pod starts, and an operator can't begin."""
+    async def _password(self, cache: dict[str, Any], found: dict[str, Any] | None) -> str:
+        """See that a Cache has its Secret, and a password in it; return the fingerprint of the password.
+
+        Without it no pod starts, and an operator can't begin.
+        """
         key, now = key_of(cache), time.monotonic()
         serves = bool(found and (found.get("status") or {}).get("readyReplicas"))
-        seen, uid = self._secrets.get(key, (-inf, ""))
+        seen, password = self._secrets.get(key, (-inf, ""))
         if not serves or now >= seen + _SECRET_SECONDS:
-            made = await self._cluster.create(secret(cache, secrets.token_hex(24)))
-            uid = made["metadata"]["uid"] if made else ""
-            self._secrets[key] = now, uid
-        return uid
+            fresh = secrets.token_hex(24), secrets.token_hex(8)
+            there = await self._cluster.create(secret(cache, *fresh))
+            if there and (body := mending(cache, there, *fresh)):
+                name, uid = there["metadata"]["name"], there["metadata"]["uid"]
+                there = await self._cluster.patch("Secret", key[0], name, body, uid=uid)
+            password = fingerprint(there) if there else ""
+            self._secrets[key] = now, password
+        return password
 
     async def _grow(self, cache: dict[str, Any]) -> str:
         """Have the volume grow if the spec asks for more than its claim does; return why it can't, or ""."""
@@ -153,7 +159,7 @@ class Caches:
         """Return the password of the queue's default user, or "" while there is none."""
         name = secret_name(self._config.queue_cache)
         found = await self._cluster.get("Secret", self._config.namespace, name)
-        return base64.b64decode(found["data"]["password"]).decode() if found else ""
+        return password_in(found).decode(errors="replace") if found else ""
 
     async def _show(self, cache: dict[str, Any], new: dict[str, Any]) -> None:
         if worth_writing(cache.get("status") or {}, new, 60, 60) is not None:

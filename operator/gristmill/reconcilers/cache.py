@@ -51,16 +51,16 @@ def service(cache: dict[str, Any]) -> dict[str, Any]:
 
 
 def stateful_set(
-    cache: dict[str, Any], image: str, secret_uid: str, observed: dict[str, Any] | None = None
+    cache: dict[str, Any], image: str, password: str, observed: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Return the StatefulSet of a Cache.
+    """Return the StatefulSet of a Cache; `password` is the fingerprint of the one that its pod takes when it starts.
 
     Kubernetes lets nobody change a StatefulSet's claims: they stay as they are in the one that is observed.
     """
     metadata = cache["metadata"]
     spec = _valid(cache).spec
     claims = observed["spec"].get("volumeClaimTemplates", []) if observed else _claims(metadata, spec)
-    pods = template(metadata, spec, image, secret_uid)
+    pods = template(metadata, spec, image, password)
     return {
         "apiVersion": "apps/v1",
         "kind": "StatefulSet",

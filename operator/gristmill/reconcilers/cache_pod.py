@@ -17,7 +17,7 @@ from gristmill.reconcilers.objects import CONTAINER_SECURITY, labels_of, pod_sec
 #: the user of Valkey's images
 _USER = 999
 _DATA = "/data"
-#: an annotation of the pod: the uid of the Secret whose password it has
+#: an annotation of the pod: the fingerprint of the password that it has
 _SECRET = f"{GROUP}/secret"
 _POLICIES = {"lru": "allkeys-lru", "lfu": "allkeys-lfu", "ttl": "volatile-ttl", "none": "noeviction"}
 #: what the server uses beside keys and values
@@ -36,10 +36,10 @@ exec "$@"
 """
 
 
-def template(metadata: dict[str, Any], spec: CacheSpec, image: str, secret_uid: str) -> dict[str, Any]:
-    """Return the template of a Cache's pod; with another Secret it is another, which takes the new password over."""
+def template(metadata: dict[str, Any], spec: CacheSpec, image: str, password: str) -> dict[str, Any]:
+    """Return the template of a Cache's pod; with the fingerprint of another password it is another."""
     return {
-        "metadata": {"labels": labels_of(CACHE_KIND, metadata), "annotations": {_SECRET: secret_uid}},
+        "metadata": {"labels": labels_of(CACHE_KIND, metadata), "annotations": {_SECRET: password}},
         "spec": _pod(metadata["name"], spec, image),
     }
 
