@@ -95,7 +95,7 @@ def test_the_operator_is_told_every_setting_of_its_documentation() -> None:
     (deployment,) = of_kind("Deployment")
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     told = {variable["name"] for variable in container["env"]}
-    assert set(re.findall(r"`(GRISTMILL_\w+)`", section)) <= told
+    assert set(re.findall(r"`(GRISTMILL_\w+)`", section)) == told
 
 
 def test_a_drain_is_not_blocked() -> None:
@@ -136,6 +136,26 @@ def test_a_name_that_yaml_takes_for_something_else_stays_a_name(watch: str) -> N
         if words.search(path) and not isinstance(value, str)
     ]
     assert wrong == []
+
+
+#: as the API server takes names: of a Service, of nearly all else
+_LABEL = r"[a-z]([-a-z0-9]*[a-z0-9])?"
+_SUBDOMAIN = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
+
+
+@pytest.mark.parametrize(
+    "release", ["a.b", "1.2", "gristmill.of.us", "0123456789." * 4 + "gristmill", "x" * 29 + ".y" * 10]
+)
+def test_a_release_may_have_any_name_that_helm_takes(release: str) -> None:
+    switches = "networkPolicy.enabled=true,serviceMonitor.enabled=true"
+    where = (release, str(CHART), "--namespace", "home", "--kube-version", "1.36.0")
+    result = helm("template", *where, "--set", switches)
+    assert result.returncode == 0, result.stderr
+    for found in yaml.safe_load_all(result.stdout):
+        if found and found["kind"] != "CustomResourceDefinition":
+            form = _LABEL if found["kind"] in ("Service", "ChunkJob") else _SUBDOMAIN
+            assert re.fullmatch(form, found["metadata"]["name"]), (found["kind"], found["metadata"]["name"])
+            assert len(found["metadata"]["name"]) <= 63
 
 
 def test_rights_in_namespaces_are_those_of_the_cluster_but_for_namespaces() -> None:
