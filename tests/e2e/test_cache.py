@@ -78,6 +78,17 @@ def test_a_secret_of_somebody_else_is_left_alone(kube: Kube) -> None:
     _await(kube, "Serving")
 
 
+@pytest.mark.parametrize("kind", ["secrets", "services", "statefulsets.apps"])
+def test_what_a_quota_forbids_is_said_and_made_when_there_is_room(kube: Kube, kind: str) -> None:
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "few"}}
+    kube.apply({**quota, "spec": {"hard": {f"count/{kind}": "0"}}})
+    until(lambda: (kube.get("quota", "few") or {}).get("status", {}).get("hard"))
+    kube.apply(cache())
+    _await(kube, "QuotaExceeded")
+    kube.ctl("delete", "quota", "few")
+    _await(kube, "Serving")
+
+
 @pytest.mark.parametrize(
     "first", [{"limits": {"cpu": 1}}, {"limits": {"cpu": 1}, "requests": {"memory": "100Mi"}}]
 )
