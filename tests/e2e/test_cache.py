@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from typing import Any
 
+import pytest
 from tests.e2e.kube import Kube, until
 
 
@@ -47,6 +50,23 @@ def test_what_was_deleted_by_hand_is_made_again(kube: Kube) -> None:
     _await(kube, "Serving")
 
 
+def test_a_password_that_was_taken_out_is_made_anew(kube: Kube) -> None:
+    kube.apply(cache())
+    _await(kube, "Serving")
+    former = kube.get("secret", "store-auth")
+    assert former
+    kube.ctl("patch", "secret", "store-auth", "--type=merge", "-p", '{"data": {"password": null}}')
+    kube.ctl("delete", "pod", "store-0", "--now")
+    until(lambda: (kube.get("secret", "store-auth") or former)["data"].get("password"))
+    _await(kube, "Serving")
+    until(lambda: "PONG" in kube.ctl("exec", "store-0", "--", "valkey-cli", "ping", code=None))
+    found = kube.get("secret", "store-auth")
+    assert found
+    password = base64.b64decode(found["data"]["password"]).decode()
+    assert found["data"]["password"] != former["data"]["password"]
+    assert kube.ctl("exec", "store-0", "--", "sh", "-c", "echo $REDISCLI_AUTH").strip() == password
+
+
 def test_a_secret_of_somebody_else_is_left_alone(kube: Kube) -> None:
     name = {"name": "store-auth"}
     kube.apply({"apiVersion": "v1", "kind": "Secret", "metadata": name, "stringData": {"a": "b"}}, cache())
@@ -56,6 +76,46 @@ def test_a_secret_of_somebody_else_is_left_alone(kube: Kube) -> None:
     assert set(found["data"]) == {"a"}
     kube.ctl("delete", "secret", "store-auth")
     _await(kube, "Serving")
+
+
+@pytest.mark.parametrize("kind", ["secrets", "services", "statefulsets.apps"])
+def test_what_a_quota_forbids_is_said_and_made_when_there_is_room(kube: Kube, kind: str) -> None:
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "few"}}
+    kube.apply({**quota, "spec": {"hard": {f"count/{kind}": "0"}}})
+    until(lambda: (kube.get("quota", "few") or {}).get("status", {}).get("hard"))
+    kube.apply(cache())
+    _await(kube, "QuotaExceeded")
+    kube.ctl("delete", "quota", "few")
+    _await(kube, "Serving")
+
+
+@pytest.mark.parametrize(
+    "first", [{"limits": {"cpu": 1}}, {"limits": {"cpu": 1}, "requests": {"memory": "100Mi"}}]
+)
+def test_what_is_taken_out_of_its_spec_is_taken_from_its_pod(kube: Kube, first: dict[str, Any]) -> None:
+    kube.apply(cache(capacity="16Mi", resources=_with_cpu(first)))
+    _await(kube, "Serving")
+    for resources in (
+        {"requests": {"cpu": "20m", "memory": None}, "limits": None},
+        {"requests": {"cpu": "30m"}},
+    ):
+        patch = json.dumps({"spec": {"resources": resources}})
+        kube.ctl("patch", "gcache", "store", "--type=merge", "-p", patch)
+        # (Kubernetes adds the request that a limit implies)
+        cpu = resources["requests"]["cpu"]
+        wanted = {"requests": {"cpu": cpu, "memory": "88Mi"}, "limits": {"memory": "88Mi"}}
+        until(lambda wanted=wanted: _resources(kube) == wanted)
+        _await(kube, "Serving")
+
+
+def _with_cpu(resources: dict[str, Any]) -> dict[str, Any]:
+    return {**resources, "requests": {"cpu": "20m", **resources.get("requests", {})}}
+
+
+def _resources(kube: Kube) -> dict[str, Any]:
+    """Return what the container of the Cache's pod is given."""
+    (container,) = (kube.get("pod", "store-0") or {"spec": {"containers": [{}]}})["spec"]["containers"]
+    return dict(container.get("resources", {}))
 
 
 def _await(kube: Kube, reason: str) -> None:

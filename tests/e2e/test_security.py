@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import kubernetes
 import pytest
 from tests.e2e.kube import SYSTEM, Kube, chunk_job, kubectl, queue, until
 
@@ -234,6 +235,10 @@ def rights(account: str, namespace: str) -> set[tuple[str, str, str]]:
     return listed(account) - listed("system:serviceaccount:default:nobody")
 
 
+#: the names of the queue's own objects
+_OF_THE_QUEUE = {"secrets": "gristmill-queue-auth", "caches": "gristmill-queue"}
+
+
 def told(heading: str) -> set[tuple[str, str, str]]:
     """Return what the chart's README tells of the rights below a heading."""
     section = (ROOT / "charts/gristmill/README.md").read_text().split(heading, 1)[1]
@@ -247,7 +252,7 @@ def told(heading: str) -> set[tuple[str, str, str]]:
         for resource in resources.split(", "):
             kind, _, part = resource.removesuffix(" (the queue's)").partition("/")
             name = f"{kind}.{groups[kind]}" if kind in groups else kind
-            names = "gristmill-queue-auth" if "(the queue's)" in resource else ""
+            names = _OF_THE_QUEUE[kind] if "(the queue's)" in resource else ""
             found.add((name + (f"/{part}" if part else ""), names, verbs))
     return found
 
@@ -279,6 +284,22 @@ def test_the_operator_may_not(place: Kube, words: str) -> None:
     operator = f"--as=system:serviceaccount:{SYSTEM}:gristmill"
     text = kubectl("auth", "can-i", *words.split(), operator, "-n", place.namespace, code=None)
     assert "no" in text.split(), text
+
+
+def test_the_operator_reads_no_secret_by_patching_it_but_its_own(kube: Kube) -> None:
+    """A patch that changes nothing is answered with the Secret."""
+    kube.ctl("create", "secret", "generic", "foreign", "--from-literal=a=b")
+    kube.apply(chunk_job())
+    until(lambda: kube.get("secret", "mill-queue"))
+    client = kubernetes.config.new_client_from_config()
+    client.set_default_header("Impersonate-User", f"system:serviceaccount:{SYSTEM}:gristmill")
+    patch = kubernetes.client.CoreV1Api(client).patch_namespaced_secret
+    assert patch("mill-queue", kube.namespace, {}, dry_run="All").data
+    with pytest.raises(
+        kubernetes.client.ApiException, match="only the Secrets of ChunkJobs and Caches"
+    ) as told:
+        patch("foreign", kube.namespace, {}, dry_run="All")
+    assert told.value.status == 403
 
 
 def plain(path: str) -> str:

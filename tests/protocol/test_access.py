@@ -113,6 +113,17 @@ def test_functions_are_refused_with_the_keys_of_another_job(queue: Redis, user: 
     assert contents(queue) == before
 
 
+@pytest.mark.parametrize("name", ["junk", "", "jobs", "job:1", "*"])
+def test_it_makes_no_keys_that_nobody_removes(queue: Redis, user: Redis, name: str) -> None:
+    with pytest.raises(NoPermissionError):
+        user.set(f"gristmill:{{mine}}:{name}", "x")
+    for key in MINE:
+        user.unlink(key)
+        user.set(key, "x")
+    Queue(queue, "mine").remove()
+    assert {key for key in queue.keys("*") if b"{mine}" in key} == set()
+
+
 def test_functions_are_refused_keys_that_are_not_declared(queue: Redis, user: Redis) -> None:
     before = contents(queue)
     with pytest.raises(ResponseError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -42,6 +43,9 @@ class FakeApi:
         metadata = {"uid": f"made-{self._count}", "creationTimestamp": "2026-01-01T00:00:00Z"}
         metadata |= found["metadata"] | {"resourceVersion": str(self._count)}
         made = {**found, "kind": kind, "metadata": metadata}
+        if texts := made.pop("stringData", None):
+            coded = {name: base64.b64encode(text.encode()).decode() for name, text in texts.items()}
+            made["data"] = {**(made.get("data") or {}), **coded}
         self.objects[kind, metadata["namespace"], metadata["name"]] = made
         return made
 
@@ -80,7 +84,7 @@ class FakeApi:
         found = self.objects.get((kind, namespace, name))
         if method == "POST":
             return (409, {"message": "already exists"}) if found else (201, self.add(kind, body))
-        if found is None and content != "application/apply-patch+yaml":
+        if found is None:
             return 404, {"message": f"{kind} {name} not found"}
         if method == "DELETE":
             return self._delete(kind, namespace, name, body)
@@ -117,7 +121,7 @@ class FakeApi:
                     place = place[word]
                 place[last] = change["value"]
             return 200, self.add(kind, found)
-        asked, known = body["metadata"], (found or body)["metadata"]
+        asked, known = body["metadata"], found["metadata"]
         if asked.get("resourceVersion") not in (None, known.get("resourceVersion")):
             return 409, {"message": "the object has been modified"}
         if sub != "status" and asked.get("uid") not in (None, known.get("uid")):
@@ -126,7 +130,7 @@ class FakeApi:
             return 422, {"message": wrong}
         if sub == "status":
             body = {"status": body["status"]}
-        return 200, self.add(kind, _merged(found or {}, body))
+        return 200, self.add(kind, _merged(found, body))
 
 
 def _merged(old: Any, patch: Any) -> Any:

@@ -95,7 +95,7 @@ def test_the_operator_is_told_every_setting_of_its_documentation() -> None:
     (deployment,) = of_kind("Deployment")
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     told = {variable["name"] for variable in container["env"]}
-    assert set(re.findall(r"`(GRISTMILL_\w+)`", section)) <= told
+    assert set(re.findall(r"`(GRISTMILL_\w+)`", section)) == told
 
 
 def test_a_drain_is_not_blocked() -> None:
@@ -138,6 +138,26 @@ def test_a_name_that_yaml_takes_for_something_else_stays_a_name(watch: str) -> N
     assert wrong == []
 
 
+#: as the API server takes names: of a Service, of nearly all else
+_LABEL = r"[a-z]([-a-z0-9]*[a-z0-9])?"
+_SUBDOMAIN = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"
+
+
+@pytest.mark.parametrize(
+    "release", ["a.b", "1.2", "gristmill.of.us", "0123456789." * 4 + "gristmill", "x" * 29 + ".y" * 10]
+)
+def test_a_release_may_have_any_name_that_helm_takes(release: str) -> None:
+    switches = "networkPolicy.enabled=true,serviceMonitor.enabled=true"
+    where = (release, str(CHART), "--namespace", "home", "--kube-version", "1.36.0")
+    result = helm("template", *where, "--set", switches)
+    assert result.returncode == 0, result.stderr
+    for found in yaml.safe_load_all(result.stdout):
+        if found and found["kind"] != "CustomResourceDefinition":
+            form = _LABEL if found["kind"] in ("Service", "ChunkJob") else _SUBDOMAIN
+            assert re.fullmatch(form, found["metadata"]["name"]), (found["kind"], found["metadata"]["name"])
+            assert len(found["metadata"]["name"]) <= 63
+
+
 def test_rights_in_namespaces_are_those_of_the_cluster_but_for_namespaces() -> None:
     (everywhere,) = [found for found in of_kind("ClusterRole") if found["metadata"]["name"] == "gristmill"]
     values = "watch.namespaces={a,b}"
@@ -159,6 +179,36 @@ def test_secrets_are_written_and_not_read_but_the_queues() -> None:
         if {"secrets", "*"} & {*rule["resources"]} and {"get", "list", "watch", "*"} & {*rule["verbs"]}
     ]
     assert readable == [("Role", "home", ["gristmill-queue-auth"])] * 2
+
+
+def test_the_secrets_that_the_operator_may_change_are_those_of_its_resources() -> None:
+    """A patch answers with the object: the right to patch is one to read."""
+    (policy,) = [
+        one for one in of_kind("ValidatingAdmissionPolicy") if one["metadata"]["name"].endswith("-secrets")
+    ]
+    (rule,) = policy["spec"]["matchConstraints"]["resourceRules"]
+    assert (rule["apiGroups"], rule["resources"], rule["operations"]) == ([""], ["secrets"], ["UPDATE"])
+    (condition,) = policy["spec"]["matchConditions"]
+    (operator,) = of_kind("Deployment")
+    account = (
+        f"{operator['metadata']['namespace']}:{operator['spec']['template']['spec']['serviceAccountName']}"
+    )
+    assert condition["expression"] == f'request.userInfo.username == "system:serviceaccount:{account}"'
+    bindings = {one["spec"]["policyName"]: one["spec"] for one in of_kind("ValidatingAdmissionPolicyBinding")}
+    assert bindings[policy["metadata"]["name"]]["validationActions"] == ["Deny"]
+
+
+def test_the_only_cache_that_is_patched_is_the_queue() -> None:
+    patching = [
+        (found["kind"], found["metadata"]["name"], rule.get("resourceNames"))
+        for values in ((), ("watch.namespaces={a}",))
+        for found in rendered("queue.cache=mine", *values)
+        for rule in found.get("rules") or ()
+        if "caches" in rule["resources"]
+        and "patch" in rule["verbs"]
+        and not found["metadata"]["name"].endswith("-edit")
+    ]
+    assert patching == [("Role", "gristmill-home", ["mine"])] * 2
 
 
 def test_every_right_is_in_the_readme() -> None:

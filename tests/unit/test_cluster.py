@@ -108,3 +108,25 @@ def test_what_is_somebody_elses_is_left_alone(api: FakeApi, cluster: Cluster) ->
     with pytest.raises(NameTaken):
         asyncio.run(cluster.create(secret()))
     assert api.all("Secret")[0]["data"] == {"url": "b2xk"}
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_quota_does_not_keep_from_what_is_there(api: FakeApi, cluster: Cluster, there: bool) -> None:
+    """Where no more may be made, the API server says so before it sees that the name exists."""
+    if there:
+        api.add("Secret", secret(url="b2xk"))
+    api.refusals["POST"] = (403, "exceeded quota: count/secrets")
+    if there:
+        found = asyncio.run(cluster.create(secret(url="bmV3")))
+        assert found is not None
+        assert found["data"] == {"url": "bmV3"}
+    else:
+        with pytest.raises(ApiError, match="exceeded quota"):
+            asyncio.run(cluster.create(secret()))
+
+
+def test_what_nobody_owns_and_may_not_be_made_is_refused(api: FakeApi, cluster: Cluster) -> None:
+    api.refusals["POST"] = (403, "the namespace is being terminated")
+    manifest = {"kind": "Event", "metadata": {"namespace": "n", "name": "e"}}
+    with pytest.raises(ApiError, match="terminated"):
+        asyncio.run(cluster.create(manifest))

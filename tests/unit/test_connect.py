@@ -71,3 +71,40 @@ def test_no_kube_config_is_said(written: Path, context: str | None) -> None:
     written.unlink()
     with pytest.raises(NoCluster, match="there is no kube config"):
         connect(context)
+
+
+@pytest.mark.parametrize("context", [None, "a"])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (b"a: [", "is not one: .*expected the node content"),
+        (b"a:\tb", "is not one: .*cannot start any token"),
+        (b"- 1", "is not one: "),
+        (b"hello", "is not one: "),
+        (b"\xff\xfe", "is not one: .*can't decode byte"),
+        (b"contexts: [{context: {}}]", "is not one: an entry has no 'name'"),
+        (b"contexts: [null]", "is not one: "),
+        (b"contexts: [{name: a}]\ncurrent-context: a", "context 'a' leads nowhere: .*Expected key context"),
+        (b"contexts: [{name: a, context: 3}]\ncurrent-context: a", "context 'a' leads nowhere: "),
+        (b"contexts: [{name: 1, context: {}}]\ncurrent-context: [a]", "has no context .*; it has 1"),
+    ],
+)
+def test_a_kube_config_that_is_none_is_said(
+    written: Path, context: str | None, text: bytes, words: str
+) -> None:
+    written.write_bytes(text)
+    with pytest.raises(NoCluster, match=words) as told:
+        connect(context)
+    assert "\n" not in str(told.value)
+
+
+def test_a_namespace_that_yaml_reads_as_a_number_is_a_name(written: Path) -> None:
+    write(written, contexts=[{"name": "a", "context": {"cluster": "a", "namespace": 123}}])
+    assert connect("a").namespace == "123"
+
+
+def test_a_kube_config_that_is_a_folder_is_said(written: Path) -> None:
+    written.unlink()
+    written.mkdir()
+    with pytest.raises(NoCluster, match=r"is not one: .*Is a directory"):
+        connect()

@@ -250,3 +250,12 @@ def test_an_operator_that_begins_looks_for_the_secret_and_then_now_and_then(
     assert base64.b64decode(made["data"]["url"]).startswith(b"redis://job-0b1e:")
     assert queue.admitted == [uid]
     assert len([call for call in api.calls if "secrets" in call]) == 1
+
+
+@pytest.mark.parametrize("data", [None, {}, {"url": "eA=="}, {"password": ""}])
+def test_a_queue_whose_secret_has_no_password_is_one_that_does_not_answer(
+    api: FakeApi, operator: Operator, data: dict[str, str] | None
+) -> None:
+    api.add("Secret", {"metadata": {"name": "queue-auth", "namespace": "home"}, "data": data})
+    assert asyncio.run(operator._look())
+    assert (operator.queue.asked, operator.queue.answers, operator.queue.has_password) == (True, False, False)

@@ -12,7 +12,9 @@ import pytest
 from tests.builders import cache
 
 from gristmill.api.cache import CacheStatus
-from gristmill.reconcilers.cache import growth, queue_spec, secret, service, stateful_set, status
+from gristmill.reconcilers.cache import growth, queue_spec, service, stateful_set
+from gristmill.reconcilers.cache_access import secret
+from gristmill.reconcilers.cache_status import status
 
 NOW = "2026-11-24T12:00:00Z"
 BEFORE = "2026-11-24T11:00:00Z"
@@ -53,19 +55,15 @@ def option(name: str, **spec: Any) -> str:
 @pytest.mark.parametrize(
     ("made", "name"),
     [
-        (secret(raw(), "pw"), "c-auth"),
+        (secret(raw(), "pw", "salt"), "c-auth"),
         (service(raw()), "c"),
         (stateful_set(raw(), "valkey:1", "s-1"), "c"),
         (stateful_set(raw(persistence="log"), "valkey:1", "s-1"), "c"),
     ],
 )
 def test_all_objects_are_the_caches_own(made: dict[str, Any], name: str) -> None:
-    assert made["metadata"] == {
-        "name": name,
-        "namespace": "apps",
-        "labels": LABELS,
-        "ownerReferences": [OWNER],
-    }
+    metadata = {key: value for key, value in made["metadata"].items() if key != "annotations"}
+    assert metadata == {"name": name, "namespace": "apps", "labels": LABELS, "ownerReferences": [OWNER]}
 
 
 @pytest.mark.parametrize(
@@ -76,7 +74,7 @@ def test_all_objects_are_the_caches_own(made: dict[str, Any], name: str) -> None
     ],
 )
 def test_secret(password: str, url: str) -> None:
-    assert secret(raw(), password)["stringData"] == {"password": password, "url": url}
+    assert secret(raw(), password, "salt")["stringData"] == {"password": password, "url": url}
 
 
 def test_service_has_no_address_of_its_own_and_names_only_a_pod_that_answers() -> None:
@@ -93,8 +91,8 @@ def test_stateful_set_is_one_pod_that_the_service_finds() -> None:
     assert container()["image"] == "valkey:1"
 
 
-def test_the_pod_is_another_with_another_secret_only() -> None:
-    one, same, other = (stateful_set(raw(), "valkey:1", uid)["spec"]["template"] for uid in ("a", "a", "b"))
+def test_the_pod_is_another_with_another_password_only() -> None:
+    one, same, other = (stateful_set(raw(), "valkey:1", word)["spec"]["template"] for word in ("a", "a", "b"))
     assert one == same != other
 
 
@@ -356,6 +354,11 @@ def test_objects_are_json_and_nothing_of_the_cache_is_changed() -> None:
     there = raw(persistence="log")
     text = json.dumps(there)
     json.dumps(
-        [secret(there, "pw"), service(there), stateful_set(there, "i", "s-1"), status(there, None, NOW)]
+        [
+            secret(there, "pw", "salt"),
+            service(there),
+            stateful_set(there, "i", "s-1"),
+            status(there, None, NOW),
+        ]
     )
     assert json.dumps(there) == text

@@ -1,6 +1,9 @@
+{{- /* A name that all kinds of objects may have: that of a Service has no dot, and begins with a letter. */ -}}
 {{- define "gristmill.name" -}}
-{{- if contains .Chart.Name .Release.Name }}{{ .Release.Name | trunc 40 | trimSuffix "-" }}
-{{- else }}{{ printf "%s-%s" (.Release.Name | trunc 30 | trimSuffix "-") .Chart.Name }}
+{{- $release := .Release.Name | replace "." "-" }}
+{{- if regexMatch "^[0-9]" $release }}{{ printf "%s-%s" .Chart.Name $release | trunc 40 | trimSuffix "-" }}
+{{- else if contains .Chart.Name $release }}{{ $release | trunc 40 | trimSuffix "-" }}
+{{- else }}{{ printf "%s-%s" ($release | trunc 30 | trimSuffix "-") .Chart.Name }}
 {{- end }}
 {{- end }}
 
@@ -63,7 +66,7 @@ capabilities:
   verbs: [list, watch, patch, delete]
 - apiGroups: [gristmill.dev]
   resources: [caches]
-  verbs: [list, watch, patch]
+  verbs: [list, watch]
 - apiGroups: [gristmill.dev]
   resources: [chunkjobs/status, caches/status]
   verbs: [patch]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import base64
+import logging
 import secrets
 import time
 from math import inf
@@ -14,15 +14,22 @@ from gristmill.controllers.config import Config
 from gristmill.controllers.statuses import Statuses
 from gristmill.controllers.world import Key, World, key_of
 from gristmill.reconcilers import cache as objects
+from gristmill.reconcilers.cache_access import fingerprint, mending, password_in, secret, secret_name
+from gristmill.reconcilers.cache_status import status
 from gristmill.reconcilers.objects import is_owned
 from gristmill.reconcilers.showing import worth_writing
 from gristmill.reconcilers.times import text_of
+
+log = logging.getLogger(__name__)
 
 #: an annotation of the queue's Cache: when the operator last wrote something that its watch must tell of
 _MARK = f"{GROUP}/watched"
 #: seconds between two tries to make an object whose name is somebody else's
 _TAKEN_SECONDS = 2.0
-#: seconds between two looks whether a Cache that serves still has its Secret, of which no watch tells
+#: what the API server says of what it will not do, and seconds until it is asked again
+_REFUSALS = (400, 403, 422)
+_REFUSED_SECONDS = 5.0
+#: seconds between two looks at the Secret of a Cache that serves, of which no watch tells
 _SECRET_SECONDS = 600.0
 #: seconds until a look at what has changed, or is gone
 _SOON_SECONDS = 0.2
@@ -38,7 +45,7 @@ class Caches:
         self._statuses = Statuses(cluster, world, config.identity)
         #: why the queue is not as the settings say, or ""
         self._not_applied = ""
-        #: when (seconds) a Cache's Secret was last known to be there, and its uid
+        #: when (seconds) a Cache's Secret was last seen to be whole, and the fingerprint of its password
         self._secrets: dict[Key, tuple[float, str]] = {}
 
     async def reconcile(self, key: Key) -> float | None:
@@ -55,45 +62,58 @@ class Caches:
             return None
         uid = cache["metadata"]["uid"]
         found = self._world.get("StatefulSet", key)
-        taken, undone = "", []
+        taken, refused, undone = "", "", []
         if found is None or is_owned(found, uid):
             try:
                 found = await self._make(cache, found)
                 undone.append(await self._grow(cache))
             except NameTaken as error:
                 taken = str(error)
+            except ApiError as error:
+                if error.status not in _REFUSALS:
+                    raise
+                log.warning("%s/%s: refused: %s", *key, error)
+                refused = str(error)
         if key == (self._config.namespace, self._config.queue_cache):
             undone.append(self._not_applied)
         now = text_of(time.time())
-        await self._show(cache, objects.status(cache, found, now, taken, [*filter(None, undone)]))
-        return _TAKEN_SECONDS if taken else None
+        await self._show(cache, status(cache, found, now, taken, refused, [*filter(None, undone)]))
+        return _TAKEN_SECONDS if taken else _REFUSED_SECONDS if refused else None
 
     async def _make(self, cache: dict[str, Any], found: dict[str, Any] | None) -> dict[str, Any] | None:
         """See that a Cache has its objects; return its StatefulSet."""
         namespace, name = cache["metadata"]["namespace"], cache["metadata"]["name"]
-        secret = await self._secret(cache, found)
+        password = await self._password(cache, found)
         service = await self._cluster.get("Service", namespace, name)
         if service is None or not is_owned(service, cache["metadata"]["uid"]):
             await self._cluster.create(objects.service(cache))
-        wanted = objects.stateful_set(cache, self._config.valkey_image, secret, found)
+        wanted = objects.stateful_set(cache, self._config.valkey_image, password, found)
         if found is None:
             found = await self._cluster.create(wanted)
-        elif _differs(found, wanted):
-            found = await self._cluster.apply(wanted)
+        elif body := objects.change(found, wanted):
+            uid = found["metadata"]["uid"]
+            found = await self._cluster.patch("StatefulSet", namespace, name, body, uid=uid)
         if found is not None:
             self._world.put("StatefulSet", found)
         return found
 
-    async def _secret(self, cache: dict[str, Any], found: dict[str, Any] | None) -> str:
-        """See that a Cache has its Secret; return its uid. Without it no pod starts, and an operator can't begin."""
+    async def _password(self, cache: dict[str, Any], found: dict[str, Any] | None) -> str:
+        """See that a Cache has its Secret, and a password in it; return the fingerprint of the password.
+
+        Without it no pod starts, and an operator can't begin.
+        """
         key, now = key_of(cache), time.monotonic()
         serves = bool(found and (found.get("status") or {}).get("readyReplicas"))
-        seen, uid = self._secrets.get(key, (-inf, ""))
+        seen, password = self._secrets.get(key, (-inf, ""))
         if not serves or now >= seen + _SECRET_SECONDS:
-            made = await self._cluster.create(objects.secret(cache, secrets.token_hex(24)))
-            uid = made["metadata"]["uid"] if made else ""
-            self._secrets[key] = now, uid
-        return uid
+            fresh = secrets.token_hex(24), secrets.token_hex(8)
+            there = await self._cluster.create(secret(cache, *fresh))
+            if there and (body := mending(cache, there, *fresh)):
+                name, uid = there["metadata"]["name"], there["metadata"]["uid"]
+                there = await self._cluster.patch("Secret", key[0], name, body, uid=uid)
+            password = fingerprint(there) if there else ""
+            self._secrets[key] = now, password
+        return password
 
     async def _grow(self, cache: dict[str, Any]) -> str:
         """Have the volume grow if the spec asks for more than its claim does; return why it can't, or ""."""
@@ -107,7 +127,7 @@ class Caches:
                 "PersistentVolumeClaim", namespace, name, body, uid=claim["metadata"]["uid"]
             )
         except ApiError as error:
-            if error.status not in (403, 422):
+            if error.status not in _REFUSALS:
                 raise
             return f"its volume can't grow: {error}"
         return ""
@@ -137,30 +157,10 @@ class Caches:
 
     async def queue_password(self) -> str:
         """Return the password of the queue's default user, or "" while there is none."""
-        name = f"{self._config.queue_cache}-auth"
+        name = secret_name(self._config.queue_cache)
         found = await self._cluster.get("Secret", self._config.namespace, name)
-        return base64.b64decode(found["data"]["password"]).decode() if found else ""
+        return password_in(found).decode(errors="replace") if found else ""
 
-    async def _show(self, cache: dict[str, Any], status: dict[str, Any]) -> None:
-        if worth_writing(cache.get("status") or {}, status, 60, 60) is None:
-            return
-        await self._statuses.write(CACHE_KIND, cache, status)
-
-
-def _differs(found: dict[str, Any], wanted: dict[str, Any]) -> bool:
-    """Whether something that was wanted is not so; what the API server has added does not count."""
-    return not _contains(found["spec"], wanted["spec"])
-
-
-def _contains(found: Any, wanted: Any) -> bool:
-    if isinstance(wanted, dict):
-        return isinstance(found, dict) and all(
-            _contains(found.get(name), value) for name, value in wanted.items() if value not in ({}, [], None)
-        )
-    if isinstance(wanted, list):
-        return (
-            isinstance(found, list)
-            and len(found) >= len(wanted)
-            and all(_contains(a, b) for a, b in zip(found, wanted, strict=False))
-        )
-    return bool(found == wanted) or str(found) == str(wanted)
+    async def _show(self, cache: dict[str, Any], new: dict[str, Any]) -> None:
+        if worth_writing(cache.get("status") or {}, new, 60, 60) is not None:
+            await self._statuses.write(CACHE_KIND, cache, new)

@@ -27,8 +27,6 @@ _PATHS = {
 }
 _MERGE = "application/merge-patch+json"
 _TEST = "application/json-patch+json"
-_APPLY = "application/apply-patch+yaml"
-_MANAGER = "gristmill"
 
 
 class ApiError(Exception):
@@ -82,12 +80,20 @@ class Cluster:
         None when it is there and has no owner. NameTaken when another has its name.
         """
         kind, namespace = manifest["kind"], manifest["metadata"]["namespace"]
+        owned = "ownerReferences" in manifest["metadata"]
         try:
             return await self._write("POST", kind, _path(kind, namespace), manifest)
         except ApiError as error:
-            if error.status != 409:
+            # (a quota is asked before the name is: it refuses what is there already, too)
+            if error.status != 409 and not (error.status == 403 and owned):
                 raise
-        return await self._renew(manifest) if "ownerReferences" in manifest["metadata"] else None
+            refusal = error
+        if not owned:
+            return None
+        try:
+            return await self._renew(manifest)
+        except ApiError as error:
+            raise refusal if error.status == 404 else error from None
 
     async def _renew(self, manifest: dict[str, Any]) -> dict[str, Any]:
         """Do it in one patch that begins with a test: so it needs no right to read, and changes nothing of others."""
@@ -109,12 +115,6 @@ class Cluster:
             raise NameTaken(
                 409, f"{kind} {metadata['name']} is somebody else's: delete it, or use another name"
             ) from None
-
-    async def apply(self, manifest: dict[str, Any]) -> dict[str, Any]:
-        """Make an object, or make it so in the fields that are given."""
-        kind, metadata = manifest["kind"], manifest["metadata"]
-        path = f"{_path(kind, metadata['namespace'], metadata['name'])}?fieldManager={_MANAGER}&force=true"
-        return await self._write("PATCH", kind, path, manifest, _APPLY)
 
     async def patch(
         self, kind: str, namespace: str, name: str, body: dict[str, Any], *, uid: str = ""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 
+from gristmill.protocol.keys import keys_of
+
 #: kinds of values: their commands name the keys that they touch, so that the server holds them to the job's own.
 #: (Not @read and @write: loading, deleting and flushing the functions of all are among what writes.)
 _KINDS = ("hash", "list", "set", "sortedset", "stream", "string")
@@ -37,7 +39,8 @@ def rules_of(uid: str, password: str) -> list[str]:
         "reset",
         "on",
         f">{password}",
-        f"~gristmill:{{{uid}}}:*",
+        # (each by its name: what else a job made would be left behind when it goes)
+        *(f"~{key}" for key in keys_of(uid)),
         "-@all",
         *(f"+@{kind}" for kind in _KINDS),
         "-@dangerous",

@@ -146,8 +146,16 @@ def connect(context: str | None = None, namespace: str | None = None) -> Cluster
     config: Any = import_module("kubernetes.config")  # (it has no types)
     settings = Configuration()
     options = f"{f' -n {namespace}' if namespace else ''}{f' --context {context}' if context else ''}"
+    from yaml import YAMLError
+
+    # (what reads a kube config takes it to be well formed)
+    malformed = (AttributeError, KeyError, TypeError, ValueError, OSError, YAMLError)
     try:
         known, current = _contexts(config.kube_config)
+    except malformed as error:
+        raise NoCluster(
+            f"the kube config ($KUBECONFIG, else ~/.kube/config) is not one: {_words(error)}"
+        ) from error
     except config.ConfigException as error:
         known, current = {}, ""
         fault = f"there is no kube config ($KUBECONFIG, else ~/.kube/config): {error}"
@@ -162,9 +170,9 @@ def connect(context: str | None = None, namespace: str | None = None) -> Cluster
     elif name in known:
         try:
             config.load_kube_config(context=name, client_configuration=settings)
-        except config.ConfigException as error:
-            raise NoCluster(f"the kube config's context {name!r} leads nowhere: {error}") from error
-        chosen = namespace or known[name].get("namespace") or "default"
+        except (config.ConfigException, *malformed) as error:
+            raise NoCluster(f"the kube config's context {name!r} leads nowhere: {_words(error)}") from error
+        chosen = namespace or str(known[name].get("namespace") or "default")
     else:
         raise NoCluster(fault)
     return Cluster(ApiClient(settings), chosen, options, is_own)
@@ -175,8 +183,13 @@ def _contexts(kube_config: Any) -> tuple[dict[str, dict[str, Any]], str]:
     found = kube_config.KubeConfigMerger(kube_config.KUBE_CONFIG_DEFAULT_LOCATION).config
     if found is None:
         raise kube_config.ConfigException("there is no such file")
-    contexts = {one.value["name"]: one.value["context"] for one in found.value["contexts"]}
-    return contexts, found.value.get("current-context") or ""
+    contexts = {str(one.value["name"]): one.value.get("context") for one in found.value["contexts"]}
+    return contexts, str(found.value.get("current-context") or "")
+
+
+def _words(error: Exception) -> str:
+    """Return what an error says of a kube config, in one line."""
+    return f"an entry has no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
 
 
 def _object(data: bytes) -> dict[str, Any]:
