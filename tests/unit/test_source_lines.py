@@ -184,7 +184,8 @@ def test_encoding(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ending", "compress"), [("gz", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress)]
+    ("ending", "compress"),
+    [("gz", gzip.compress), ("GZ", gzip.compress), ("bz2", bz2.compress), ("xz", lzma.compress)],
 )
 def test_compressed_files_are_chunks_of_their_own(tmp_path: Path, ending: str, compress: object) -> None:
     text = b"one\ntwo\r\nthree"

@@ -1,18 +1,20 @@
 """Which files a URL means, with size and mark of each: recorded in the plan, so no change goes unnoticed.
 
 A URL is a file, a glob or a folder. A folder means all files in it, recursively, without those whose path
-below it has a name that begins with a dot. Files are sorted by name. Local files are listed and read without
-fsspec's layers.
+below it has a name that begins with a dot. Files are sorted by name. Local files (`local_files`) are listed and read
+without fsspec's layers.
 """
 
 from __future__ import annotations
 
+import glob
 import os
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
 from gristmill.errors import InputError
+from gristmill.sources.local_files import local_files
 
 _ETAGS = ("ETag", "etag")
 _MARKS = (*_ETAGS, "mtime", "LastModified", "last_modified", "Last-Modified", "modified", "created")
@@ -32,7 +34,7 @@ class Entry:
 def resolve(url: str, base: str) -> str:
     """Return a URL unchanged, a path (or `file://`) as an absolute path; relative ones begin at `base`."""
     if url.startswith("file://"):
-        url = unquote(url.removeprefix("file://"))
+        url = unquote(url.removeprefix("file://").removeprefix("localhost"))
     if "://" in url:
         return url
     return os.path.normpath(os.path.join(base, os.path.expanduser(url)))
@@ -40,23 +42,25 @@ def resolve(url: str, base: str) -> str:
 
 def list_files(url: str, base: str) -> list[Entry]:
     """List the files that a URL means, sorted by name. InputError when there are none, or no listing."""
+    pattern = resolve(url, glob.escape(base))
     url = resolve(url, base)
     if "::" in url:
         raise InputError(f"{url}: chained URLs are not supported; name the files directly")
     try:
-        entries = _list_remote(url) if "://" in url else _list_local(url)
+        entries = _list_remote(url) if "://" in url else _list_local(url, pattern)
     except InputError:
         raise
     except FileNotFoundError:
         entries = []
+    except PermissionError as error:
+        raise InputError(f"{error.filename or url} can't be listed: {error.strerror or error}") from error
     except ImportError as error:
         raise InputError(f"{url}: reading it needs a package that is not installed: {error}") from error
     except Exception as error:  # (file systems raise what their libraries raise)
         raise InputError(f"{url} can't be listed: {type(error).__name__}: {error}") from error
     if not entries:
-        raise InputError(
-            f"{url} matches no file; check the path (relative paths start at the manifest's folder)"
-        )
+        hint = "" if "://" in url else " (relative paths start at the manifest's folder)"
+        raise InputError(f"{url} matches no file; check the path{hint}")
     return sorted(entries, key=lambda entry: entry.name)
 
 
@@ -78,34 +82,15 @@ def open_filesystem(url: str) -> tuple[Any, str]:
     return filesystem, path
 
 
-def _list_local(path: str) -> list[Entry]:
-    if os.path.isfile(path):
-        names = [path]
-    elif os.path.isdir(path):
-        names = [
-            os.path.join(folder, name)
-            for folder, _, files in _walk_local(path)
-            for name in files
-            if name[0] != "."
-        ]
-    else:
-        filesystem, _ = open_filesystem("file:///")
-        names = [name for name in filesystem.glob(path) if os.path.isfile(name)]
+def _list_local(path: str, pattern: str) -> list[Entry]:
     entries = []
-    for name in names:
+    for name, status in local_files(path, pattern):
         try:
             name.encode()
         except UnicodeEncodeError as error:
             raise InputError(f"{name!r}: the name is not UTF-8; rename the file") from error
-        status = os.stat(name)
         entries.append(Entry(name, status.st_size, local_etag(status)))
     return entries
-
-
-def _walk_local(path: str) -> Any:
-    for folder, folders, files in os.walk(path):
-        folders[:] = [name for name in folders if name[0] != "."]
-        yield folder, folders, files
 
 
 def _list_remote(url: str) -> list[Entry]:

@@ -86,9 +86,9 @@ def input_change(spec: ChunkJobSpec, base: str, plan: Plan, output: str) -> str:
 def _plan_lines(given: LinesInput, cuts: ChunksSpec, base: str) -> tuple[dict[str, Any], int]:
     entries = list_files(given.url, base)
     for entry in entries:
-        if entry.name.endswith((".zst", ".zip")):
+        if entry.name.lower().endswith((".zst", ".zip")):
             raise InputError(f"{entry.name} can't be read as lines; use plain text, .gz, .bz2 or .xz")
-    whole = [not entry.ranged or entry.name.endswith(tuple(DECOMPRESS)) for entry in entries]
+    whole = [not entry.ranged or entry.name.lower().endswith(tuple(DECOMPRESS)) for entry in entries]
     runs = cut_files([entry.size or 0 for entry in entries], whole, cuts.bytes, cuts.count)
     source = {
         "kind": "lines",

@@ -172,7 +172,9 @@ class LinesSource:
         with self._table.open(file) as read:
             data = read(0, None)
         name = self._table.names[file]
-        decompress = next((DECOMPRESS[ending] for ending in DECOMPRESS if name.endswith(ending)), None)
+        decompress = next(
+            (DECOMPRESS[ending] for ending in DECOMPRESS if name.lower().endswith(ending)), None
+        )
         if decompress is None:
             return Lines(data, self._encoding)
         try:

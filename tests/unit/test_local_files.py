@@ -1,0 +1,103 @@
+"""Which files a local path means: none is left out in silence."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from gristmill.errors import InputError
+from gristmill.sources.listing import list_files
+
+
+def _make(folder: Path, *names: str) -> None:
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{name}\n")
+
+
+def _names(url: str, folder: Path) -> list[str]:
+    return [os.path.relpath(entry.name, folder) for entry in list_files(url, str(folder))]
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("in", ["in/a.txt", "in/b.csv", "in/sub/c.txt", "in/sub/deep/d.txt"]),
+        ("in/*.txt", ["in/a.txt"]),
+        ("in/*", ["in/a.txt", "in/b.csv"]),
+        ("in/*/*.txt", ["in/.hidden/x.txt", "in/sub/c.txt"]),
+        ("in/**/*.txt", ["in/.hidden/x.txt", "in/a.txt", "in/sub/c.txt", "in/sub/deep/d.txt"]),
+        ("in/s?b/c.txt", ["in/sub/c.txt"]),
+        ("i[n]/b.*", ["in/b.csv"]),
+        ("in/a.txt", ["in/a.txt"]),
+    ],
+)
+def test_a_file_a_folder_or_a_glob(tmp_path: Path, url: str, expected: list[str]) -> None:
+    _make(
+        tmp_path, "in/a.txt", "in/b.csv", "in/sub/c.txt", "in/sub/deep/d.txt", "in/.hidden/x.txt", "out/e.txt"
+    )
+    assert _names(url, tmp_path) == expected
+
+
+def test_the_manifests_folder_may_look_like_a_glob(tmp_path: Path) -> None:
+    _make(tmp_path, "g[1]/d1.txt", "g1/d2.txt")
+    assert _names("*.txt", tmp_path / "g[1]") == ["d1.txt"]
+
+
+@pytest.mark.parametrize("url", ["in", "in/**/*.txt", "in/*/*.txt"])
+def test_links_to_folders_are_followed_unless_they_lead_back(tmp_path: Path, url: str) -> None:
+    _make(tmp_path, "real/c.txt", "in/sub/d.txt")
+    (tmp_path / "in" / "linked").symlink_to("../real")
+    (tmp_path / "in" / "sub" / "back").symlink_to("..")
+    assert _names(url, tmp_path) == ["in/linked/c.txt", "in/sub/d.txt"]
+
+
+@pytest.mark.parametrize("url", ["in", "in/*.txt", "in/**"])
+def test_a_link_that_leads_nowhere_is_named(tmp_path: Path, url: str) -> None:
+    _make(tmp_path, "in/a.txt")
+    (tmp_path / "in" / "b.txt").symlink_to("nowhere")
+    with pytest.raises(InputError, match=r"in/b\.txt is a link that leads nowhere"):
+        list_files(url, str(tmp_path))
+
+
+def test_what_is_no_file_is_left_out(tmp_path: Path) -> None:
+    _make(tmp_path, "in/a.txt")
+    os.mkfifo(tmp_path / "in" / "pipe")
+    assert _names("in", tmp_path) == ["in/a.txt"]
+
+
+@pytest.mark.parametrize(
+    ("url", "closed"),
+    [
+        ("in", "in/sub"),
+        ("in", "in"),
+        ("in/**/*.txt", "in/sub"),
+        ("in/*/*.txt", "in/sub"),
+        ("in/sub/c.txt", "in"),
+    ],
+)
+def test_a_folder_that_can_not_be_looked_into_is_named(
+    tmp_path: Path, url: str, closed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """(As for whoever is not root: root may look into everything.)"""
+    _make(tmp_path, "in/a.txt", "in/sub/c.txt")
+    scan, stat = os.scandir, os.stat
+
+    def refuse(path: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    def scandir(path: str) -> object:
+        return refuse(path) if Path(path) == tmp_path / closed else scan(path)
+
+    def status(path: str, **words: bool) -> os.stat_result:
+        if tmp_path / closed in Path(path).parents:
+            refuse(tmp_path / closed)
+        return stat(path, **words)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    monkeypatch.setattr(os, "stat", status)
+    with pytest.raises(InputError, match=f"{closed} can't be listed: Permission denied"):
+        list_files(url, str(tmp_path))
