@@ -63,7 +63,7 @@ def test_source_defines_both(tmp_path: Path) -> None:
     ("process", "words"),
     [
         ({"function": "no_such_module_here:f"}, ["no_such_module_here", "ModuleNotFoundError", "looked in"]),
-        ({"function": "math:squirt"}, ["module math has no squirt"]),
+        ({"function": "math:squirt"}, ["has no squirt"]),
         ({"function": "math:pi"}, ["can't be called"]),
         ({"class": "broken:Raises"}, ["broken:Raises", "ValueError: no model here"]),
         ({"function": "syntax_error:f"}, ["syntax_error", "SyntaxError"]),
@@ -108,3 +108,45 @@ def test_what_is_no_function_is_refused(tmp_path: Path, reduce: str | None) -> N
     (tmp_path / "plain.py").write_text("nothing = None\ndef f(x): return x\n")
     with pytest.raises(LoadError, match="None can't be called"):
         user_code.load(spec({"function": "plain:f" if reduce else "plain:nothing"}, reduce), str(tmp_path))
+
+
+@pytest.mark.parametrize("changed", ["ns/m.py", "ns/other.py"])
+def test_the_code_version_follows_a_package_without_an_init(tmp_path: Path, changed: str) -> None:
+    (tmp_path / "ns").mkdir()
+    for name in ("m", "other"):
+        (tmp_path / "ns" / f"{name}.py").write_text("def f(x): return x\n")
+    process = spec({"function": "ns.m:f"})
+    before = user_code.code_version(process, str(tmp_path))
+    (tmp_path / changed).write_text("def f(x): return -x\n")
+    assert user_code.code_version(process, str(tmp_path)) != before
+
+
+@pytest.mark.parametrize("init", [True, False])
+def test_the_code_version_follows_a_module_of_a_package_elsewhere(tmp_path: Path, init: bool) -> None:
+    package, base = tmp_path / "lib" / "pack" / "sub", tmp_path / "jobs"
+    package.mkdir(parents=True)
+    base.mkdir()
+    if init:
+        (package / "__init__.py").touch()
+        (package.parent / "__init__.py").touch()
+    (package / "m.py").write_text("def f(x): return x\n")
+    sys.path.insert(0, str(tmp_path / "lib"))
+    process = spec({"function": "pack.sub.m:f"})
+    before = user_code.code_version(process, str(base))
+    (package / "m.py").write_text("def f(x): return -x\n")
+    assert user_code.code_version(process, str(base)) != before
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        ("types:process", r"module types \(.*types\.py\) has no process"),
+        ("__main__:f", "put it into a module"),
+        ("mod.py:f", "name the module without .py, as mod:f"),
+    ],
+)
+def test_what_can_not_be_found_is_told_with_what_to_do(tmp_path: Path, function: str, words: str) -> None:
+    (tmp_path / "types.py").write_text("def process(x): return x\n")
+    (tmp_path / "mod.py").write_text("def f(x): return x\n")
+    with pytest.raises(LoadError, match=words):
+        user_code.load(spec({"function": function}), str(tmp_path))

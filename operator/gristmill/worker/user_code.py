@@ -72,14 +72,21 @@ def _reducing(combine: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
 
 
 def _files_of(module: str, base: str) -> list[Path]:
-    top = module.partition(".")[0]
+    """Return the files of a module: of its whole package where that is below `base`, else those that lead to it."""
+    top, *below = module.split(".")
     found = PathFinder.find_spec(top, [base, *sys.path])
-    if found is None or not found.origin or not found.origin.endswith(".py"):
+    if found is None:
         return []
-    origin = Path(found.origin)
-    if found.submodule_search_locations and Path(base) in origin.parents:
-        return sorted(origin.parent.rglob("*.py"))[:_MOST_FILES]
-    return [origin]
+    folders = [Path(folder) for folder in found.submodule_search_locations or ()]
+    if own := [folder for folder in folders if Path(base) in folder.parents]:
+        return sorted(file for folder in own for file in folder.rglob("*.py"))[:_MOST_FILES]
+    files = [Path(found.origin)] if found.origin else []
+    for name in below:
+        files += [folder / f"{name}.py" for folder in folders] + [
+            folder / name / "__init__.py" for folder in folders
+        ]
+        folders = [folder / name for folder in folders]
+    return [file for file in files if file.suffix == ".py" and file.is_file()]
 
 
 def _source_module(text: str) -> types.ModuleType:
@@ -92,15 +99,21 @@ def _source_module(text: str) -> types.ModuleType:
 
 def _look_up(reference: str, base: str) -> Any:
     name, _, path = reference.partition(":")
+    hint = ""
+    if name == "__main__":
+        hint = "; what a script or notebook defines is not there in a worker: put it into a module"
+    elif name.endswith(".py") or ".py." in name:
+        hint = f"; name the module without .py, as {name.removesuffix('.py')}:{path}"
     thing = _guarded(
         lambda: importlib.import_module(name),
-        f"module {name} can't be imported (looked in {base} and in Python's own path)",
+        f"module {name} can't be imported (looked in {base} and in Python's own path{hint})",
     )
     for part in path.split("."):
         try:
             thing = getattr(thing, part)
         except AttributeError:
-            raise LoadError(f"module {name} has no {path}") from None
+            where = getattr(thing, "__file__", None) or getattr(sys.modules.get(name), "__file__", None)
+            raise LoadError(f"module {name}{f' ({where})' if where else ''} has no {path}{hint}") from None
     return thing
 
 
