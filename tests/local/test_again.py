@@ -135,6 +135,16 @@ def test_kill_of_the_server_is_mended_by_the_keeper(slow: Here, until: Until) ->
     assert slow.results() == list(range(400))
 
 
+def test_kill_of_the_server_before_its_first_answer(here: Here, until: Until) -> None:
+    here.write(chunk_job())
+    process = here.start("run", "job.yaml")
+    pid = here.folder / ".gristmill" / "job" / "queue" / "server.pid"
+    os.kill(int(until(lambda: pid.exists() and pid.read_text())), signal.SIGKILL)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert here.results() == list(range(10))
+
+
 @pytest.mark.parametrize("name", ["s", "long-" * 20])
 def test_queue_folder_deleted_goes_on_from_the_parts(slow: Here, until: Until, name: str) -> None:
     process = slow.start("run", "job.yaml", "--json", "--state", name)
@@ -213,6 +223,27 @@ def test_changed_code_is_refused_unless_accepted(here: Here, until: Until) -> No
     assert set(results) == {1, 2}
 
 
+@pytest.mark.parametrize("kind", ["source", "function"])
+def test_dead_letters_are_tried_again_with_code_that_was_mended(here: Here, kind: str) -> None:
+    def write(text: str) -> None:
+        (here.folder / "mine.py").write_text(text)
+        process = source(text) if kind == "source" else {"process": {"function": "mine:process"}}
+        here.write(chunk_job(**numbers(5), **process, retry={"attempts": 1}, failures={"tolerated": 1}))
+
+    write("def process(x):\n    return 12 / x\n")
+    assert here.status()["items"]["failed"] == 1
+    write("def process(x):\n    return 12 / x if x else None\n")
+    here.run("retry")
+    done = here.run("run", "job.yaml", code=2)
+    assert "the code of the function changed" in done.stderr
+    assert "--accept-code goes on" in done.stderr
+    assert here.status("--accept-code")["items"]["failed"] == 0
+    assert here.results() == [None, 12.0, 6.0, 4.0, 3.0]
+    assert "complete, 5 results" in here.run("run", "job.yaml").stderr
+    write("def process(x):\n    return 1\n")
+    assert "--accept-code" in here.run("run", "job.yaml", code=2).stderr
+
+
 def test_changed_code_of_an_output_without_its_state_is_refused_unless_accepted(
     here: Here, until: Until
 ) -> None:
@@ -278,6 +309,40 @@ def test_output_that_is_damaged_is_made_again(here: Here, damage: str) -> None:
     assert "run the job again" in here.run("results", code=1).stderr
     assert here.status()["outputDigest"] == first["outputDigest"]
     assert here.results() == list(range(100))
+
+
+def test_output_without_its_manifest_is_made_again(here: Here) -> None:
+    here.write(chunk_job(**numbers(100)))
+    first = here.status()
+    (here.folder / ".gristmill/job/output/_gristmill/manifest.json").unlink()
+    assert here.status()["outputDigest"] == first["outputDigest"]
+    assert here.results() == list(range(100))
+
+
+def test_output_without_its_plan_is_begun_anew(here: Here) -> None:
+    here.write(chunk_job(**numbers(100), output={"url": "out"}))
+    first = here.status()
+    (here.folder / "out/_gristmill/plan.json").unlink()
+    assert "--fresh starts anew" in here.run("run", "job.yaml", code=2).stderr
+    assert here.status("--fresh")["outputDigest"] == first["outputDigest"]
+
+
+def test_an_output_that_another_run_has_changed_is_looked_at_again(here: Here) -> None:
+    text = (
+        "import os\n\ndef process(x):\n    if x == 3 and not os.path.exists('well'):\n"
+        "        raise ValueError\n    return x\n"
+    )
+    job = chunk_job(**numbers(10), **source(text), output={"url": "out"}, failures={"tolerated": 1})
+    here.write(job | {"metadata": {"name": "job"}})
+    for state in ("a", "b"):
+        assert here.status("--state", state)["items"]["failed"] == 1
+    (here.folder / "well").touch()
+    here.run("retry", "--state", "b")
+    mended = here.status("--state", "b")
+    assert mended["items"]["failed"] == 0
+    status = here.status("--state", "a")
+    assert (status["outputDigest"], status["items"]) == (mended["outputDigest"], mended["items"])
+    assert here.run("failures", "--state", "a").stdout == "nothing failed\n"
 
 
 def test_result_of_a_reduction_that_is_deleted_is_made_again(here: Here) -> None:

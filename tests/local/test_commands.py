@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -232,3 +233,15 @@ def _read(handle: int) -> bytes:
 
 def _plain(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_descriptors_may_be_closed(here: Here, closed: str) -> None:
+    here.write(chunk_job(**numbers(2000)))
+    command = f"{shlex.quote(sys.executable)} -m gristmill"
+    for words in ("run job.yaml", "get", "results"):
+        done = subprocess.run(
+            f"{command} {words} {closed}", shell=True, cwd=here.folder, timeout=60, check=False
+        )
+        assert done.returncode == 0
+    assert here.results() == list(range(2000))

@@ -100,6 +100,16 @@ def test_a_fork_that_comes_back_from_loading_the_code_answers_nothing(here: Here
     assert here.results() == list(range(6))
 
 
+def test_a_child_that_takes_the_place_of_one_that_died_has_no_error_to_handle(here: Here) -> None:
+    text = (
+        "import os, sys\ndef process(x):\n    if x == 1:\n        os._exit(7)\n"
+        "    return str(sys.exc_info()[0])\n"
+    )
+    here.write(chunk_job(**numbers(5), **source(text), **TOLERANT))
+    here.run("run", "job.yaml", "--workers", "1")
+    assert here.results() == ["None"] * 4
+
+
 def test_an_item_that_kills_its_worker_is_found_and_all_others_are_done(here: Here) -> None:
     text = (
         "import os\ndef process(x):\n    if x == 11:\n        os.kill(os.getppid(), 9)\n        os._exit(1)\n"

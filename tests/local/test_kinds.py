@@ -62,7 +62,7 @@ def test_a_bad_line_of_a_large_chunk_is_found_in_less_memory_than_the_chunk_need
         chunk_job(
             input={"lines": {"url": "large.txt"}},
             chunks={"count": 1},
-            process={"function": function, "each": each, "memoryBytes": "56Mi"},
+            process={"function": function, "each": each, "memoryBytes": "64Mi"},
             retry={"attempts": 1},
             failures={"tolerated": 1},
         )
@@ -131,6 +131,15 @@ def test_a_file_a_chunk(here: Here) -> None:
         "chunk-000000000000.txt",
         "chunk-000000000001.txt",
     ]
+
+
+def test_a_file_url_of_an_output_is_relative_to_the_manifest(here: Here) -> None:
+    (here.folder / "sub").mkdir()
+    (here.folder / "other").mkdir()
+    here.write(chunk_job(output={"url": "file://rel"}), "sub/job.yaml")
+    Here(here.folder / "other").run("run", "../sub/job.yaml", "--state", "../s")
+    assert (here.folder / "sub" / "rel" / "_gristmill").is_dir()
+    assert here.run("results", "--state", "s").stdout.split() == [str(x) for x in range(10)]
 
 
 def test_output_url_is_relative_to_the_manifest(here: Here) -> None:

@@ -165,6 +165,18 @@ def test_wrong_manifest_raises() -> None:
         gristmill.run(chunk_job(chunks={"size": 0}))
 
 
+@pytest.mark.parametrize("job", [None, 3, []])
+def test_what_is_no_job_is_told(job: Any) -> None:
+    with pytest.raises(UsageError, match="a job is a path, a text, a dict or a ChunkJob, got"):
+        gristmill.run(job)
+
+
+@pytest.mark.parametrize("workers", ["2", 2.5, 0])
+def test_what_is_no_number_of_workers_is_told(workers: Any) -> None:
+    with pytest.raises(UsageError, match=r"^workers: "):
+        gristmill.run(chunk_job(), workers=workers)
+
+
 def test_cancel(here: Here) -> None:
     text = "import time\n\ndef process(x):\n    time.sleep(0.05)\n    return x\n"
     with gristmill.run(chunk_job(**numbers(1000), **source(text)), 1) as run:

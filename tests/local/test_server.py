@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.conftest import Until
 
 from gristmill.errors import UsageError
 from gristmill.local import server as servers
+from gristmill.local.processes import is_in_group
 from gristmill.local.server import Server, ServerError, end_orphan, find_server, socket_path
 from gristmill.local.state import Lock, State, find
 from gristmill.protocol.client import Queue, connect
@@ -49,6 +51,26 @@ def test_orphan_is_ended(server: Server, tmp_path: Path) -> None:
     Queue(connect(server.draft_url), "job").load_library()
     end_orphan(tmp_path / "queue")
     assert not server.alive()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a process with its parent")
+def test_server_whose_keeper_is_killed_while_it_begins_does_not_begin(tmp_path: Path, until: Until) -> None:
+    script = f"""if True:
+        import os, pathlib
+        from gristmill.local import server
+        end_with_parent = server._end_with_parent
+        def late(parent):
+            os.kill(parent, 9)
+            while os.getppid() == parent:
+                pass
+            end_with_parent(parent)
+        server._end_with_parent = late
+        server.Server.start(pathlib.Path({str(tmp_path / "queue")!r}), durable=False)
+    """
+    keeper = subprocess.Popen([sys.executable, "-c", script], process_group=0)
+    assert keeper.wait(60) == -9
+    until(lambda: not is_in_group(keeper.pid, ""))
+    assert not list((tmp_path / "queue").glob("*.new"))
 
 
 def test_process_that_got_the_orphans_number_is_left_alone(tmp_path: Path) -> None:

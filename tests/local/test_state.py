@@ -51,6 +51,30 @@ def test_a_fresh_start_removes_what_runs_have_left_and_nothing_else(here: Here) 
     assert here.run("results", "--state", "s").stdout.split() == [str(x) for x in range(10)]
 
 
+@pytest.mark.parametrize("content", ["", "{", '"x"', '{"a": 1}'])
+@pytest.mark.parametrize("name", ["job.json", "status.json"])
+def test_a_file_that_can_not_be_read_is_named_with_the_way_out(here: Here, name: str, content: str) -> None:
+    here.write(chunk_job())
+    here.run("run", "job.yaml", "--state", "s")
+    (here.folder / "s" / name).write_text(content)
+    done = here.run("run", "job.yaml", "--state", "s", code=2)
+    assert f"{name} can't be read" in done.stderr
+    assert "--fresh` starts anew" in done.stderr
+    here.run("run", "job.yaml", "--state", "s", "--fresh")
+
+
+@pytest.mark.parametrize("kind", ["lines", "files"])
+def test_a_state_folder_that_is_read_as_input_is_refused(here: Here, kind: str) -> None:
+    (here.folder / "in").mkdir()
+    (here.folder / "in" / "a.txt").write_text("a\n")
+    process = {"process": {"source": "def process(x):\n    return 1\n"}}
+    here.write(chunk_job(input={kind: {"url": "in"}}, **process))
+    done = here.run("run", "job.yaml", "--state", "in/s", code=2)
+    assert "in/s is in the input in; choose another --state" in done.stderr
+    here.run("run", "job.yaml", "--state", "in/.s")
+    here.run("run", "job.yaml", "--state", "s")
+
+
 def test_an_empty_path_is_no_state_folder(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(here.folder)
     with pytest.raises(UsageError, match="path of the folder is empty"):

@@ -92,9 +92,9 @@ class OutputSpec(Model):
     url: Annotated[
         Url,
         Rule(
-            "must be a place that can be written to: a path, file://, s3:// and the like",
-            "!self.matches(r'^(https?|data)://')",
-            lambda url: not url.startswith(("http://", "https://", "data://")),
+            "must be a place that can be written to and keeps it: a path, file://, s3:// and the like",
+            "!self.matches(r'^(https?|data|memory)://|://.*::|::.*://')",
+            lambda url: not re.search(r"^(https?|data|memory)://|://.*::|::.*://", url),
         ),
     ] = Field(description="URL or path of a folder.")
     format: Literal["jsonl", "files"] = Field("jsonl", description="JSON lines, or a file a chunk.")

@@ -66,7 +66,9 @@ def _call(call: Callable[[], list[Any]], what: str, debug: bool) -> int:
     try:
         sys.stdout.write(encode(call()).decode())
         sys.stdout.flush()
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
         sys.stderr.write(own_traceback(error))
         if debug:
             pdb.post_mortem(error.__traceback__)

@@ -92,7 +92,7 @@ def _conditions(job: dict[str, Any], state: State, now: float) -> list[dict[str,
     if state is State.COMPLETE:
         dead = _number(job, "dead")
         reason = Reason.FAILURES_TOLERATED if dead else Reason.ALL_SUCCEEDED
-        message = f"{dead} dead letters" if dead else ""
+        message = f"{dead} dead letter{'' if dead == 1 else 's'}" if dead else ""
         conditions.append(_condition(ConditionType.COMPLETE, True, reason, finished, message))
     if state is State.FAILED:
         conditions.append(

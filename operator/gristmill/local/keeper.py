@@ -67,7 +67,7 @@ class Keeper:
         job = self._state.job()
         try:
             self._server = self._start_server(job)
-            job = self._open_queue(job)
+            job = self._open_first(job)
             self.tell("ready")
             self._keep(job)
         except Stopped:
@@ -121,6 +121,17 @@ class Keeper:
         if len(self._starts) > _SERVER_STARTS:
             raise GristmillError(f"the queue's server died {_SERVER_STARTS} times within a minute{self._why}")
         return Server.start(self._state.queue, job.durable)
+
+    def _open_first(self, job: StoredJob) -> StoredJob:
+        """Open the queue of a server that was just started; one that somebody kills meanwhile is started again."""
+        while True:
+            try:
+                return self._open_queue(job)
+            except ServerError as error:
+                if not self._server.was_killed:
+                    raise
+                self._why = f", last: {error}"
+                self._server = self._start_server(job)
 
     def _open_queue(self, job: StoredJob) -> StoredJob:
         """See that the server has the functions and the job, and only then let others connect."""
@@ -201,6 +212,9 @@ def main() -> NoReturn:
 
     A temporary folder is removed in the end, for whoever made it may have been killed.
     """
+    signal.pthread_sigmask(
+        signal.SIG_SETMASK, ()
+    )  # (whoever starts a run may have blocked what ends a process)
     with open(0, "rb", buffering=0, closefd=False) as told:
         if not select.select([told], [], [], 0)[0]:
             _import_ahead()

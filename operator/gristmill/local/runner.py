@@ -25,7 +25,7 @@ from gristmill.local.turns import take_run
 from gristmill.planning.progress import State as JobState
 from gristmill.protocol.job import JobContext
 from gristmill.sinks import is_intact, load_plan, read_manifest, remove_output
-from gristmill.sources import input_change
+from gristmill.sources import input_change, resolve
 from gristmill.worker.user_code import code_version
 
 Job = str | Path | dict[str, Any] | ChunkJob
@@ -37,6 +37,8 @@ _WAYS_OUT = "--fresh starts anew, --state DIR keeps both"
 
 def load(job: Job) -> tuple[ChunkJob, Path]:
     """Return the manifest as a model, and the folder that its relative paths start from."""
+    if not isinstance(job, str | Path | dict | ChunkJob):
+        raise UsageError(f"a job is a path, a text, a dict or a ChunkJob, got {job!r}")
     manifest = job if isinstance(job, ChunkJob) else load_manifest(job)
     is_file = isinstance(job, str | Path) and os.path.isfile(job)
     return manifest, Path(str(job)).absolute().parent if is_file else Path.cwd()
@@ -54,6 +56,8 @@ def start(
     """Start a run in a state folder, or go on with the one that is there."""
     size = _crew_size(manifest, workers)
     context = _context(manifest, base, str(state.output), accept_code)
+    if url := _input_folder_of(state, manifest, base):
+        raise UsageError(f"{shown(state.folder)} is in the input {url}; choose another --state")
     state.make()
     if holder := take_run(state):
         raise UsageError(
@@ -65,7 +69,8 @@ def start(
         stored = state.load()
         job = StoredJob.of(context) if stored is None else _renewed(stored, context, accept_code)
         final = state.final_status()
-        if final is not None and final["state"] == JobState.COMPLETE and _is_kept(state, manifest, context):
+        was_complete = final is not None and final["state"] == JobState.COMPLETE
+        if final and was_complete and _is_kept(state, manifest, context, final["outputDigest"]):
             state.runner_lock.release()
             return Run(EndedHost(state, context.output), final)
         state.save(job)
@@ -90,13 +95,24 @@ def start_temporary(
     return Run(LiveHost(state, context.output, size, temporary=True))
 
 
+def _input_folder_of(state: State, manifest: ChunkJob, base: Path) -> str:
+    """Return the input's URL where it is a folder that the state folder, which changes all the time, is read with."""
+    given = manifest.spec.input.lines or manifest.spec.input.files
+    folder = resolve(given.url, str(base)) if given else ""
+    if not given or "://" in folder or not os.path.isdir(folder):
+        return ""
+    below = os.path.relpath(state.folder, folder)
+    hidden = any(part.startswith(".") for part in below.split(os.sep))  # ("..": elsewhere)
+    return "" if hidden else given.url
+
+
 def _context(manifest: ChunkJob, base: Path, default_output: str, accept_code: bool) -> JobContext:
     output = manifest.spec.output
     url = output.url if output else default_output
     return JobContext(
         manifest=manifest.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"status"}),
         base=str(base),
-        output=os.path.normpath(base / os.path.expanduser(url)) if url and "://" not in url else url,
+        output=resolve(url, str(base)) if url else "",
         code_version=code_version(manifest.spec, str(base)),
         accept_code=accept_code,
     )
@@ -105,11 +121,12 @@ def _context(manifest: ChunkJob, base: Path, default_output: str, accept_code: b
 def _renewed(stored: StoredJob, context: JobContext, accept_code: bool) -> StoredJob:
     """Return the job with what may change changed; UsageError when it is not the same job any more."""
     former = stored.job_context()
-    if former.spec_digest != context.spec_digest or former.output != context.output:
+    if former.work_digest != context.work_digest or former.output != context.output:
         old, new = former.manifest["spec"], context.manifest["spec"]
         changed = [name for name in _DECISIVE if old.get(name) != new.get(name)] or ["output"]
         raise UsageError(f"spec.{changed[0]} changed since this run began: {_WAYS_OUT}")
-    if former.code_version != context.code_version and not accept_code:
+    known = context.code_version in (former.code_version, stored.accepted)
+    if not known and not accept_code:
         raise UsageError(
             f"the code of the function changed since this run began: {_WAYS_OUT}, "
             "--accept-code goes on and mixes results of both"
@@ -119,6 +136,7 @@ def _renewed(stored: StoredJob, context: JobContext, accept_code: bool) -> Store
     return replace(
         stored,
         context=StoredJob.of(kept).context,
+        accepted=stored.accepted if known else context.code_version,
         renewed=True,
         suspend_changed=stored.suspend_changed or suspend_changed,
     )
@@ -140,17 +158,18 @@ def _end_former(state: State) -> None:
     state.keeper_lock.release()
 
 
-def _is_kept(state: State, manifest: ChunkJob, context: JobContext) -> bool:
+def _is_kept(state: State, manifest: ChunkJob, context: JobContext, digest: str) -> bool:
     """Whether a run that was complete still is; UsageError when it can't be completed again.
 
-    Where the output is damaged, the queue, which counts it as done, is removed: it is made anew of what is there.
+    Where the output is damaged, or no more of this `digest`, the queue, which counts it as done, is removed: it is made
+    anew of what is there.
     """
     found, plan = read_manifest(context.output), load_plan(context.output)
-    if found is None or plan is None:
+    if plan is None:
         raise UsageError(f"this run was complete, but its output is gone from {context.output}: {_WAYS_OUT}")
     if change := input_change(manifest.spec, context.base, plan, context.output):
         raise UsageError(f"the input changed since this run was complete: {change}: {_WAYS_OUT}")
-    if is_intact(context.output, found):
+    if found and found.digest == digest and is_intact(context.output, found):
         return state.has_queue
     _end_former(state)
     shutil.rmtree(state.queue, ignore_errors=True)
@@ -160,6 +179,8 @@ def _is_kept(state: State, manifest: ChunkJob, context: JobContext) -> bool:
 def _crew_size(manifest: ChunkJob, workers: int | None) -> int:
     """Return how many workers to start: as many as asked for, else as the machine has processors for."""
     if workers is not None:
+        if not isinstance(workers, int):
+            raise UsageError(f"workers: must be a whole number, got {workers!r}")
         if workers < 1:
             raise UsageError(f"workers: {workers} are too few; a run needs at least one")
         return workers

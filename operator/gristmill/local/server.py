@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -108,12 +109,13 @@ class Server:
             *("--appendfsync", "always" if durable else "everysec", "--maxmemory-policy", "noeviction"),
             *("--daemonize", "no", "--hz", "50"),  # (it looks for signals so often a second)
         ]
+        end_with_parent = partial(_end_with_parent, os.getpid())
         process = subprocess.Popen(
             words,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            preexec_fn=_end_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 (no threads)
+            preexec_fn=end_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 (no threads)
         )
         (folder / "server.pid").write_text(str(process.pid), encoding="utf-8")
         return cls(folder, process, draft)
@@ -126,6 +128,11 @@ class Server:
             return self._folder.stat().st_ino == self._inode and socket_path(self._folder).exists()
         except FileNotFoundError:
             return False
+
+    @property
+    def was_killed(self) -> bool:
+        """Whether a signal has ended it."""
+        return (self._process.poll() or 0) < 0
 
     def check_started(self) -> None:
         """Raise ServerError when it ended instead of answering."""
@@ -192,10 +199,12 @@ def _own(folder: Path) -> None:
         raise ServerError(f"{folder} is somebody else's; choose a shorter path for --state")
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(parent: int) -> None:
     import ctypes
 
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != parent:  # (it was killed before that)
+        os._exit(1)
 
 
 def _version(path: str) -> tuple[int, ...]:

@@ -47,6 +47,8 @@ class StoredJob:
     epoch: int
     #: the fields of `JobContext`
     context: dict[str, Any]
+    #: the version of the code with which it goes on, although it was not begun with it
+    accepted: str = ""
     #: the queue had it once: if it has it no more, it has lost its memory
     started: bool = False
     #: it is run again: the queue must be told parameters that may have changed, and try what has failed
@@ -105,7 +107,12 @@ class State:
     def load(self) -> StoredJob | None:
         """Return the job, or None when the folder holds none."""
         data = _read(self._job)
-        return StoredJob(**{**data, "context": self._located(data["context"])}) if data else None
+        if data is None:
+            return None
+        try:
+            return StoredJob(**{**data, "context": self._located(data["context"])})
+        except (TypeError, KeyError) as error:
+            raise _unreadable(self._job, "it is not what a run writes") from error
 
     def job(self) -> StoredJob:
         """Return the job, or raise UsageError."""
@@ -117,7 +124,7 @@ class State:
     def save(self, job: StoredJob) -> None:
         """Write job.json."""
         data = asdict(job)
-        _write(self._job, {**data, "context": self._movable(data["context"])})
+        _write(self._job, {**data, "context": self._movable(data["context"])}, durable=True)
 
     @property
     def has_queue(self) -> bool:
@@ -132,7 +139,10 @@ class State:
     def last_status(self) -> dict[str, Any] | None:
         """Return the status that was noted last, or None."""
         status = _read(self._status)
-        return self._located(status) if status else None
+        try:
+            return self._located(status) if status else None
+        except (TypeError, KeyError) as error:
+            raise _unreadable(self._status, "it is not what a run writes") from error
 
     def save_status(self, status: dict[str, Any] | None) -> None:
         """Note a status, or (None) that there is none."""
@@ -270,11 +280,20 @@ def _read(path: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise UsageError(f"{path} can't be read: {error}") from error
+        raise _unreadable(path, str(error)) from error
     return data
 
 
-def _write(path: Path, value: dict[str, Any]) -> None:
+def _unreadable(path: Path, why: str) -> UsageError:
+    return UsageError(f"{path} can't be read: {why}; `gristmill run --fresh` starts anew")
+
+
+def _write(path: Path, value: dict[str, Any], *, durable: bool = False) -> None:
+    """Write a file whole or not at all; `durable`: also where the machine stops."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_bytes(orjson.dumps(value))
+    with draft.open("wb") as file:
+        file.write(orjson.dumps(value))
+        if durable:
+            file.flush()
+            os.fsync(file.fileno())
     draft.replace(path)

@@ -37,11 +37,22 @@ class JobContext:
 
     @cached_property
     def spec_digest(self) -> str:
-        """sha256 (hex) of what decides the output: a job with another one can't go on with these parts."""
+        """sha256 (hex) of what a running job can't take over when it changes in the manifest."""
+        return _digest(self._decisive())
+
+    @cached_property
+    def work_digest(self) -> str:
+        """sha256 (hex) of what the work is, without its code, which has a version: other work has other parts."""
+        decisive = self._decisive()
+        if decisive["process"].get("source"):
+            decisive["process"] = {**decisive["process"], "source": True}
+        return _digest(decisive)
+
+    def _decisive(self) -> dict[str, Any]:
         spec = self.manifest["spec"]
         parts = {name: spec.get(name) for name in ("input", "chunks", "process", "reduce")}
         parts["format"] = {k: v for k, v in (spec.get("output") or {}).items() if k != "url"}
-        return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()
+        return parts
 
     def to_json(self) -> bytes:
         """Return the form that is kept in the queue."""
@@ -91,3 +102,7 @@ class JobContext:
             "sink": "url" if self.output else "queue",
             "spec": self.to_json(),
         }
+
+
+def _digest(parts: dict[str, Any]) -> str:
+    return hashlib.sha256(orjson.dumps(parts, option=orjson.OPT_SORT_KEYS)).hexdigest()

@@ -48,9 +48,9 @@ def save_plan(url: str, plan: Plan) -> Plan:
 
 
 def remove_output(url: str) -> None:
-    """Remove what a job wrote to a folder, and nothing else; without a plan there is nothing of a job's."""
+    """Remove what a job wrote to a folder, and nothing else; without plan and manifest there is nothing of a job's."""
     store = open_store(url)
-    if store.read(layout.PLAN) is None:
+    if store.read(layout.PLAN) is None and store.read(layout.MANIFEST) is None:
         return
     store.remove(layout.MANIFEST)
     for name in store.list():

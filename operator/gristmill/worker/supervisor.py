@@ -206,10 +206,13 @@ class Supervisor:
         for key, _ in self._selector.select(timeout):
             slot, what = key.data
             if what == "channel":
+                gone = False
                 try:
                     for message in slot.channel.drain():
                         self._hear(slot, message)
                 except ConnectionError:
+                    gone = True
+                if gone:  # (not above: a child that is forked there has an error to handle for all its life)
                     self._bury(slot)
             elif what == "captured":
                 self._capture(slot)
