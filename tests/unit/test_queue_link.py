@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from redis import Redis
-from redis.exceptions import ConnectionError as RedisConnectionError
 from tests.unit.reconcile_builders import resource
 
 from gristmill.controllers import queue_link
@@ -185,6 +186,29 @@ def test_a_server_that_is_away_does_not_answer(server: Server, begin: Callable[[
     admit(link, "a")
     assert link.answers
     server.kill()
-    with pytest.raises(RedisConnectionError):
+    with pytest.raises(QueueError, match="does not answer"):
         asyncio.run(link.cancel("a"))
     assert not link.answers
+
+
+def test_a_server_that_is_busy_says_nothing_of_any_job(
+    server: Server, begin: Callable[[], QueueLink]
+) -> None:
+    """None is damaged, and what is known of them is old."""
+    link = begin()
+    admit(link, "a")
+    with connect(server.draft_url) as client:
+        client.config_set("busy-reply-threshold", 1)
+        busy = client.connection_pool.get_connection()
+        busy.send_command("EVAL", "while true do end", 0)
+        try:
+            until = time.monotonic() + 30
+            while link.answers and time.monotonic() < until:
+                with suppress(QueueError):
+                    told, _ = asyncio.run(link.look(["a"]))
+                    assert (told["a"] or {})["job"]["phase"] == "planning"
+            assert not link.answers
+        finally:
+            client.execute_command("SCRIPT", "KILL")
+        asyncio.run(link.look(["a"]))
+        assert link.answers

@@ -17,6 +17,7 @@ from gristmill.controllers.failpoints import reach
 from gristmill.controllers.queue_link import QueueLink
 from gristmill.controllers.statuses import Statuses
 from gristmill.controllers.world import Key, World
+from gristmill.errors import QueueError
 from gristmill.planning.progress import Sample, recent
 from gristmill.reconcilers import actions
 from gristmill.reconcilers.access import password_of, url_of, user_of
@@ -30,7 +31,7 @@ log = logging.getLogger(__name__)
 
 #: seconds until a look at what is about to be known
 _SOON_SECONDS = 0.2
-#: what the API server says of what it will not do, and seconds until it is asked again
+#: what the API server says of what it will not do, and seconds until it, or the queue, is asked again
 _REFUSALS = (400, 403, 422)
 _REFUSED_SECONDS = 5.0
 #: seconds between two tries to make an object whose name is somebody else's
@@ -95,6 +96,16 @@ class ChunkJobs:
             log.warning("%s/%s: refused: %s", *key, error)
             decision = decide(replace(observed, refused=str(error)), self._config.jobs, url, now)
             decision = replace(decision, again=_REFUSED_SECONDS)
+        except QueueError as error:
+            log.warning("%s/%s: %s", *key, error)
+            answers = self._queue.answers
+            refused = replace(observed, queue_answers=answers, queue_refuses=str(error) if answers else "")
+            decision = replace(decide(refused, self._config.jobs, url, now), again=_REFUSED_SECONDS)
+            if resource["metadata"].get(
+                "deletionTimestamp"
+            ):  # (which goes on without the queue, in its time)
+                for action in decision.actions:
+                    await self._do(action, resource)
         again = decision.again
         if decision.status is not None:
             pause = await self._show(resource, decision.status, now)

@@ -1,8 +1,10 @@
 """The operator's connection to the queue: one look at all jobs at a time, and the few things that it says.
 
 The queue's client is synchronous and waits for a server that is away; here nothing may wait, so calls are made in a
-thread, once, and the reconciliation that wanted one comes again. What the server refuses (it is full, or the keys of a
-job are damaged) is an answer: it concerns that call, and neither the connection nor other jobs.
+thread, once, and the reconciliation that wanted one comes again. What did not work is a QueueError, and `answers`
+tells whether the server is away. What it refuses (it is full, or the keys of a job are damaged) is an answer: it
+concerns that call, and neither the connection nor other jobs. Where it refuses a look, nobody knows how any job is:
+that is silence.
 """
 
 from __future__ import annotations
@@ -12,13 +14,13 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from redis.exceptions import AuthenticationError, ConnectionError, TimeoutError
+from redis.exceptions import AuthenticationError, ConnectionError, ResponseError, TimeoutError
 
 from gristmill.errors import QueueError
 from gristmill.protocol.client import Queue, connect
 from gristmill.protocol.job import JobContext
 from gristmill.protocol.keys import keys_of
-from gristmill.protocol.refusals import NoSuchJob
+from gristmill.protocol.refusals import NoSuchJob, refusal_of
 from gristmill.protocol.statuses import DAMAGED, statuses
 from gristmill.reconcilers.access import password_of, rules_of, user_of
 
@@ -63,7 +65,11 @@ class QueueLink:
 
     async def look(self, uids: Sequence[str]) -> tuple[dict[str, dict[str, Any] | None], set[str]]:
         """Return what the queue says of each job (None: it does not know it), and the names of all users."""
-        told, users = await self._call(lambda client: (statuses(client, uids), _users(client)))
+        try:
+            told, users = await self._call(lambda client: (statuses(client, uids), _users(client)))
+        except QueueError:
+            self.answers = False
+            raise
         for uid, what in told.items():
             if what is None or what["job"].get("reason") != DAMAGED:
                 self._damaged.pop(uid, None)
@@ -129,12 +135,14 @@ class QueueLink:
             except NoSuchJob:
                 self._has_library = False  # (the server may have lost the functions)
                 raise
-            except AuthenticationError:
+            except AuthenticationError as error:
                 self.answers, self._client, self._password = False, None, ""
-                raise
-            except (ConnectionError, TimeoutError, OSError):
+                raise QueueError(f"the queue does not take the operator's password: {error}") from error
+            except (ConnectionError, TimeoutError, OSError) as error:
                 self.answers, self._client = False, None
-                raise
+                raise QueueError(f"the queue does not answer: {error}") from error
+            except ResponseError as error:
+                raise refusal_of(error) from error
             finally:
                 self.asked = True
             self.answers = True

@@ -26,7 +26,9 @@ def status(observed: Observed, context: JobContext, now: float) -> dict[str, Any
             return old
         reason = Reason.STARTING if observed.queue_answers else Reason.QUEUE_UNREACHABLE
         message = "" if observed.queue_answers else "the queue does not answer; what runs goes on"
-        if taken := _taken(observed, now):
+        if observed.queue_refuses:
+            reason, message = Reason.REFUSED, observed.queue_refuses
+        elif taken := _taken(observed, now):
             reason, message = taken
         conditions = [_condition(ConditionType.PROGRESSING, False, reason, message, now)]
         # (it has not ended: a state that says so is of a spec that was wrong, and has been put right)
@@ -66,6 +68,8 @@ def _obstacle(observed: Observed, told: dict[str, Any], now: float) -> tuple[str
         return Reason.QUEUE_UNREACHABLE, "the queue does not answer; what runs goes on"
     if has_ended(observed):
         return None
+    if observed.queue_refuses:
+        return Reason.REFUSED, observed.queue_refuses
     if waits_for_collection(told):
         name = observed.resource["metadata"]["name"]
         message = f"the queue is full of results: `gristmill results {name} --take` fetches them"

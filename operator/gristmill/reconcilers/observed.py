@@ -42,6 +42,8 @@ class Observed:
     taken: str = ""
     #: why the API server refused what was to be done, ""
     refused: str = ""
+    #: why the queue, which answers, refused what was to be done, ""
+    queue_refuses: str = ""
 
 
 def has_ended(observed: Observed) -> bool:
