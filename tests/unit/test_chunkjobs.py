@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import tempfile
+from base64 import b64decode
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from redis import Redis
 from tests.protocol.harness import Server, in_ci, server_binary
 from tests.unit.fake_api import FakeApi
-from tests.unit.reconcile_builders import resource
+from tests.unit.reconcile_builders import job_of, resource
 from tests.unit.test_operating import config, mill
 
 from gristmill.api.names import FINALIZER
@@ -134,3 +135,19 @@ def test_what_the_queue_does_not_take_over_of_a_running_job_is_said(
     put(api, operator, found)
     passes(operator)
     assert shown(api)["Progressing"][:2] == ("False", "Refused")
+
+
+def test_a_running_job_with_a_wrong_spec_is_looked_at_to_the_end_by_an_operator_that_begins(
+    api: FakeApi, operator: Operator, root: Redis
+) -> None:
+    asyncio.run(operator.queue.admit("0b1e", "here", context_of(resource()), 1))
+    root.execute_command("ACL", "SETUSER", "job-0b1e", "resetpass")
+    found = mill()
+    found["spec"]["chunks"] = {"size": 1, "count": 1}
+    put(api, operator, found)
+    operator.world.put("Job", api.add("Job", job_of(mill())))
+    passes(operator, 2)
+    assert shown(api)["SpecChanged"][:2] == ("True", "NotTakenOver")
+    (secret,) = api.all("Secret")
+    password = b64decode(secret["data"]["url"]).decode().split(":")[2].partition("@")[0]
+    assert root.execute_command("AUTH", "job-0b1e", password)

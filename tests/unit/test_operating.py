@@ -168,6 +168,7 @@ class Asked:
         self.places: dict[str, str] = {}
         self.uids: list[str] = []
         self.admitted: list[str] = []
+        self.users: list[str] = []
         self.forgotten: list[str] = []
 
     async def look(self, uids: list[str]) -> tuple[dict[str, Any], set[str]]:
@@ -179,6 +180,9 @@ class Asked:
 
     async def admit(self, uid: str, *_: Any) -> None:
         self.admitted.append(uid)
+
+    async def set_user(self, uid: str) -> None:
+        self.users.append(uid)
 
     async def forget(self, uid: str) -> None:
         self.forgotten.append(uid)
@@ -248,7 +252,7 @@ def test_an_operator_that_begins_looks_for_the_secret_and_then_now_and_then(
         asyncio.run(operator.jobs.reconcile(("here", "job")))
     (made,) = api.all("Secret")
     assert base64.b64decode(made["data"]["url"]).startswith(b"redis://job-0b1e:")
-    assert queue.admitted == [uid]
+    assert queue.users == [uid]
     assert len([call for call in api.calls if "secrets" in call]) == 1
 
 

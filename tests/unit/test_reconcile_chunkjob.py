@@ -51,7 +51,7 @@ def test_a_queue_that_has_forgotten_the_job_learns_of_it_again_in_a_new_epoch() 
 
 def test_a_user_that_is_gone_is_made_again() -> None:
     found = resource(workers={"max": 2})
-    assert kinds(decided(found, job=job_of(found), told=told(), has_user=False)) == ["AdmitToQueue"]
+    assert kinds(decided(found, job=job_of(found), told=told(), has_user=False)) == ["SetUser"]
 
 
 def test_while_the_queue_does_not_answer_what_runs_goes_on() -> None:
@@ -242,9 +242,9 @@ def test_an_operator_that_begins_has_secret_and_queue_agree_on_the_password() ->
     """Its key may be another than that of the one before."""
     found = resource(workers={"max": 1})
     decision = decided(found, job=job_of(found, 1), pods=[pod()], told=told(), secret_age=inf)
-    assert kinds(decision) == ["AdmitToQueue", "Create"]
+    assert kinds(decision) == ["SetUser", "Create"]
     lost = decided(found, job=job_of(found, 1), pods=[pod()], told=told(), secret_age=inf, has_user=False)
-    assert kinds(lost) == ["AdmitToQueue", "Create"]
+    assert kinds(lost) == ["SetUser", "Create"]
 
 
 def test_more_processes_for_running_workers_are_not_taken_over() -> None:

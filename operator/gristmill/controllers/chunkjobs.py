@@ -187,6 +187,9 @@ class ChunkJobs:
             case actions.AdmitToQueue(epoch):
                 await self._queue.admit(uid, namespace, context_of(resource), epoch)
                 self._ask_again(uid)
+            case actions.SetUser():
+                await self._queue.set_user(uid)
+                self._ask_again(uid)
             case actions.Configure(parameters):
                 await self._queue.configure(uid, parameters)
                 self._ask_again(uid)

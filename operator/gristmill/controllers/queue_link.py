@@ -94,14 +94,21 @@ class QueueLink:
 
     async def admit(self, uid: str, namespace: str, context: JobContext, epoch: int) -> None:
         """See that the queue has the job and its user."""
-        password = password_of(self._key, uid)
 
         def call(client: Any) -> None:
-            client.execute_command("ACL", "SETUSER", user_of(uid), *rules_of(uid, password))
-            client.execute_command("ACL", "SAVE")
+            self._set_user(client, uid)
             _queue(client, uid).create({**context.fields(epoch), _NAMESPACE: namespace})
 
         await self._call(call)
+
+    async def set_user(self, uid: str) -> None:
+        """See that the queue has the user of a job, with its password of now."""
+        await self._call(lambda client: self._set_user(client, uid))
+
+    def _set_user(self, client: Any, uid: str) -> None:
+        rules = rules_of(uid, password_of(self._key, uid))
+        client.execute_command("ACL", "SETUSER", user_of(uid), *rules)
+        client.execute_command("ACL", "SAVE")
 
     async def configure(self, uid: str, parameters: dict[str, str | int]) -> None:
         """Change parameters of a job."""

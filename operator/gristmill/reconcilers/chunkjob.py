@@ -22,6 +22,7 @@ from gristmill.reconcilers.actions import (
     FailJob,
     Scale,
     SetFinalizer,
+    SetUser,
 )
 from gristmill.reconcilers.job_status import status, status_when_wrong
 from gristmill.reconcilers.observed import Observed, context_of, has_ended, right_part_of
@@ -86,6 +87,7 @@ def decide(observed: Observed, settings: Settings, secret_url: str, now: float) 
     _keep_pods(plan, observed, now)
     if not ended:
         _keep_in_queue(plan, observed, context, now)
+        _keep_user(plan, observed)
         _keep_secret(plan, observed, secret_url, now)
     _keep_workers(plan, observed, settings, context.job, secret_url, now)
     return Decision(tuple(plan.actions), status(observed, context, now), plan.again)
@@ -101,6 +103,7 @@ def _wrong(observed: Observed, settings: Settings, secret_url: str, message: str
         _keep_time(plan, observed, job, now)
         _keep_pods(plan, observed, now)
         if not has_ended(observed):
+            _keep_user(plan, observed)
             _keep_secret(plan, observed, secret_url, now)
         if belongs(observed.job, observed.resource["metadata"]["uid"]):
             _keep_number(plan, observed, settings, job, now)
@@ -115,7 +118,7 @@ def _keep_in_queue(plan: _Plan, observed: Observed, context: JobContext, now: fl
         plan.look_again(_LOOK_SECONDS)
         return
     told = observed.told
-    if told is None or not observed.has_user:
+    if told is None:
         plan.actions.append(AdmitToQueue(int(now * 1000)))
         plan.look_again(_LOOK_SECONDS)
     elif int(told["job"].get("generation") or 0) < context.generation:
@@ -126,22 +129,25 @@ def _keep_in_queue(plan: _Plan, observed: Observed, context: JobContext, now: fl
         plan.actions.append(Configure(parameters))
 
 
+def _keep_user(plan: _Plan, observed: Observed) -> None:
+    """See that the workers are let in; when the operator begins, too: its key may be another than before."""
+    begins = _begins(observed) and belongs(observed.job, observed.resource["metadata"]["uid"])
+    if observed.queue_answers and observed.told is not None and (begins or not observed.has_user):
+        plan.actions.append(SetUser())
+
+
 def _keep_secret(plan: _Plan, observed: Observed, secret_url: str, now: float) -> None:
     """See that the Secret is right when the operator begins, and where workers do: it may not read Secrets."""
     owner = observed.resource["metadata"]
     if not belongs(observed.job, owner["uid"]) or not observed.queue_answers:
         return
-    begins = observed.secret_age == inf
-    if not begins:
+    if not _begins(observed):
         missed = any(lacks_secret(pod, secret_name(owner["name"])) for pod in observed.pods)
         if missed:
             plan.look_again(_LOOK_SECONDS)
         crashed = any(has_crashed(pod, since=now - observed.secret_age + 1) for pod in observed.pods)
         if not crashed and not (missed and observed.secret_age >= _LOOK_SECONDS):
             return
-    if begins and observed.told is not None and observed.has_user:
-        # (the operator's key may be another than before: the queue learns the password that the Secret will have)
-        plan.actions.append(AdmitToQueue(int(now * 1000)))
     plan.actions.append(Create(queue_secret(owner, secret_url)))
 
 
@@ -232,6 +238,11 @@ def _keep_time_of_wrong(plan: _Plan, observed: Observed, job: ChunkJob, now: flo
     for condition in (observed.resource.get("status") or {}).get("conditions") or ():
         if condition["type"] == ConditionType.FAILED and condition["status"] == "True":
             _delete_at(plan, (seconds_of(condition["lastTransitionTime"]) or now) + seconds, now)
+
+
+def _begins(observed: Observed) -> bool:
+    """Whether the operator has begun, and has not looked for the job's Secret yet."""
+    return observed.secret_age == inf
 
 
 def _delete_at(plan: _Plan, when: float, now: float) -> None:
