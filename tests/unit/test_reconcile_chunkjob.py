@@ -309,7 +309,7 @@ def test_one_that_was_wrong_from_its_start_goes_in_its_time_too() -> None:
     before = decided(found, now=NOW - 10)
     assert before.actions == ()
     assert before.again == pytest.approx(10)
-    assert decided(found, job=job_of(resource())).actions == ()
+    assert decided(found, job=job_of(resource())).actions == (Scale(0),)
     assert decided(found, queue_answers=False).actions == ()
     found["spec"]["ttlSecondsAfterFinished"] = "soon"
     assert decided(found).actions == ()

@@ -25,7 +25,7 @@ from gristmill.reconcilers.actions import (
     SetUser,
 )
 from gristmill.reconcilers.job_status import status, status_when_wrong
-from gristmill.reconcilers.observed import Observed, context_of, has_ended, right_part_of
+from gristmill.reconcilers.observed import Observed, context_of, has_begun, has_ended, right_part_of
 from gristmill.reconcilers.obstacles import has_crashed, is_alive, is_being_made, lacks_secret
 from gristmill.reconcilers.removal import remove
 from gristmill.reconcilers.times import seconds_of
@@ -96,17 +96,21 @@ def decide(observed: Observed, settings: Settings, secret_url: str, now: float) 
 def _wrong(observed: Observed, settings: Settings, secret_url: str, message: str, now: float) -> Decision:
     """Return what to do about a spec that is wrong: nothing begins; what has begun goes on with the former one."""
     plan = _Plan()
-    job = right_part_of(observed.resource)
-    if observed.told is None:
+    job = right_part_of(observed.resource, 0 if observed.job is None else parallelism_of(observed.job))
+    if not has_begun(observed):
         _keep_time_of_wrong(plan, observed, job, now)
     else:
         _keep_time(plan, observed, job, now)
         _keep_pods(plan, observed, now)
-        if not has_ended(observed):
+        if observed.told is not None and not has_ended(observed):
+            _keep_suspended(plan, observed, observed.told, job)
             _keep_user(plan, observed)
             _keep_secret(plan, observed, secret_url, now)
         if belongs(observed.job, observed.resource["metadata"]["uid"]):
-            _keep_number(plan, observed, settings, job, now)
+            if observed.told is None and (observed.queue_answers or has_ended(observed)):
+                _have_none(plan, observed)
+            else:
+                _keep_number(plan, observed, settings, job, now)
     return Decision(tuple(plan.actions), status_when_wrong(observed, message, now), plan.again)
 
 
@@ -127,6 +131,13 @@ def _keep_in_queue(plan: _Plan, observed: Observed, context: JobContext, now: fl
             items = int(told["job"].get("items") or -1)
             parameters |= context.tolerance(int(told["job"]["chunks"]), items)
         plan.actions.append(Configure(parameters))
+
+
+def _keep_suspended(plan: _Plan, observed: Observed, told: dict[str, Any], job: ChunkJob) -> None:
+    """Suspend and resume a job of whose spec the queue is told nothing else."""
+    suspended = int(job.spec.suspend)
+    if observed.queue_answers and str(suspended) != told["job"].get("suspended", "0"):
+        plan.actions.append(Configure({"suspended": suspended}))
 
 
 def _keep_user(plan: _Plan, observed: Observed) -> None:
@@ -165,13 +176,18 @@ def _keep_workers(
         plan.look_again(_LOOK_SECONDS)
         return
     if has_ended(observed) and (observed.told is None or observed.job is None):
-        if observed.job is not None and parallelism_of(observed.job):
-            plan.actions.append(Scale(0))
+        _have_none(plan, observed)
         return
     wanted = _keep_number(plan, observed, settings, job, now)
     if observed.job is None and wanted:
         plan.actions.append(Create(queue_secret(owner, secret_url)))
         plan.actions.append(Create(worker_job(owner, job, settings.images, wanted)))
+
+
+def _have_none(plan: _Plan, observed: Observed) -> None:
+    """Have no workers, where the queue knows of nothing to do."""
+    if observed.job is not None and parallelism_of(observed.job):
+        plan.actions.append(Scale(0))
 
 
 def _keep_number(plan: _Plan, observed: Observed, settings: Settings, job: ChunkJob, now: float) -> int:
@@ -233,7 +249,7 @@ def _keep_time(plan: _Plan, observed: Observed, job: ChunkJob, now: float) -> No
 def _keep_time_of_wrong(plan: _Plan, observed: Observed, job: ChunkJob, now: float) -> None:
     """Have a ChunkJob that never began gone in its time."""
     seconds = job.spec.ttl_seconds_after_finished
-    if observed.job is not None or not observed.queue_answers or seconds is None:
+    if not observed.queue_answers or seconds is None:
         return
     for condition in (observed.resource.get("status") or {}).get("conditions") or ():
         if condition["type"] == ConditionType.FAILED and condition["status"] == "True":
