@@ -249,11 +249,10 @@ def test_an_operator_that_begins_has_secret_and_queue_agree_on_the_password() ->
 
 def test_more_processes_for_running_workers_are_not_taken_over() -> None:
     found = resource(workers={"max": 2, "processes": 4})
-    workers = {"w0": '{"slots":2}', "w1": "[]", "w2": "not JSON", "w3": '{"slots":"x"}'}
-    decision = decided(found, job=job_of(found), pods=[pod()], told=told() | {"workers": workers})
+    decision = decided(found, job=job_of(found), pods=[pod()], told=told(slots=[2, 4]))
     shown = condition(decision, "SpecChanged") or {}
     assert shown["message"].startswith("workers.processes changed after the job began; it goes on with 2")
-    same = decided(found, job=job_of(found), pods=[pod()], told=told() | {"workers": {"w0": '{"slots":4}'}})
+    same = decided(found, job=job_of(found), pods=[pod()], told=told(slots=[4]))
     assert condition(same, "SpecChanged") is None
 
 

@@ -208,7 +208,7 @@ def _keep_number(plan: _Plan, observed: Observed, settings: Settings, job: Chunk
             seconds_of(one["metadata"].get("creationTimestamp")) or now for one in (observed.job, *waiting)
         ]
         plan.look_again(min(max(_LOOK_SECONDS, (now - max(made)) / 4), _REFUSED_SECONDS))
-    if not told or told["job"]["phase"] != "planning" or told["workers"]:
+    if not told or told["job"]["phase"] != "planning" or told["alive"]:
         return wanted
     # (workers of an epoch that the queue has forgotten had begun)
     crashes = sum(has_crashed(pod, since=int(told["job"]["created"]) / 1000) for pod in observed.pods)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import orjson
-
 from gristmill.api.names import ConditionType, Reason
 from gristmill.client.status import status_of
 from gristmill.planning.progress import State
@@ -102,7 +100,7 @@ def _obstacle(observed: Observed, told: dict[str, Any], now: float) -> tuple[str
         return Reason.AWAITING_COLLECTION, message
     if crashes := crashes_of(observed.job, observed.pods, now):
         return Reason.WORKERS_CRASH, crashes
-    if told["workers"]:
+    if told["alive"]:
         return None
     return obstacle_of(observed.job, observed.pods, observed.warnings) or _taken(observed, now)
 
@@ -132,26 +130,13 @@ def _changed(told: dict[str, Any], context: JobContext) -> str:
             "input, chunks, process, reduce or output changed after the job began; it goes on with the former ones: "
             "delete it and apply it again"
         )
-    others = _processes(told) - {context.job.spec.workers.processes}
+    others = set(told["slots"]) - {context.job.spec.workers.processes}
     if others:
         return (
             f"workers.processes changed after the job began; it goes on with {min(others)} processes a worker: "
             "delete it and apply it again"
         )
     return ""
-
-
-def _processes(told: dict[str, Any]) -> set[int]:
-    """Return how many processes the workers say that they have; a job can write what it likes to its own keys."""
-    found = set()
-    for info in told["workers"].values():
-        try:
-            slots = orjson.loads(info)["slots"]
-        except (orjson.JSONDecodeError, KeyError, TypeError):
-            continue
-        if isinstance(slots, int):
-            found.add(slots)
-    return found
 
 
 def _condition(kind: str, holds: bool, reason: str, message: str, now: float) -> dict[str, Any]:
