@@ -11,7 +11,7 @@ from gristmill.planning.progress import State
 from gristmill.protocol.job import JobContext
 from gristmill.reconcilers.objects import is_young
 from gristmill.reconcilers.observed import Observed, has_begun, has_ended
-from gristmill.reconcilers.obstacles import crashes_of, obstacle_of, waits_for_collection
+from gristmill.reconcilers.obstacles import crashes_of, obstacle_of, refusal_of, waits_for_collection
 from gristmill.reconcilers.times import text_of
 
 
@@ -115,8 +115,7 @@ def _no_answer(observed: Observed) -> tuple[str, str] | None:
 def _taken(observed: Observed, now: float) -> tuple[Reason, str] | None:
     """Return that the API server refuses what is to be made, or that its name is somebody else's."""
     if observed.refused:
-        quota = "exceeded quota" in observed.refused
-        return (Reason.QUOTA_EXCEEDED if quota else Reason.REFUSED), observed.refused
+        return refusal_of(observed.refused, Reason.REFUSED)
     if not observed.taken or is_young(observed.resource["metadata"], now):
         return None
     return Reason.NAME_TAKEN, observed.taken

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gristmill.api.chunkjob import ChunkJob
-from gristmill.api.manifest import load_manifest
+from gristmill.api.manifest import check_on_cluster, load_manifest
 from gristmill.api.names import API_VERSION, KIND, ConditionType, Reason
 from gristmill.errors import ManifestError
 from gristmill.planning.progress import Sample, State
@@ -78,10 +78,7 @@ def is_at_rest(resource: dict[str, Any], told: dict[str, Any] | None) -> bool:
 def context_of(resource: dict[str, Any]) -> JobContext:
     """Return what workers must know of a job. ManifestError when the resource is wrong."""
     job = _load(resource["metadata"]["name"], resource["spec"])
-    if job.spec.reduce and not job.spec.output:
-        raise ManifestError(
-            ["spec.output.url: is needed on a cluster with a reduce: a place that all workers reach"]
-        )
+    check_on_cluster(job)
     url = job.spec.output.url if job.spec.output else ""
     return JobContext(
         manifest=job.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"status"}),
