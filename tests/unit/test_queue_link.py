@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from redis import Redis
+from redis.exceptions import ResponseError
 from tests.unit.reconcile_builders import resource
 
 from gristmill.controllers import queue_link
@@ -41,12 +42,13 @@ def test_the_queue_remembers_where_a_chunkjob_is(link: QueueLink, monkeypatch: p
         link._client, "execute_command", lambda *words: words != ("ACL", "SAVE") and execute(*words)
     )
     link._client.set("gristmill:{c}:job", "what a job wrote there")
+    link._client.hset("gristmill:{d}:job", "namespace", "x" * 1_000_000)
 
     async def run() -> dict[str, str]:
         await link.admit("a", "here", context_of(resource()), 1)
-        return await link.namespaces(["a", "b", "c"])
+        return await link.namespaces(["a", "b", "c", "d", "e"])
 
-    assert asyncio.run(run()) == {"a": "here", "b": "", "c": ""}
+    assert asyncio.run(run()) == {"a": "here", "b": "", "c": "", "d": "", "e": ""}
 
 
 # -- what the server refuses
@@ -210,5 +212,7 @@ def test_a_server_that_is_busy_says_nothing_of_any_job(
             assert not link.answers
         finally:
             client.execute_command("SCRIPT", "KILL")
+        with pytest.raises(ResponseError, match="killed"):
+            busy.read_response()
         asyncio.run(link.look(["a"]))
         assert link.answers

@@ -32,6 +32,8 @@ T = TypeVar("T")
 _ANSWER_SECONDS = 5.0
 #: the field of a job in the queue that says where its ChunkJob is
 _NAMESPACE = "namespace"
+#: the lengths that the name of one has
+_LETTERS = range(1, 64)
 
 
 class QueueLink:
@@ -82,13 +84,12 @@ class QueueLink:
         """Return the namespaces that the ChunkJobs of jobs were in; "" where the queue does not know."""
 
         def call(client: Any) -> dict[str, str]:
-            pipeline = client.pipeline(transaction=False)
-            for uid in uids:
-                pipeline.hget(keys_of(uid)[0], _NAMESPACE)
             # (a job can make of its own keys what it likes)
-            found = pipeline.execute(raise_on_error=False)
-            names = [name.decode(errors="replace") if isinstance(name, bytes) else "" for name in found]
-            return dict(zip(uids, names, strict=True))
+            sizes = _answers(client, "HSTRLEN", uids)
+            short = [uid for uid, size in zip(uids, sizes, strict=True) if size in _LETTERS]
+            names = zip(short, _answers(client, "HGET", short), strict=True)
+            known = {uid: name.decode(errors="replace") for uid, name in names if isinstance(name, bytes)}
+            return {uid: known.get(uid, "") for uid in uids}
 
         return await self._call(call)
 
@@ -179,6 +180,14 @@ def _load_library(client: Any) -> bool:
 
 def _queue(client: Any, uid: str) -> Queue:
     return Queue(client, uid, once=True)
+
+
+def _answers(client: Any, command: str, uids: Sequence[str]) -> list[Any]:
+    """Return what a command on the namespaces of jobs is answered; an error of the server is an answer."""
+    pipeline = client.pipeline(transaction=False)
+    for uid in uids:
+        pipeline.execute_command(command, keys_of(uid)[0], _NAMESPACE)
+    return list(pipeline.execute(raise_on_error=False))
 
 
 def _users(client: Any) -> set[str]:
