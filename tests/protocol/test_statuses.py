@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 import tracemalloc
 
 import pytest
+from redis.exceptions import ResponseError
 from tests.protocol.harness import parameters, planned_job
 
 from gristmill.protocol.client import Queue
@@ -84,3 +86,25 @@ def test_more_jobs_than_one_round_trip_has_are_all_told(client, clock):
     assert [name for name in names if told[name] is not None] == names[::2]
     assert all(told[name]["job"]["name"] == name for name in names[::2])
     assert statuses(client, []) == {}
+
+
+def test_what_a_server_that_is_busy_refuses_is_damage_to_no_job(client, server):
+    """It refuses it for all."""
+    planned_job(client, 4, name="j")
+    client.config_set("busy-reply-threshold", 1)
+    with server.connect() as another:
+        busy = another.connection_pool.get_connection()
+        busy.send_command("EVAL", "while true do end", 0)
+        try:
+            refused, until = None, time.monotonic() + 30
+            while refused is None and time.monotonic() < until:
+                try:
+                    assert statuses(client, ["j"])["j"]["job"]["phase"] == "running"
+                except ResponseError as error:
+                    refused = error
+            assert str(refused).startswith("BUSY")
+        finally:
+            client.script_kill()
+        with pytest.raises(ResponseError, match="killed"):
+            busy.read_response()
+    client.config_set("busy-reply-threshold", 5000)
