@@ -22,6 +22,7 @@ from gristmill.controllers import queue_link
 from gristmill.controllers.cluster import Cluster
 from gristmill.controllers.operating import Operator
 from gristmill.protocol.client import connect
+from gristmill.protocol.keys import keys_of
 from gristmill.reconcilers.observed import context_of
 
 KEY = ("here", "job")
@@ -151,3 +152,51 @@ def test_a_running_job_with_a_wrong_spec_is_looked_at_to_the_end_by_an_operator_
     (secret,) = api.all("Secret")
     password = b64decode(secret["data"]["url"]).decode().split(":")[2].partition("@")[0]
     assert root.execute_command("AUTH", "job-0b1e", password)
+
+
+def test_a_job_that_the_queue_has_just_forgotten_is_asked_about_again_and_not_said_to_be_refused(
+    api: FakeApi, operator: Operator, root: Redis
+) -> None:
+    asyncio.run(operator.queue.admit("0b1e", "here", context_of(resource()), 1))
+    found = mill()
+    found["metadata"]["generation"] = 2
+    put(api, operator, found)
+
+    async def run() -> list[float | None]:
+        await operator._look()
+        root.delete(*keys_of("0b1e"))
+        return [await operator.jobs.reconcile(KEY) for _ in range(2)]
+
+    assert asyncio.run(run()) == [0.2, 0.2]
+    assert shown(api) == {}
+    passes(operator)
+    assert root.exists(keys_of("0b1e")[0])
+
+
+# -- what the API server says
+
+
+@pytest.mark.parametrize("status", [400, 403, 422])
+def test_what_the_api_server_refuses_is_said_and_tried_again(
+    api: FakeApi, operator: Operator, status: int
+) -> None:
+    put(api, operator, mill())
+    api.refusals["POST /apis/batch"] = (status, "spec.template: is not to its liking")
+
+    async def run() -> float | None:
+        await operator._look()
+        return await operator.jobs.reconcile(KEY)
+
+    assert asyncio.run(run()) == 5.0
+    assert shown(api)["Progressing"] == ("False", "Refused", "spec.template: is not to its liking")
+
+
+def test_a_resource_that_goes_with_its_finalizer_is_not_remembered(api: FakeApi, operator: Operator) -> None:
+    """The watch may tell that it has gone before the write is answered."""
+    found = mill()
+    found["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    put(api, operator, found)
+    operator._cluster.on_written = lambda kind, written: operator._end(kind, KEY, written["metadata"]["uid"])
+    passes(operator)
+    assert FINALIZER not in api.all("ChunkJob")[0]["metadata"]["finalizers"]
+    assert operator.world.all("ChunkJob") == []

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from redis import Redis
-from redis.exceptions import ResponseError
+from redis.exceptions import AuthenticationError, ResponseError
 from tests.unit.reconcile_builders import resource
 
 from gristmill.controllers import queue_link
@@ -21,7 +21,8 @@ from gristmill.protocol import client as protocol
 from gristmill.protocol.client import Queue, connect
 from gristmill.protocol.keys import keys_of
 from gristmill.protocol.library import library
-from gristmill.reconcilers.access import user_of
+from gristmill.protocol.refusals import NoSuchJob
+from gristmill.reconcilers.access import password_of, user_of
 from gristmill.reconcilers.observed import context_of
 
 
@@ -216,3 +217,68 @@ def test_a_server_that_is_busy_says_nothing_of_any_job(
             busy.read_response()
         asyncio.run(link.look(["a"]))
         assert link.answers
+
+
+def test_a_password_that_is_not_the_servers_any_more_is_forgotten(
+    server: Server, begin: Callable[[], QueueLink]
+) -> None:
+    """It is read anew: the Secret may have been made again."""
+    with connect(server.draft_url) as client:
+        client.config_set("requirepass", "new")
+        link = begin()
+        link.use_password("old")
+        with pytest.raises(QueueError, match="password"):
+            asyncio.run(link.look(["a"]))
+        assert (link.asked, link.answers, link.has_password) == (True, False, False)
+        client.config_set("requirepass", "")
+    asyncio.run(link.look(["a"]))
+    assert link.answers
+
+
+def test_functions_that_the_server_has_lost_are_loaded_again(
+    server: Server, begin: Callable[[], QueueLink]
+) -> None:
+    link = begin()
+    admit(link, "a")
+    with connect(server.draft_url) as client:
+        client.function_flush()
+    asyncio.run(link.cancel("a"))
+    told, _ = asyncio.run(link.look(["a"]))
+    assert (told["a"] or {})["job"]["phase"] == "removed"
+    with pytest.raises(NoSuchJob):
+        asyncio.run(link.cancel("b"))
+
+
+def test_a_job_that_is_damaged_again_has_failed_then(server: Server, begin: Callable[[], QueueLink]) -> None:
+    link = begin()
+
+    def damaged(on: bool) -> str:
+        with connect(server.draft_url) as client:
+            client.set(keys_of("bad")[0], "x") if on else client.delete(keys_of("bad")[0])
+        told, _ = asyncio.run(link.look(["bad"]))
+        return str((told["bad"] or {"job": {"finished": ""}})["job"]["finished"])
+
+    first = damaged(True)
+    while int(time.time() * 1000) <= int(first):
+        pass
+    assert damaged(True) == first
+    assert damaged(False) == ""
+    assert int(damaged(True)) > int(first)
+
+
+def test_what_is_to_be_forgotten_is_let_in_no_more_before_its_keys_go(
+    server: Server, begin: Callable[[], QueueLink]
+) -> None:
+    """Else it could make others meanwhile, and nothing would find them without its user."""
+    link = begin()
+    admit(link, "a")
+    password = password_of(b"key", "a")
+    with connect(server.draft_url) as client:
+        assert client.execute_command("AUTH", user_of("a"), password)
+    with connect(server.draft_url) as client:
+        client.config_set("min-replicas-to-write", 1)
+        with pytest.raises(QueueError, match="NOREPLICAS"):
+            asyncio.run(link.forget("a"))
+        assert user_of("a").encode() in client.execute_command("ACL", "USERS")
+        with pytest.raises(AuthenticationError):
+            client.execute_command("AUTH", user_of("a"), password)

@@ -19,6 +19,7 @@ from gristmill.controllers.statuses import Statuses
 from gristmill.controllers.world import Key, World
 from gristmill.errors import QueueError
 from gristmill.planning.progress import Sample, recent
+from gristmill.protocol.refusals import NoSuchJob
 from gristmill.reconcilers import actions
 from gristmill.reconcilers.access import password_of, url_of, user_of
 from gristmill.reconcilers.chunkjob import decide
@@ -97,6 +98,11 @@ class ChunkJobs:
             decision = decide(replace(observed, refused=str(error)), self._config.jobs, url, now)
             decision = replace(decision, again=_REFUSED_SECONDS)
         except QueueError as error:
+            if (
+                isinstance(error, NoSuchJob) and observed.told is not None
+            ):  # (it was lost since it was asked about)
+                self._ask_again(uid)
+                return _SOON_SECONDS
             log.warning("%s/%s: %s", *key, error)
             answers = self._queue.answers
             refused = replace(observed, queue_answers=answers, queue_refuses=str(error) if answers else "")

@@ -139,10 +139,7 @@ class QueueLink:
     async def _call(self, call: Callable[[Any], T]) -> T:
         async with self._lock:
             try:
-                answer = await asyncio.to_thread(lambda: call(self._connected()))
-            except NoSuchJob:
-                self._has_library = False  # (the server may have lost the functions)
-                raise
+                answer = await asyncio.to_thread(self._attempt, call)
             except AuthenticationError as error:
                 self.answers, self._client, self._password = False, None, ""
                 raise QueueError(f"the queue does not take the operator's password: {error}") from error
@@ -155,6 +152,13 @@ class QueueLink:
                 self.asked = True
             self.answers = True
             return answer
+
+    def _attempt(self, call: Callable[[Any], T]) -> T:
+        try:
+            return call(self._connected())
+        except NoSuchJob:  # (the server may have lost the functions, and learn them again)
+            self._has_library = False
+            return call(self._connected())
 
     def _connected(self) -> Any:
         client = self._client
