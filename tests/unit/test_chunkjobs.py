@@ -126,6 +126,15 @@ def test_a_new_job_says_that_the_queue_refuses_it(api: FakeApi, operator: Operat
     assert "maxmemory" in message
 
 
+def test_a_queue_that_is_full_and_has_lost_the_functions_refuses_too(
+    api: FakeApi, operator: Operator, root: Redis
+) -> None:
+    put(api, operator, mill())
+    root.config_set("maxmemory", 1)
+    passes(operator)
+    assert shown(api)["Progressing"][:2] == ("False", "Refused")
+
+
 def test_what_the_queue_does_not_take_over_of_a_running_job_is_said(
     api: FakeApi, operator: Operator, root: Redis
 ) -> None:

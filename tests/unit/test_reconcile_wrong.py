@@ -36,6 +36,16 @@ def test_an_operator_that_begins_has_secret_and_queue_agree_under_a_wrong_spec_t
     assert kinds(decision) == ["SetUser", "Create"]
 
 
+@pytest.mark.parametrize("found", [resource(suspend=True), wrong(suspend=True)])
+def test_an_operator_that_begins_looks_for_no_secret_where_there_are_no_workers(
+    found: dict[str, Any],
+) -> None:
+    other = job_of(resource())
+    other["metadata"]["ownerReferences"][0]["uid"] = "another"
+    for job in (None, other):
+        assert kinds(decided(found, job=job, told=told(suspended="1"), secret_age=inf)) == []
+
+
 @pytest.mark.parametrize("found", [resource(), wrong()])
 def test_a_user_that_is_gone_is_made_again_under_a_wrong_spec_too(found: dict[str, Any]) -> None:
     facts: dict[str, Any] = {"job": job_of(resource(), 4), "pods": [pod()], "told": told(), "has_user": False}

@@ -98,10 +98,8 @@ class ChunkJobs:
             decision = decide(replace(observed, refused=str(error)), self._config.jobs, url, now)
             decision = replace(decision, again=_REFUSED_SECONDS)
         except QueueError as error:
-            if (
-                isinstance(error, NoSuchJob) and observed.told is not None
-            ):  # (it was lost since it was asked about)
-                self._ask_again(uid)
+            if isinstance(error, NoSuchJob) and observed.told is not None:
+                self._ask_again(uid)  # (it was lost since)
                 return _SOON_SECONDS
             log.warning("%s/%s: %s", *key, error)
             answers = self._queue.answers

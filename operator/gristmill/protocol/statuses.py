@@ -35,10 +35,10 @@ _TEXTS = (
 _NEEDED = ("phase", "name", "epoch", "created")
 #: what is counted beside them
 _FOUND = ("alive", "leased", "pending", "delayed", "chores", "ready")
-#: whole numbers up to here are exact in Lua; no time (ms) has more digits than that of today and one more
+#: how a number is written that Lua reads, too; the last whole one that is exact there; an end of all times (ms)
+_DIGITS = re.compile("-?[0-9]+")
 _MOST = 2**53
 _LATEST = 10**14
-_DIGITS = re.compile("-?[0-9]{1,16}")
 #: letters that the reason of a condition may have
 _REASON = 1024
 #: letters of an error that are shown
