@@ -105,9 +105,8 @@ class ChunkJobs:
             answers = self._queue.answers
             refused = replace(observed, queue_answers=answers, queue_refuses=str(error) if answers else "")
             decision = replace(decide(refused, self._config.jobs, url, now), again=_REFUSED_SECONDS)
-            if resource["metadata"].get(
-                "deletionTimestamp"
-            ):  # (which goes on without the queue, in its time)
+            if "deletionTimestamp" in resource["metadata"]:
+                # (deletion goes on without the queue, in its time)
                 for action in decision.actions:
                     await self._do(action, resource)
         again = decision.again
