@@ -122,6 +122,13 @@ def test_what_can_be_so_is_none(phase: str) -> None:
         assert (kept["alive"], kept["slots"], "workers" in kept) == (1, [2], False)
 
 
+@pytest.mark.parametrize("facts", [{"refused": "x" * 40_000}, {"queue_refuses": "x" * 40_000}])
+def test_what_others_say_at_length_is_cut_to_what_the_api_server_takes(facts: dict[str, str]) -> None:
+    decision = decided(resource(), **facts)
+    ChunkJobStatus.model_validate(decision.status)
+    assert len((condition(decision, "Progressing") or {})["message"]) == 32_768
+
+
 def test_of_workers_their_number_and_their_slots_are_kept() -> None:
     infos = {
         "a": '{"slots":4}',

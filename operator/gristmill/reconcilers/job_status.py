@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gristmill.api.names import ConditionType, Reason
+from gristmill.api.status import MESSAGE_LETTERS
 from gristmill.client.status import status_of
 from gristmill.planning.progress import State
 from gristmill.protocol.job import JobContext
@@ -143,7 +144,7 @@ def _condition(kind: str, holds: bool, reason: str, message: str, now: float) ->
         "type": str(kind),
         "status": "True" if holds else "False",
         "reason": str(reason),
-        "message": message,
+        "message": message[:MESSAGE_LETTERS],
         "lastTransitionTime": text_of(now),
     }
 
