@@ -116,6 +116,28 @@ def test_a_queue_that_refuses_holds_up_no_deletion(
     assert "refused" in api.all("Event")[0]["note"]
 
 
+def test_what_the_queue_did_not_give_up_is_removed_when_it_takes_writes_again(
+    api: FakeApi, operator: Operator, server: Server, root: Redis
+) -> None:
+    asyncio.run(operator.queue.admit("0b1e", "here", context_of(resource()), 1))
+    refuses_writes(root, server)
+    found = mill()
+    found["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    put(api, operator, found)
+    passes(operator)
+    api.objects.clear()
+    operator._end("ChunkJob", KEY, "0b1e")
+    root.config_set("min-replicas-to-write", 0)
+
+    async def run() -> None:
+        await operator._look()
+        await operator._remove_orphans()
+
+    asyncio.run(run())
+    assert root.keys("gristmill:{0b1e}:*") == []
+    assert root.execute_command("ACL", "USERS") == [b"default"]
+
+
 def test_a_new_job_says_that_the_queue_refuses_it(api: FakeApi, operator: Operator, root: Redis) -> None:
     put(api, operator, mill())
     asyncio.run(operator._look())
