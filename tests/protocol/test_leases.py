@@ -240,6 +240,16 @@ def test_the_holder_of_the_longest_tail_is_asked_when_nothing_is_left(client, cl
     assert holder.beat(lease).asked == []
 
 
+def test_a_holder_with_one_chunk_left_is_asked_for_no_tail(client, clock):
+    holder = planned_job(client, 64, block_height=3)
+    lease = holder.lease(4)
+    short = [holder.lease(0) for _ in range(64 - lease.stop)]
+    assert Worker(client, "idle").report(want=3).lease is None
+    assert holder.beat(lease, *short).asked == [lease.nonce]
+    assert holder.report(done(lease, lease.stop - 1)).accepted == [True]
+    assert holder.beat(lease).asked == []
+
+
 def test_nobody_but_the_holder_may_speak_for_a_lease(client, clock):
     holder = planned_job(client, 4)
     lease = holder.lease()

@@ -130,3 +130,11 @@ def test_what_nobody_owns_and_may_not_be_made_is_refused(api: FakeApi, cluster: 
     manifest = {"kind": "Event", "metadata": {"namespace": "n", "name": "e"}}
     with pytest.raises(ApiError, match="terminated"):
         asyncio.run(cluster.create(manifest))
+
+
+def test_what_may_not_be_changed_is_not_for_that_somebody_elses(api: FakeApi, cluster: Cluster) -> None:
+    api.add("Secret", secret())
+    api.refusals["PATCH"] = (403, "you may not")
+    with pytest.raises(ApiError, match="you may not") as refused:
+        asyncio.run(cluster.create(secret()))
+    assert not isinstance(refused.value, NameTaken)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import kopf
@@ -17,6 +19,8 @@ from gristmill.controllers import operating
 from gristmill.controllers.cluster import Cluster
 from gristmill.controllers.config import Config
 from gristmill.controllers.operating import Operator
+from gristmill.controllers.work_queue import WorkQueue
+from gristmill.errors import QueueError
 
 
 def config(*watch: str) -> Config:
@@ -168,17 +172,28 @@ class Asked:
         self.places: dict[str, str] = {}
         self.uids: list[str] = []
         self.admitted: list[str] = []
+        self.users: list[str] = []
+        self.silent = False
+        self.without: set[str] = set()
+        self.meanwhile: Callable[[], None] = lambda: None
         self.forgotten: list[str] = []
 
     async def look(self, uids: list[str]) -> tuple[dict[str, Any], set[str]]:
         self.uids = sorted(uids)
-        return {uid: queue_says(self.phases[uid]) for uid in uids}, {f"job-{uid}" for uid in self.phases}
+        self.meanwhile()
+        if self.silent:
+            raise QueueError("the queue does not answer")
+        users = {f"job-{uid}" for uid in self.phases} - self.without
+        return {uid: queue_says(self.phases[uid]) for uid in uids}, users
 
     async def namespaces(self, uids: list[str]) -> dict[str, str]:
         return {uid: self.places.get(uid, "") for uid in uids}
 
     async def admit(self, uid: str, *_: Any) -> None:
         self.admitted.append(uid)
+
+    async def set_user(self, uid: str) -> None:
+        self.users.append(uid)
 
     async def forget(self, uid: str) -> None:
         self.forgotten.append(uid)
@@ -248,7 +263,7 @@ def test_an_operator_that_begins_looks_for_the_secret_and_then_now_and_then(
         asyncio.run(operator.jobs.reconcile(("here", "job")))
     (made,) = api.all("Secret")
     assert base64.b64decode(made["data"]["url"]).startswith(b"redis://job-0b1e:")
-    assert queue.admitted == [uid]
+    assert queue.users == [uid]
     assert len([call for call in api.calls if "secrets" in call]) == 1
 
 
@@ -259,3 +274,42 @@ def test_a_queue_whose_secret_has_no_password_is_one_that_does_not_answer(
     api.add("Secret", {"metadata": {"name": "queue-auth", "namespace": "home"}, "data": data})
     assert asyncio.run(operator._look())
     assert (operator.queue.asked, operator.queue.answers, operator.queue.has_password) == (True, False, False)
+
+
+def looked(operator: Operator) -> list[tuple[str, str]]:
+    """Look at the queue; return which jobs are to be looked at then."""
+    operator.job_queue = WorkQueue(operator.jobs.reconcile)
+    with suppress(QueueError):
+        asyncio.run(operator._look())
+    return sorted(operator.job_queue._queued)
+
+
+def test_when_the_queue_stops_to_answer_all_jobs_are_looked_at_once(operator: Operator) -> None:
+    queue = asking(operator, a="running", b="complete")
+    for uid in queue.phases:
+        told(operator, "ChunkJob", mill(uid, uid=uid))
+    assert looked(operator) == [("here", "a"), ("here", "b")]
+    assert looked(operator) == []
+    queue.silent = True
+    assert looked(operator) == [("here", "a"), ("here", "b")]
+    queue.answers = False
+    assert looked(operator) == []
+    queue.silent = False
+    assert looked(operator) == [("here", "a"), ("here", "b")]
+
+
+def test_a_job_whose_user_is_gone_is_looked_at(operator: Operator) -> None:
+    queue = asking(operator, a="running", b="running")
+    for uid in queue.phases:
+        told(operator, "ChunkJob", mill(uid, uid=uid))
+    looked(operator)
+    queue.without = {"job-b"}
+    assert looked(operator) == [("here", "b")]
+
+
+def test_what_goes_while_the_queue_is_asked_about_it_is_not_remembered(operator: Operator) -> None:
+    queue = asking(operator, a="running")
+    told(operator, "ChunkJob", mill("a", uid="a"))
+    queue.meanwhile = lambda: operator._end("ChunkJob", ("here", "a"), "a")
+    looked(operator)
+    assert operator.jobs.told == {}

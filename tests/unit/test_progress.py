@@ -49,7 +49,7 @@ def test_rate_is_not_negative_when_the_queue_forgot() -> None:
 
 @pytest.mark.parametrize(
     ("remaining", "rate", "expected"),
-    [(0, None, 0), (10, 3.0, 4), (10, 0.0, None), (10, None, None), (1, 1e9, 1)],
+    [(0, None, 0), (10, 3.0, 4), (10, 0.0, None), (10, None, None), (1, 1e9, 1), (10**15, 1e-6, None)],
 )
 def test_eta(remaining: int, rate: float | None, expected: int | None) -> None:
     assert eta_of(remaining, rate) == expected

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from redis import Redis
-from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import AuthenticationError, ResponseError
 from tests.unit.reconcile_builders import resource
 
 from gristmill.controllers import queue_link
@@ -19,7 +21,8 @@ from gristmill.protocol import client as protocol
 from gristmill.protocol.client import Queue, connect
 from gristmill.protocol.keys import keys_of
 from gristmill.protocol.library import library
-from gristmill.reconcilers.access import user_of
+from gristmill.protocol.refusals import NoSuchJob
+from gristmill.reconcilers.access import password_of, user_of
 from gristmill.reconcilers.observed import context_of
 
 
@@ -40,12 +43,13 @@ def test_the_queue_remembers_where_a_chunkjob_is(link: QueueLink, monkeypatch: p
         link._client, "execute_command", lambda *words: words != ("ACL", "SAVE") and execute(*words)
     )
     link._client.set("gristmill:{c}:job", "what a job wrote there")
+    link._client.hset("gristmill:{d}:job", "namespace", "x" * 1_000_000)
 
     async def run() -> dict[str, str]:
         await link.admit("a", "here", context_of(resource()), 1)
-        return await link.namespaces(["a", "b", "c"])
+        return await link.namespaces(["a", "b", "c", "d", "e"])
 
-    assert asyncio.run(run()) == {"a": "here", "b": "", "c": ""}
+    assert asyncio.run(run()) == {"a": "here", "b": "", "c": "", "d": "", "e": ""}
 
 
 # -- what the server refuses
@@ -185,6 +189,96 @@ def test_a_server_that_is_away_does_not_answer(server: Server, begin: Callable[[
     admit(link, "a")
     assert link.answers
     server.kill()
-    with pytest.raises(RedisConnectionError):
+    with pytest.raises(QueueError, match="does not answer"):
         asyncio.run(link.cancel("a"))
     assert not link.answers
+
+
+def test_a_server_that_is_busy_says_nothing_of_any_job(
+    server: Server, begin: Callable[[], QueueLink]
+) -> None:
+    """None is damaged, and what is known of them is old."""
+    link = begin()
+    admit(link, "a")
+    with connect(server.draft_url) as client:
+        client.config_set("busy-reply-threshold", 1)
+        busy = client.connection_pool.get_connection()
+        busy.send_command("EVAL", "while true do end", 0)
+        try:
+            until = time.monotonic() + 30
+            while link.answers and time.monotonic() < until:
+                with suppress(QueueError):
+                    told, _ = asyncio.run(link.look(["a"]))
+                    assert (told["a"] or {})["job"]["phase"] == "planning"
+            assert not link.answers
+        finally:
+            client.execute_command("SCRIPT", "KILL")
+        with pytest.raises(ResponseError, match="killed"):
+            busy.read_response()
+        asyncio.run(link.look(["a"]))
+        assert link.answers
+
+
+def test_a_password_that_is_not_the_servers_any_more_is_forgotten(
+    server: Server, begin: Callable[[], QueueLink]
+) -> None:
+    """It is read anew: the Secret may have been made again."""
+    with connect(server.draft_url) as client:
+        client.config_set("requirepass", "new")
+        link = begin()
+        link.use_password("old")
+        with pytest.raises(QueueError, match="password"):
+            asyncio.run(link.look(["a"]))
+        assert (link.asked, link.answers, link.has_password) == (True, False, False)
+        client.config_set("requirepass", "")
+    asyncio.run(link.look(["a"]))
+    assert link.answers
+
+
+def test_functions_that_the_server_has_lost_are_loaded_again(
+    server: Server, begin: Callable[[], QueueLink]
+) -> None:
+    link = begin()
+    admit(link, "a")
+    with connect(server.draft_url) as client:
+        client.function_flush()
+    asyncio.run(link.cancel("a"))
+    told, _ = asyncio.run(link.look(["a"]))
+    assert (told["a"] or {})["job"]["phase"] == "removed"
+    with pytest.raises(NoSuchJob):
+        asyncio.run(link.cancel("b"))
+
+
+def test_a_job_that_is_damaged_again_has_failed_then(server: Server, begin: Callable[[], QueueLink]) -> None:
+    link = begin()
+
+    def damaged(on: bool) -> str:
+        with connect(server.draft_url) as client:
+            client.set(keys_of("bad")[0], "x") if on else client.delete(keys_of("bad")[0])
+        told, _ = asyncio.run(link.look(["bad"]))
+        return str((told["bad"] or {"job": {"finished": ""}})["job"]["finished"])
+
+    first = damaged(True)
+    while int(time.time() * 1000) <= int(first):
+        pass
+    assert damaged(True) == first
+    assert damaged(False) == ""
+    assert int(damaged(True)) > int(first)
+
+
+def test_what_is_to_be_forgotten_is_let_in_no_more_before_its_keys_go(
+    server: Server, begin: Callable[[], QueueLink]
+) -> None:
+    """Else it could make others meanwhile, and nothing would find them without its user."""
+    link = begin()
+    admit(link, "a")
+    password = password_of(b"key", "a")
+    with connect(server.draft_url) as client:
+        assert client.execute_command("AUTH", user_of("a"), password)
+    with connect(server.draft_url) as client:
+        client.config_set("min-replicas-to-write", 1)
+        with pytest.raises(QueueError, match="NOREPLICAS"):
+            asyncio.run(link.forget("a"))
+        assert user_of("a").encode() in client.execute_command("ACL", "USERS")
+        with pytest.raises(AuthenticationError):
+            client.execute_command("AUTH", user_of("a"), password)

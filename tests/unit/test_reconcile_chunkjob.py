@@ -51,7 +51,7 @@ def test_a_queue_that_has_forgotten_the_job_learns_of_it_again_in_a_new_epoch() 
 
 def test_a_user_that_is_gone_is_made_again() -> None:
     found = resource(workers={"max": 2})
-    assert kinds(decided(found, job=job_of(found), told=told(), has_user=False)) == ["AdmitToQueue"]
+    assert kinds(decided(found, job=job_of(found), told=told(), has_user=False)) == ["SetUser"]
 
 
 def test_while_the_queue_does_not_answer_what_runs_goes_on() -> None:
@@ -242,18 +242,17 @@ def test_an_operator_that_begins_has_secret_and_queue_agree_on_the_password() ->
     """Its key may be another than that of the one before."""
     found = resource(workers={"max": 1})
     decision = decided(found, job=job_of(found, 1), pods=[pod()], told=told(), secret_age=inf)
-    assert kinds(decision) == ["AdmitToQueue", "Create"]
+    assert kinds(decision) == ["SetUser", "Create"]
     lost = decided(found, job=job_of(found, 1), pods=[pod()], told=told(), secret_age=inf, has_user=False)
-    assert kinds(lost) == ["AdmitToQueue", "Create"]
+    assert kinds(lost) == ["SetUser", "Create"]
 
 
 def test_more_processes_for_running_workers_are_not_taken_over() -> None:
     found = resource(workers={"max": 2, "processes": 4})
-    workers = {"w0": '{"slots":2}', "w1": "[]", "w2": "not JSON", "w3": '{"slots":"x"}'}
-    decision = decided(found, job=job_of(found), pods=[pod()], told=told() | {"workers": workers})
+    decision = decided(found, job=job_of(found), pods=[pod()], told=told(slots=[2, 4]))
     shown = condition(decision, "SpecChanged") or {}
     assert shown["message"].startswith("workers.processes changed after the job began; it goes on with 2")
-    same = decided(found, job=job_of(found), pods=[pod()], told=told() | {"workers": {"w0": '{"slots":4}'}})
+    same = decided(found, job=job_of(found), pods=[pod()], told=told(slots=[4]))
     assert condition(same, "SpecChanged") is None
 
 
@@ -309,7 +308,7 @@ def test_one_that_was_wrong_from_its_start_goes_in_its_time_too() -> None:
     before = decided(found, now=NOW - 10)
     assert before.actions == ()
     assert before.again == pytest.approx(10)
-    assert decided(found, job=job_of(resource())).actions == ()
+    assert decided(found, job=job_of(resource())).actions == (Scale(0),)
     assert decided(found, queue_answers=False).actions == ()
     found["spec"]["ttlSecondsAfterFinished"] = "soon"
     assert decided(found).actions == ()

@@ -65,6 +65,21 @@ def test_deletion_never_hangs(answers: bool) -> None:
     assert rest == ([Forget()] if answers else []) + [SetFinalizer(False)]
 
 
+@pytest.mark.parametrize("answer", [None, told(), told("removing"), told("removed", workers=0)])
+def test_a_queue_that_refuses_is_asked_for_nothing_and_has_the_time_of_one_that_is_silent(
+    answer: Any,
+) -> None:
+    words = "the queue refused the call: MISCONF"
+    refused = decided(deleted(29), told=answer, queue_refuses=words)
+    assert (refused.actions, refused.again) == ((), 0.25)
+    decision = decided(deleted(31, output={"url": "/data/out"}), told=answer, queue_refuses=words)
+    (note, *rest) = decision.actions
+    assert note == Note(
+        "RemovalIncomplete", f"{words}: its keys, and parts in /data/out may be left", warning=True
+    )
+    assert rest == [SetFinalizer(False)]
+
+
 def test_what_workers_could_not_remove_is_said() -> None:
     words = "what was staged in the output may be left there: the bucket is gone"
     removed = told("removed", workers=0, reason="RemovalIncomplete", message=words)

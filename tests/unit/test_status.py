@@ -20,7 +20,7 @@ def told(**job: Any) -> dict[str, Any]:
         "items": "-1",
     }
     values = {name: str(value) for name, value in {**fields, **job}.items()}
-    return {"job": values, "workers": {"w": "{}"}, "leased": 4, "now": 1_020_000}
+    return {"job": values, "alive": 1, "leased": 4, "now": 1_020_000}
 
 
 def conditions(status: dict[str, Any]) -> dict[str, tuple[str, str]]:

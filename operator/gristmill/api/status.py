@@ -9,7 +9,9 @@ from pydantic import AwareDatetime, Field
 from gristmill.api.rules import Model
 from gristmill.api.scalars import Tally
 
-Text = Annotated[str, Field(max_length=32_768)]
+#: letters that the message of a condition may have
+MESSAGE_LETTERS = 32_768
+Text = Annotated[str, Field(max_length=MESSAGE_LETTERS)]
 
 
 class Condition(Model):

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from gristmill.api.manifest import load_manifest
+from gristmill.api.manifest import check_on_cluster, load_manifest
 from gristmill.api.names import KIND
 from gristmill.cli.display import choose_display
 from gristmill.cli.places import Where
@@ -24,10 +24,7 @@ _PAUSE = 0.5
 def submit(file: Path, where: Where, *, wait: bool, as_json: bool) -> int:
     """Make the ChunkJob of a manifest, or change the one of its name; return the exit code."""
     job = load_manifest(file)
-    if job.spec.reduce and not job.spec.output:
-        raise UsageError(
-            "spec.output.url: is needed on a cluster with a reduce: a place that all workers reach"
-        )
+    check_on_cluster(job)
     own = job.metadata.namespace
     if own and where.namespace and own != where.namespace:
         raise UsageError(f"metadata.namespace is {own}, -n says {where.namespace}: give one of them")

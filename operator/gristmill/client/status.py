@@ -19,7 +19,7 @@ def status_of(told: dict[str, Any], samples: Sequence[Sample], output: str) -> d
     now = told["now"] / 1000
     total, settled = _number(job, "chunks"), _number(job, "settled")
     planned = bool(job.get("planned"))
-    state = state_of(job["phase"], job.get("suspended") == "1", len(told["workers"]))
+    state = state_of(job["phase"], job.get("suspended") == "1", told["alive"])
     failed = min(_number(job, "chunks_failed"), settled)
     items = _number(job, "items", -1)
     rate = _rate(job, samples, now)
@@ -42,7 +42,7 @@ def status_of(told: dict[str, Any], samples: Sequence[Sample], output: str) -> d
         },
         "ratePerSecond": None if rate is None else round(rate, 3),
         "etaSeconds": eta_of(total - settled, rate) if running else None,
-        "workers": len(told["workers"]),
+        "workers": told["alive"],
         "startTime": _time(job, "created"),
         "completionTime": _time(job, "finished"),
         "output": output or None,

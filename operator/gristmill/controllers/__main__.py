@@ -11,6 +11,7 @@ import sys
 from kubernetes.aio import client as api
 from kubernetes.aio import config as api_config
 
+from gristmill.controllers import log_lines
 from gristmill.controllers.cluster import Cluster
 from gristmill.controllers.config import Config
 from gristmill.controllers.leading import lead, release
@@ -25,7 +26,8 @@ log = logging.getLogger("gristmill")
 _RECURSION = 30_000
 
 
-async def _main() -> int:
+async def _work() -> int:
+    """Do what the operator is there for; return the exit code."""
     config = Config.from_environment()
     if os.environ.get("KUBERNETES_SERVICE_HOST"):
         api_config.load_incluster_config()  # type: ignore[no-untyped-call]
@@ -61,23 +63,27 @@ async def _main() -> int:
         return 1
 
 
-def main() -> int:
-    """Run the operator; return the exit code."""
-    sys.setrecursionlimit(_RECURSION)
-    logging.basicConfig(
-        level=os.environ.get("GRISTMILL_LOG", "INFO"),
-        format='{"time": "%(asctime)s", "level": "%(levelname)s", "logger": "%(name)s", "message": "%(message)s"}',
-    )
-    logging.getLogger("kopf").setLevel(logging.WARNING)
+async def _run() -> None:
+    """Work, and end at once: no thread that waits for the queue may hold up the end of who does not lead any more."""
     try:
-        return asyncio.run(_main())
+        code = await _work()
     except GristmillError as error:
         print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+        code = error.exit_code
+    except Exception:
+        log.exception("the operator can't go on")
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def main() -> None:
+    """Run the operator, and end with its exit code."""
+    sys.setrecursionlimit(_RECURSION)
+    log_lines.begin()
+    asyncio.run(_run())
 
 
 if __name__ == "__main__":
-    code = main()
-    sys.stdout.flush()
-    # (threads that wait for the queue must not hold up the end)
-    os._exit(code)
+    main()

@@ -17,7 +17,9 @@ from gristmill.controllers.failpoints import reach
 from gristmill.controllers.queue_link import QueueLink
 from gristmill.controllers.statuses import Statuses
 from gristmill.controllers.world import Key, World
+from gristmill.errors import QueueError
 from gristmill.planning.progress import Sample, recent
+from gristmill.protocol.refusals import NoSuchJob
 from gristmill.reconcilers import actions
 from gristmill.reconcilers.access import password_of, url_of, user_of
 from gristmill.reconcilers.chunkjob import decide
@@ -30,7 +32,7 @@ log = logging.getLogger(__name__)
 
 #: seconds until a look at what is about to be known
 _SOON_SECONDS = 0.2
-#: what the API server says of what it will not do, and seconds until it is asked again
+#: what the API server says of what it will not do, and seconds until it, or the queue, is asked again
 _REFUSALS = (400, 403, 422)
 _REFUSED_SECONDS = 5.0
 #: seconds between two tries to make an object whose name is somebody else's
@@ -95,6 +97,18 @@ class ChunkJobs:
             log.warning("%s/%s: refused: %s", *key, error)
             decision = decide(replace(observed, refused=str(error)), self._config.jobs, url, now)
             decision = replace(decision, again=_REFUSED_SECONDS)
+        except QueueError as error:
+            if isinstance(error, NoSuchJob) and observed.told is not None:
+                self._ask_again(uid)  # (it was lost since)
+                return _SOON_SECONDS
+            log.warning("%s/%s: %s", *key, error)
+            answers = self._queue.answers
+            refused = replace(observed, queue_answers=answers, queue_refuses=str(error) if answers else "")
+            decision = replace(decide(refused, self._config.jobs, url, now), again=_REFUSED_SECONDS)
+            if "deletionTimestamp" in resource["metadata"]:
+                # (deletion goes on without the queue, in its time)
+                for action in decision.actions:
+                    await self._do(action, resource)
         again = decision.again
         if decision.status is not None:
             pause = await self._show(resource, decision.status, now)
@@ -176,6 +190,9 @@ class ChunkJobs:
             case actions.AdmitToQueue(epoch):
                 await self._queue.admit(uid, namespace, context_of(resource), epoch)
                 self._ask_again(uid)
+            case actions.SetUser():
+                await self._queue.set_user(uid)
+                self._ask_again(uid)
             case actions.Configure(parameters):
                 await self._queue.configure(uid, parameters)
                 self._ask_again(uid)
@@ -225,7 +242,5 @@ class ChunkJobs:
 
 
 def _facts(told: dict[str, Any] | None) -> Any:
-    """Return what of an answer may lead to a decision: all but the time and the workers' own words."""
-    if told is None:
-        return None
-    return {**told, "now": 0, "workers": sorted(told["workers"])}
+    """Return what of an answer may lead to a decision: all but the time."""
+    return told and {**told, "now": 0}

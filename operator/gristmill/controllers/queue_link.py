@@ -1,8 +1,10 @@
 """The operator's connection to the queue: one look at all jobs at a time, and the few things that it says.
 
 The queue's client is synchronous and waits for a server that is away; here nothing may wait, so calls are made in a
-thread, once, and the reconciliation that wanted one comes again. What the server refuses (it is full, or the keys of a
-job are damaged) is an answer: it concerns that call, and neither the connection nor other jobs.
+thread, once, and the reconciliation that wanted one comes again. What did not work is a QueueError, and `answers`
+tells whether the server is away. What it refuses (it is full, or the keys of a job are damaged) is an answer: it
+concerns that call, and neither the connection nor other jobs. Where it refuses a look, nobody knows how any job is:
+that is silence.
 """
 
 from __future__ import annotations
@@ -12,13 +14,13 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from redis.exceptions import AuthenticationError, ConnectionError, TimeoutError
+from redis.exceptions import AuthenticationError, ConnectionError, ResponseError, TimeoutError
 
 from gristmill.errors import QueueError
 from gristmill.protocol.client import Queue, connect
 from gristmill.protocol.job import JobContext
 from gristmill.protocol.keys import keys_of
-from gristmill.protocol.refusals import NoSuchJob
+from gristmill.protocol.refusals import NoSuchJob, refusal_of
 from gristmill.protocol.statuses import DAMAGED, statuses
 from gristmill.reconcilers.access import password_of, rules_of, user_of
 
@@ -30,6 +32,8 @@ T = TypeVar("T")
 _ANSWER_SECONDS = 5.0
 #: the field of a job in the queue that says where its ChunkJob is
 _NAMESPACE = "namespace"
+#: the lengths that the name of one has
+_LETTERS = range(1, 64)
 
 
 class QueueLink:
@@ -63,7 +67,11 @@ class QueueLink:
 
     async def look(self, uids: Sequence[str]) -> tuple[dict[str, dict[str, Any] | None], set[str]]:
         """Return what the queue says of each job (None: it does not know it), and the names of all users."""
-        told, users = await self._call(lambda client: (statuses(client, uids), _users(client)))
+        try:
+            told, users = await self._call(lambda client: (statuses(client, uids), _users(client)))
+        except QueueError:
+            self.answers = False
+            raise
         for uid, what in told.items():
             if what is None or what["job"].get("reason") != DAMAGED:
                 self._damaged.pop(uid, None)
@@ -76,26 +84,32 @@ class QueueLink:
         """Return the namespaces that the ChunkJobs of jobs were in; "" where the queue does not know."""
 
         def call(client: Any) -> dict[str, str]:
-            pipeline = client.pipeline(transaction=False)
-            for uid in uids:
-                pipeline.hget(keys_of(uid)[0], _NAMESPACE)
             # (a job can make of its own keys what it likes)
-            found = pipeline.execute(raise_on_error=False)
-            names = [name.decode(errors="replace") if isinstance(name, bytes) else "" for name in found]
-            return dict(zip(uids, names, strict=True))
+            sizes = _answers(client, "HSTRLEN", uids)
+            short = [uid for uid, size in zip(uids, sizes, strict=True) if size in _LETTERS]
+            names = zip(short, _answers(client, "HGET", short), strict=True)
+            known = {uid: name.decode(errors="replace") for uid, name in names if isinstance(name, bytes)}
+            return {uid: known.get(uid, "") for uid in uids}
 
         return await self._call(call)
 
     async def admit(self, uid: str, namespace: str, context: JobContext, epoch: int) -> None:
         """See that the queue has the job and its user."""
-        password = password_of(self._key, uid)
 
         def call(client: Any) -> None:
-            client.execute_command("ACL", "SETUSER", user_of(uid), *rules_of(uid, password))
-            client.execute_command("ACL", "SAVE")
+            self._set_user(client, uid)
             _queue(client, uid).create({**context.fields(epoch), _NAMESPACE: namespace})
 
         await self._call(call)
+
+    async def set_user(self, uid: str) -> None:
+        """See that the queue has the user of a job, with its password of now."""
+        await self._call(lambda client: self._set_user(client, uid))
+
+    def _set_user(self, client: Any, uid: str) -> None:
+        rules = rules_of(uid, password_of(self._key, uid))
+        client.execute_command("ACL", "SETUSER", user_of(uid), *rules)
+        client.execute_command("ACL", "SAVE")
 
     async def configure(self, uid: str, parameters: dict[str, str | int]) -> None:
         """Change parameters of a job."""
@@ -125,20 +139,26 @@ class QueueLink:
     async def _call(self, call: Callable[[Any], T]) -> T:
         async with self._lock:
             try:
-                answer = await asyncio.to_thread(lambda: call(self._connected()))
-            except NoSuchJob:
-                self._has_library = False  # (the server may have lost the functions)
-                raise
-            except AuthenticationError:
+                answer = await asyncio.to_thread(self._attempt, call)
+            except AuthenticationError as error:
                 self.answers, self._client, self._password = False, None, ""
-                raise
-            except (ConnectionError, TimeoutError, OSError):
+                raise QueueError(f"the queue does not take the operator's password: {error}") from error
+            except (ConnectionError, TimeoutError, OSError) as error:
                 self.answers, self._client = False, None
-                raise
+                raise QueueError(f"the queue does not answer: {error}") from error
+            except ResponseError as error:
+                raise refusal_of(error) from error
             finally:
                 self.asked = True
             self.answers = True
             return answer
+
+    def _attempt(self, call: Callable[[Any], T]) -> T:
+        try:
+            return call(self._connected())
+        except NoSuchJob:  # (the server may have lost the functions, and learn them again)
+            self._has_library = False
+            return call(self._connected())
 
     def _connected(self) -> Any:
         client = self._client
@@ -164,6 +184,14 @@ def _load_library(client: Any) -> bool:
 
 def _queue(client: Any, uid: str) -> Queue:
     return Queue(client, uid, once=True)
+
+
+def _answers(client: Any, command: str, uids: Sequence[str]) -> list[Any]:
+    """Return what a command on the namespaces of jobs is answered; an error of the server is an answer."""
+    pipeline = client.pipeline(transaction=False)
+    for uid in uids:
+        pipeline.execute_command(command, keys_of(uid)[0], _NAMESPACE)
+    return list(pipeline.execute(raise_on_error=False))
 
 
 def _users(client: Any) -> set[str]:

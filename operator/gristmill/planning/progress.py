@@ -9,9 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from math import inf
 
 #: seconds that the sliding window looks back
 WINDOW_SECONDS = 15.0
+#: a run that takes longer (a thousand years) has no end to tell of
+_LONG_SECONDS = 1000 * 365 * 86400
 
 
 class State(StrEnum):
@@ -66,7 +69,8 @@ def rate_of(samples: Sequence[Sample], now: float) -> float | None:
 
 
 def eta_of(remaining: int, rate: float | None) -> int | None:
-    """Return the seconds until `remaining` chunks are done at `rate`; None where nothing moves."""
+    """Return the seconds until `remaining` chunks are done at `rate`; None where nothing moves, or as good as."""
     if not remaining:
         return 0
-    return -int(-remaining // rate) if rate else None
+    seconds = -(-remaining // rate) if rate else inf
+    return int(seconds) if seconds <= _LONG_SECONDS else None

@@ -60,6 +60,11 @@ class AdmitToQueue(Action):
 
 
 @dataclass(frozen=True)
+class SetUser(Action):
+    """See that the queue has the job's user, with the password that is in the Secret."""
+
+
+@dataclass(frozen=True)
 class Configure(Action):
     """Tell the queue of parameters that have changed."""
 

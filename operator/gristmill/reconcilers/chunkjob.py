@@ -22,9 +22,10 @@ from gristmill.reconcilers.actions import (
     FailJob,
     Scale,
     SetFinalizer,
+    SetUser,
 )
 from gristmill.reconcilers.job_status import status, status_when_wrong
-from gristmill.reconcilers.observed import Observed, context_of, has_ended, right_part_of
+from gristmill.reconcilers.observed import Observed, context_of, has_begun, has_ended, right_part_of
 from gristmill.reconcilers.obstacles import has_crashed, is_alive, is_being_made, lacks_secret
 from gristmill.reconcilers.removal import remove
 from gristmill.reconcilers.times import seconds_of
@@ -86,6 +87,7 @@ def decide(observed: Observed, settings: Settings, secret_url: str, now: float) 
     _keep_pods(plan, observed, now)
     if not ended:
         _keep_in_queue(plan, observed, context, now)
+        _keep_user(plan, observed)
         _keep_secret(plan, observed, secret_url, now)
     _keep_workers(plan, observed, settings, context.job, secret_url, now)
     return Decision(tuple(plan.actions), status(observed, context, now), plan.again)
@@ -94,16 +96,21 @@ def decide(observed: Observed, settings: Settings, secret_url: str, now: float) 
 def _wrong(observed: Observed, settings: Settings, secret_url: str, message: str, now: float) -> Decision:
     """Return what to do about a spec that is wrong: nothing begins; what has begun goes on with the former one."""
     plan = _Plan()
-    job = right_part_of(observed.resource)
-    if observed.told is None:
+    job = right_part_of(observed.resource, 0 if observed.job is None else parallelism_of(observed.job))
+    if not has_begun(observed):
         _keep_time_of_wrong(plan, observed, job, now)
     else:
         _keep_time(plan, observed, job, now)
         _keep_pods(plan, observed, now)
-        if not has_ended(observed):
+        if observed.told is not None and not has_ended(observed):
+            _keep_suspended(plan, observed, observed.told, job)
+            _keep_user(plan, observed)
             _keep_secret(plan, observed, secret_url, now)
         if belongs(observed.job, observed.resource["metadata"]["uid"]):
-            _keep_number(plan, observed, settings, job, now)
+            if observed.told is None and (observed.queue_answers or has_ended(observed)):
+                _have_none(plan, observed)
+            else:
+                _keep_number(plan, observed, settings, job, now)
     return Decision(tuple(plan.actions), status_when_wrong(observed, message, now), plan.again)
 
 
@@ -115,7 +122,7 @@ def _keep_in_queue(plan: _Plan, observed: Observed, context: JobContext, now: fl
         plan.look_again(_LOOK_SECONDS)
         return
     told = observed.told
-    if told is None or not observed.has_user:
+    if told is None:
         plan.actions.append(AdmitToQueue(int(now * 1000)))
         plan.look_again(_LOOK_SECONDS)
     elif int(told["job"].get("generation") or 0) < context.generation:
@@ -126,22 +133,32 @@ def _keep_in_queue(plan: _Plan, observed: Observed, context: JobContext, now: fl
         plan.actions.append(Configure(parameters))
 
 
+def _keep_suspended(plan: _Plan, observed: Observed, told: dict[str, Any], job: ChunkJob) -> None:
+    """Suspend and resume a job of whose spec the queue is told nothing else."""
+    suspended = int(job.spec.suspend)
+    if observed.queue_answers and str(suspended) != told["job"].get("suspended", "0"):
+        plan.actions.append(Configure({"suspended": suspended}))
+
+
+def _keep_user(plan: _Plan, observed: Observed) -> None:
+    """See that the workers are let in; when the operator begins, too: its key may be another than before."""
+    begins = _begins(observed) and belongs(observed.job, observed.resource["metadata"]["uid"])
+    if observed.queue_answers and observed.told is not None and (begins or not observed.has_user):
+        plan.actions.append(SetUser())
+
+
 def _keep_secret(plan: _Plan, observed: Observed, secret_url: str, now: float) -> None:
     """See that the Secret is right when the operator begins, and where workers do: it may not read Secrets."""
     owner = observed.resource["metadata"]
     if not belongs(observed.job, owner["uid"]) or not observed.queue_answers:
         return
-    begins = observed.secret_age == inf
-    if not begins:
+    if not _begins(observed):
         missed = any(lacks_secret(pod, secret_name(owner["name"])) for pod in observed.pods)
         if missed:
             plan.look_again(_LOOK_SECONDS)
         crashed = any(has_crashed(pod, since=now - observed.secret_age + 1) for pod in observed.pods)
         if not crashed and not (missed and observed.secret_age >= _LOOK_SECONDS):
             return
-    if begins and observed.told is not None and observed.has_user:
-        # (the operator's key may be another than before: the queue learns the password that the Secret will have)
-        plan.actions.append(AdmitToQueue(int(now * 1000)))
     plan.actions.append(Create(queue_secret(owner, secret_url)))
 
 
@@ -159,13 +176,18 @@ def _keep_workers(
         plan.look_again(_LOOK_SECONDS)
         return
     if has_ended(observed) and (observed.told is None or observed.job is None):
-        if observed.job is not None and parallelism_of(observed.job):
-            plan.actions.append(Scale(0))
+        _have_none(plan, observed)
         return
     wanted = _keep_number(plan, observed, settings, job, now)
     if observed.job is None and wanted:
         plan.actions.append(Create(queue_secret(owner, secret_url)))
         plan.actions.append(Create(worker_job(owner, job, settings.images, wanted)))
+
+
+def _have_none(plan: _Plan, observed: Observed) -> None:
+    """Have no workers, where the queue knows of nothing to do."""
+    if observed.job is not None and parallelism_of(observed.job):
+        plan.actions.append(Scale(0))
 
 
 def _keep_number(plan: _Plan, observed: Observed, settings: Settings, job: ChunkJob, now: float) -> int:
@@ -186,7 +208,7 @@ def _keep_number(plan: _Plan, observed: Observed, settings: Settings, job: Chunk
             seconds_of(one["metadata"].get("creationTimestamp")) or now for one in (observed.job, *waiting)
         ]
         plan.look_again(min(max(_LOOK_SECONDS, (now - max(made)) / 4), _REFUSED_SECONDS))
-    if not told or told["job"]["phase"] != "planning" or told["workers"]:
+    if not told or told["job"]["phase"] != "planning" or told["alive"]:
         return wanted
     # (workers of an epoch that the queue has forgotten had begun)
     crashes = sum(has_crashed(pod, since=int(told["job"]["created"]) / 1000) for pod in observed.pods)
@@ -227,11 +249,16 @@ def _keep_time(plan: _Plan, observed: Observed, job: ChunkJob, now: float) -> No
 def _keep_time_of_wrong(plan: _Plan, observed: Observed, job: ChunkJob, now: float) -> None:
     """Have a ChunkJob that never began gone in its time."""
     seconds = job.spec.ttl_seconds_after_finished
-    if observed.job is not None or not observed.queue_answers or seconds is None:
+    if not observed.queue_answers or seconds is None:
         return
     for condition in (observed.resource.get("status") or {}).get("conditions") or ():
         if condition["type"] == ConditionType.FAILED and condition["status"] == "True":
             _delete_at(plan, (seconds_of(condition["lastTransitionTime"]) or now) + seconds, now)
+
+
+def _begins(observed: Observed) -> bool:
+    """Whether the operator has begun, and has not looked for the job's Secret yet."""
+    return observed.secret_age == inf
 
 
 def _delete_at(plan: _Plan, when: float, now: float) -> None:

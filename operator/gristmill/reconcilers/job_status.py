@@ -5,65 +5,94 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import orjson
-
 from gristmill.api.names import ConditionType, Reason
+from gristmill.api.status import MESSAGE_LETTERS
 from gristmill.client.status import status_of
 from gristmill.planning.progress import State
 from gristmill.protocol.job import JobContext
 from gristmill.reconcilers.objects import is_young
-from gristmill.reconcilers.observed import Observed, has_ended
-from gristmill.reconcilers.obstacles import crashes_of, obstacle_of, waits_for_collection
+from gristmill.reconcilers.observed import Observed, has_begun, has_ended
+from gristmill.reconcilers.obstacles import crashes_of, obstacle_of, refusal_of, waits_for_collection
 from gristmill.reconcilers.times import text_of
 
 
 def status(observed: Observed, context: JobContext, now: float) -> dict[str, Any]:
     """Return the status of a ChunkJob whose spec is as it should be."""
-    old = observed.resource.get("status") or {}
-    told = observed.told
-    if told is None:
-        if has_ended(observed):
-            return old
-        reason = Reason.STARTING if observed.queue_answers else Reason.QUEUE_UNREACHABLE
-        message = "" if observed.queue_answers else "the queue does not answer; what runs goes on"
-        if taken := _taken(observed, now):
-            reason, message = taken
-        conditions = [_condition(ConditionType.PROGRESSING, False, reason, message, now)]
-        # (it has not ended: a state that says so is of a spec that was wrong, and has been put right)
-        state = old.get("state")
-        shown = {**old, "state": str(State.PENDING) if state in (None, State.FAILED) else state}
+    old, told = observed.resource.get("status") or {}, observed.told
+    if told is not None:
+        shown = _as_told(observed, told, context.output, now)
+        if changed := _changed(told, context):
+            shown["conditions"].append(_not_taken_over(changed, now))
+    elif has_ended(observed):
+        return _without_former_edit(old, context.generation)
     else:
-        shown = status_of(told, observed.samples, context.output)
-        del shown["name"]
-        conditions = shown["conditions"]
-        changed = _changed(told, context)
-        if obstacle := _obstacle(observed, told, now):
-            conditions = [c for c in conditions if c["type"] != ConditionType.PROGRESSING]
-            conditions.append(_condition(ConditionType.PROGRESSING, False, *obstacle, now))
-        if changed:
-            conditions.append(
-                _condition(ConditionType.SPEC_CHANGED, True, Reason.NOT_TAKEN_OVER, changed, now)
-            )
-    return {**shown, "conditions": _kept(old, conditions, context.generation)}
+        why = _taken(observed, now) or _no_answer(observed) or (Reason.STARTING, "")
+        shown = _untold(old, why, now)
+    return {**shown, "conditions": _kept(old, shown["conditions"], context.generation)}
 
 
 def status_when_wrong(observed: Observed, message: str, now: float) -> dict[str, Any]:
     """Return the status of a ChunkJob whose spec is wrong: it has failed, or goes on with the former one."""
-    told, old = observed.told, observed.resource.get("status") or {}
+    old, told = observed.resource.get("status") or {}, observed.told
     generation = int(observed.resource["metadata"].get("generation") or 0)
-    if told is None:
+    if not has_begun(observed):
         refused = _condition(ConditionType.FAILED, True, Reason.INVALID_SPEC, message, now)
         return {"state": str(State.FAILED), "conditions": _kept(old, [refused], generation)}
-    status = status_of(told, observed.samples, told["job"].get("output") or "")
-    del status["name"]
-    shown = _condition(ConditionType.SPEC_CHANGED, True, Reason.NOT_TAKEN_OVER, message, now)
-    return {**status, "conditions": _kept(old, [*status["conditions"], shown], generation)}
+    if told is not None:
+        shown = _as_told(observed, told, told["job"].get("output") or "", now)
+    elif has_ended(observed):
+        return _with_edit(old, message, generation, now)
+    else:
+        lost = f"the queue has lost the job, and can't be told of it: {message}"
+        shown = _untold(old, _no_answer(observed) or (Reason.INVALID_SPEC, lost), now)
+    conditions = [*shown["conditions"], _not_taken_over(message, now)]
+    return {**shown, "conditions": _kept(old, conditions, generation)}
+
+
+def _as_told(observed: Observed, told: dict[str, Any], output: str, now: float) -> dict[str, Any]:
+    """Return what the queue says of the job, and what is in its way."""
+    shown = status_of(told, observed.samples, output)
+    del shown["name"]
+    if obstacle := _obstacle(observed, told, now):
+        others = [c for c in shown["conditions"] if c["type"] != ConditionType.PROGRESSING]
+        shown["conditions"] = [*others, _condition(ConditionType.PROGRESSING, False, *obstacle, now)]
+    return shown
+
+
+def _untold(old: dict[str, Any], why: tuple[str, str], now: float) -> dict[str, Any]:
+    """Return the former status of a job that has not ended, and why the queue does not know it."""
+    # (a state that says that it has is of a spec that was wrong, and has been put right)
+    state = old.get("state")
+    shown = {**old, "state": str(State.PENDING) if state in (None, State.FAILED) else state}
+    return {**shown, "conditions": [_condition(ConditionType.PROGRESSING, False, *why, now)]}
+
+
+def _with_edit(old: dict[str, Any], message: str, generation: int, now: float) -> dict[str, Any]:
+    """Return the status of a job that has ended, and that its spec has become wrong since."""
+    conditions = old.get("conditions") or ()
+    others = [c for c in conditions if c["type"] != ConditionType.SPEC_CHANGED]
+    former = {"conditions": [c for c in conditions if c["type"] == ConditionType.SPEC_CHANGED]}
+    return {**old, "conditions": others + _kept(former, [_not_taken_over(message, now)], generation)}
+
+
+def _without_former_edit(old: dict[str, Any], generation: int) -> dict[str, Any]:
+    """Return the status of a job that has ended: what was said of an earlier spec is not so any more."""
+    conditions = [
+        c
+        for c in old.get("conditions") or ()
+        if c["type"] != ConditionType.SPEC_CHANGED or c.get("observedGeneration", 0) >= generation
+    ]
+    return {**old, "conditions": conditions}
+
+
+def _not_taken_over(message: str, now: float) -> dict[str, Any]:
+    return _condition(ConditionType.SPEC_CHANGED, True, Reason.NOT_TAKEN_OVER, message, now)
 
 
 def _obstacle(observed: Observed, told: dict[str, Any], now: float) -> tuple[str, str] | None:
     """Return (reason, message) of what keeps the job from going on."""
-    if not observed.queue_answers:
-        return Reason.QUEUE_UNREACHABLE, "the queue does not answer; what runs goes on"
+    if silence := _no_answer(observed):
+        return silence
     if has_ended(observed):
         return None
     if waits_for_collection(told):
@@ -72,16 +101,22 @@ def _obstacle(observed: Observed, told: dict[str, Any], now: float) -> tuple[str
         return Reason.AWAITING_COLLECTION, message
     if crashes := crashes_of(observed.job, observed.pods, now):
         return Reason.WORKERS_CRASH, crashes
-    if told["workers"]:
+    if told["alive"]:
         return None
     return obstacle_of(observed.job, observed.pods, observed.warnings) or _taken(observed, now)
+
+
+def _no_answer(observed: Observed) -> tuple[str, str] | None:
+    """Return that the queue does not answer, or refuses what is to be done."""
+    if not observed.queue_answers:
+        return Reason.QUEUE_UNREACHABLE, "the queue does not answer; what runs goes on"
+    return (Reason.REFUSED, observed.queue_refuses) if observed.queue_refuses else None
 
 
 def _taken(observed: Observed, now: float) -> tuple[Reason, str] | None:
     """Return that the API server refuses what is to be made, or that its name is somebody else's."""
     if observed.refused:
-        quota = "exceeded quota" in observed.refused
-        return (Reason.QUOTA_EXCEEDED if quota else Reason.REFUSED), observed.refused
+        return refusal_of(observed.refused, Reason.REFUSED)
     if not observed.taken or is_young(observed.resource["metadata"], now):
         return None
     return Reason.NAME_TAKEN, observed.taken
@@ -95,7 +130,7 @@ def _changed(told: dict[str, Any], context: JobContext) -> str:
             "input, chunks, process, reduce or output changed after the job began; it goes on with the former ones: "
             "delete it and apply it again"
         )
-    others = _processes(told) - {context.job.spec.workers.processes}
+    others = set(told["slots"]) - {context.job.spec.workers.processes}
     if others:
         return (
             f"workers.processes changed after the job began; it goes on with {min(others)} processes a worker: "
@@ -104,25 +139,12 @@ def _changed(told: dict[str, Any], context: JobContext) -> str:
     return ""
 
 
-def _processes(told: dict[str, Any]) -> set[int]:
-    """Return how many processes the workers say that they have; a job can write what it likes to its own keys."""
-    found = set()
-    for info in told["workers"].values():
-        try:
-            slots = orjson.loads(info)["slots"]
-        except (orjson.JSONDecodeError, KeyError, TypeError):
-            continue
-        if isinstance(slots, int):
-            found.add(slots)
-    return found
-
-
 def _condition(kind: str, holds: bool, reason: str, message: str, now: float) -> dict[str, Any]:
     return {
         "type": str(kind),
         "status": "True" if holds else "False",
         "reason": str(reason),
-        "message": message,
+        "message": message[:MESSAGE_LETTERS],
         "lastTransitionTime": text_of(now),
     }
 

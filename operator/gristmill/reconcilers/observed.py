@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from gristmill.api.chunkjob import ChunkJob
-from gristmill.api.manifest import load_manifest
+from gristmill.api.manifest import check_on_cluster, load_manifest
 from gristmill.api.names import API_VERSION, KIND, ConditionType, Reason
 from gristmill.errors import ManifestError
 from gristmill.planning.progress import Sample, State
 from gristmill.protocol.job import JobContext
-from gristmill.reconcilers.worker_job import WORK
+from gristmill.reconcilers.worker_job import WORK, belongs
 
 #: fields of a spec that are taken over while a job runs, whatever is wrong with the others
-_GOVERNING = ("workers", "suspend", "activeDeadlineSeconds", "ttlSecondsAfterFinished")
+_GOVERNING = ("suspend", "activeDeadlineSeconds", "ttlSecondsAfterFinished")
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,15 @@ class Observed:
     taken: str = ""
     #: why the API server refused what was to be done, ""
     refused: str = ""
+    #: why the queue, which answers, refused what was to be done, ""
+    queue_refuses: str = ""
+
+
+def has_begun(observed: Observed) -> bool:
+    """Whether the job was ever in the queue, by all that there is of it: the queue may have lost it since."""
+    metadata, status = observed.resource["metadata"], observed.resource.get("status") or {}
+    known = observed.told is not None or has_ended(observed)
+    return known or belongs(observed.job, metadata["uid"]) or bool(status.get("startTime"))
 
 
 def has_ended(observed: Observed) -> bool:
@@ -69,10 +78,7 @@ def is_at_rest(resource: dict[str, Any], told: dict[str, Any] | None) -> bool:
 def context_of(resource: dict[str, Any]) -> JobContext:
     """Return what workers must know of a job. ManifestError when the resource is wrong."""
     job = _load(resource["metadata"]["name"], resource["spec"])
-    if job.spec.reduce and not job.spec.output:
-        raise ManifestError(
-            ["spec.output.url: is needed on a cluster with a reduce: a place that all workers reach"]
-        )
+    check_on_cluster(job)
     url = job.spec.output.url if job.spec.output else ""
     return JobContext(
         manifest=job.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"status"}),
@@ -83,15 +89,37 @@ def context_of(resource: dict[str, Any]) -> JobContext:
     )
 
 
-def right_part_of(resource: dict[str, Any]) -> ChunkJob:
-    """Return what is right in a wrong spec of the number of workers and of times; the rest means nothing."""
+def right_part_of(resource: dict[str, Any], present: int) -> ChunkJob:
+    """Return what is right in a wrong spec of the number of workers and of times; the rest means nothing.
+
+    Where the most that there may be is not, those that are present stay.
+    """
+    given = resource["spec"]
     spec: dict[str, Any] = {"input": {"range": {"stop": 1}}, "process": {"function": "math:sqrt"}}
     for field in _GOVERNING:
-        if field in resource["spec"]:
-            with suppress(ManifestError):
-                _load("job", {**spec, field: resource["spec"][field]})
-                spec[field] = resource["spec"][field]
-    return _load("job", spec)
+        if field in given:
+            spec = _with(spec, field, given[field])
+    said = given.get("workers") or {}
+    workers = _workers(spec, said) if isinstance(said, dict) else {}
+    if present and "max" not in workers and (not isinstance(said, dict) or said.get("max") is not None):
+        workers = {"max": present}
+    return _load("job", {**spec, "workers": workers})
+
+
+def _workers(spec: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
+    workers: dict[str, Any] = {}
+    for field in sorted(said, key=lambda field: field != "max"):
+        workers = _with({**spec, "workers": workers}, "workers", {**workers, field: said[field]})["workers"]
+    return workers
+
+
+def _with(spec: dict[str, Any], field: str, value: Any) -> dict[str, Any]:
+    """Return a spec with this field, where that is right."""
+    changed = {**spec, field: value}
+    with suppress(ManifestError):
+        _load("job", changed)
+        return changed
+    return spec
 
 
 def _load(name: str, spec: dict[str, Any]) -> ChunkJob:

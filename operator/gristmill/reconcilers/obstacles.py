@@ -124,9 +124,13 @@ def obstacle_of(
         return Reason.JOB_SUSPENDED, "the Job of the workers is suspended: by Kueue, or by hand"
     for reason, message in warnings:
         if reason == "FailedCreate":
-            quota = "exceeded quota" in message
-            return (Reason.QUOTA_EXCEEDED if quota else Reason.PODS_REFUSED), message
+            return refusal_of(message, Reason.PODS_REFUSED)
     return None
+
+
+def refusal_of(message: str, otherwise: Reason) -> tuple[Reason, str]:
+    """Return (reason, message) of what the API server refuses: a quota is used up, or `otherwise`."""
+    return (Reason.QUOTA_EXCEEDED if "exceeded quota" in message else otherwise), message
 
 
 def _states(pod: dict[str, Any], name: str) -> list[dict[str, Any]]:

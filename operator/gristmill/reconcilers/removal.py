@@ -33,24 +33,27 @@ def remove(observed: Observed, now: float) -> Decision:
     if FINALIZER not in (metadata.get("finalizers") or ()):
         return Decision()
     told, job = observed.told, _job(observed)
-    if observed.queue_answers and (told is None or told["job"]["phase"] == "removed" or _is_damaged(told)):
+    # (what refuses to forget a job may do so for ever, as what is away)
+    helps = observed.queue_answers and not observed.queue_refuses
+    if helps and (told is None or told["job"]["phase"] == "removed" or _is_damaged(told)):
         return Decision((*_left(observed), Forget(), *_end(job), SetFinalizer(False)))
     removing = told is not None and told["job"]["phase"] == "removing"
-    if observed.queue_answers and told is not None:
+    if helps and told is not None:
         # (nobody may have been there when it was deleted: workers have their time from when they were told)
         since = int(told["job"].get("finished") or 0) / 1000 if removing else None
         late = since is not None and (job is None or now > since + REMOVAL_SECONDS)
     else:
         late = now > (seconds_of(metadata["deletionTimestamp"]) or now) + REMOVAL_SECONDS
     if late:
-        what = "the queue did not answer: its keys may be left"
-        if observed.queue_answers:
+        parts = f", and parts in {_output(observed)}" if _output(observed) else ""
+        what = f"{observed.queue_refuses or 'the queue did not answer'}: its keys{parts} may be left"
+        if helps:
             what = f"no worker removed what was staged in {_output(observed)}: parts may be left there"
         note = Note(_INCOMPLETE, what, warning=True)
-        forget = (Forget(),) if observed.queue_answers else ()
+        forget = (Forget(),) if helps else ()
         return Decision((note, *forget, *_end(job), SetFinalizer(False)))
     actions: list[Action] = []
-    if observed.queue_answers and told is not None and not removing:
+    if helps and told is not None and not removing:
         actions.append(Cancel())
     if told is not None and removing and job is not None:
         wanted = 1 if told["job"].get("sink") == "url" else 0

@@ -5,7 +5,7 @@
 --   returns msgpack {epoch, phase, spec, digest}
 -- FCALL gristmill_heartbeat 15 KEYS  worker epoch info current
 --   current: msgpack {nonce -> chunk that runs now}; renews these leases and the worker
---   returns msgpack {phase, epoch, gone = [nonce...] no longer held, asked = [nonce...] that should give back a tail}
+--   returns msgpack {phase, epoch, gone = [nonce...] no longer held, asked = [nonce...] that should give back a tail, and have one}
 -- FCALL gristmill_bye 15 KEYS  worker lost
 --   lost "1": it died; its leases are given back as lost, else uncharged. Returns the number of leases given back.
 -- FCALL gristmill_fail_job 15 KEYS  epoch reason message
@@ -53,7 +53,7 @@ define('heartbeat', function(k, args)
   for nonce, chunk in pairs(current) do
     local lease = known and held_lease(k, nonce, worker)
     if lease then
-      if lease.asked then asked[#asked + 1] = nonce end
+      if lease.asked and lease.stop - lease.start > 1 then asked[#asked + 1] = nonce end
       if lease.current ~= chunk then
         lease.current = chunk
         redis.call('HSET', k.leases, nonce, cmsgpack.pack(lease))
