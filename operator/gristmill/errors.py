@@ -59,10 +59,18 @@ class QueueError(GristmillError):
 class ResultError(GristmillError):
     """A result can't be written as JSON; `index` is its place among the results that were encoded together."""
 
+    _begin = "the result is not JSON"
+
     def __init__(self, index: int, reason: str) -> None:
         self.index = index
         self.reason = reason
-        super().__init__(f"the result is not JSON: {reason}")
+        super().__init__(f"{self._begin}: {reason}")
+
+
+class LargeResultError(ResultError):
+    """A result is larger than what keeps it can take."""
+
+    _begin = "the result is too large"
 
 
 class ReduceError(GristmillError):

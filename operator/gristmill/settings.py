@@ -31,6 +31,8 @@ SLICE_SECONDS = _number("SLICE_SECONDS", 0.02)
 PIECE_SECONDS = _number("PIECE_SECONDS", 5.0)
 #: bytes of results after which a child hands them over, where they go through the queue
 PIECE_BYTES = int(_number("PIECE_BYTES", 1 << 20))
+#: bytes of results that go through the queue at once: a server takes 512 MiB, and those of some children come together
+RESULT_BYTES = int(_number("RESULT_BYTES", 128 << 20))
 #: bytes of uncollected results above which nothing but the lowest open chunk is leased
 WINDOW_BYTES = int(_number("WINDOW_BYTES", 64 << 20))
 #: seconds that the queue may take for an answer; then the call is repeated on a new connection

@@ -156,6 +156,20 @@ def test_so_it_is_in_a_fragment() -> None:
     assert told.results == [*range(2000), {"x": 2001}, {"x": 2002}]
 
 
+@pytest.mark.parametrize("fragment", [{}, {"low": 0, "high": 3}])
+def test_a_result_that_the_queue_can_not_take_is_a_failure_with_what_to_do(
+    fragment: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settings, "RESULT_BYTES", 1000)
+    told = Told(0)
+    run, _ = computer(lambda x: "x" * (2000 if x == 1 else 10), told, size=3)
+    run.run(Lease("n", 1, 0, 1, **fragment) if fragment else Lease("n", 1, 0, 2))
+    assert told.failed == [(0, 1)]
+    assert "too large" in told.letters[0]["error"]
+    assert "output URL" in told.letters[0]["error"]
+    assert told.results == ([] if fragment else ["x" * 10] * 3)
+
+
 def test_an_item_of_a_manifest_is_the_same_however_often_it_is_tried() -> None:
     source = open_source(plan_of(items=[{"v": [1]}, {"v": [2]}]))
 

@@ -235,6 +235,22 @@ def test_a_password_that_is_not_the_servers_any_more_is_forgotten(
     assert link.answers
 
 
+def test_a_password_may_have_any_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+    clients: list[Redis] = []
+
+    def reached(url: str, answer_seconds: float) -> Redis:
+        clients.append(connect(url, answer_seconds))
+        raise QueueError("far enough")
+
+    monkeypatch.setattr(queue_link, "connect", reached)
+    link = QueueLink("queue:6379", b"key")
+    link.use_password("a/b#c?d%41@:")
+    with pytest.raises(QueueError, match="far enough"):
+        asyncio.run(link.look(["a"]))
+    (client,) = clients
+    assert client.connection_pool.connection_kwargs["password"] == "a/b#c?d%41@:"
+
+
 def test_functions_that_the_server_has_lost_are_loaded_again(
     server: Server, begin: Callable[[], QueueLink]
 ) -> None:

@@ -167,6 +167,10 @@ Url = Annotated[
 ]
 
 
+#: encodings of Python in which bytes without a line end may mean one
+_WRITES_NEWLINES_OTHERWISE = ("utf-7", "unicode-escape", "raw-unicode-escape")
+
+
 def _cuts_at_newline(encoding: str) -> str:
     """Refuse an encoding that is unknown, or whose line ends are not the byte that lines are cut at."""
     try:
@@ -174,6 +178,17 @@ def _cuts_at_newline(encoding: str) -> str:
         newline = "\n".encode(encoding)
     except (LookupError, UnicodeError):
         raise refusal(("", f"is not a text encoding that Python knows, got {quoted(encoding)}")) from None
+    if known.name == "utf-8-sig":
+        raise refusal(
+            (
+                "",
+                "can't be utf-8-sig; write utf-8: a file's mark is then the first character of its first line, \\ufeff",
+            )
+        )
+    if known.name in _WRITES_NEWLINES_OTHERWISE:
+        raise refusal(
+            ("", f"can't be {known.name}: it can write a line end in other words; convert the text to utf-8")
+        )
     if newline != b"\n":
         raise refusal(
             ("", f"can't be {known.name}: its line ends are not one byte; convert the text to utf-8")

@@ -10,14 +10,7 @@ from typing import Any
 
 import kopf
 
-from gristmill.api.names import (
-    CACHE_KIND,
-    CACHE_PLURAL,
-    GROUP,
-    KIND,
-    PLURAL,
-    VERSION,
-)
+from gristmill.api.names import CACHE_KIND, CACHE_PLURAL, GROUP, KIND, PLURAL, VERSION
 from gristmill.controllers.caches import Caches
 from gristmill.controllers.chunkjobs import ChunkJobs
 from gristmill.controllers.cluster import ApiError, Cluster
@@ -28,6 +21,7 @@ from gristmill.controllers.watched import JOB_LABEL, WATCHED, is_watched, select
 from gristmill.controllers.work_queue import WorkQueue
 from gristmill.controllers.world import Key, World, key_of
 from gristmill.reconcilers.access import uid_of, user_of
+from gristmill.reconcilers.cache_access import endpoint
 from gristmill.reconcilers.observed import is_at_rest
 
 log = logging.getLogger(__name__)
@@ -70,7 +64,7 @@ class Operator:
         cluster.on_gone = lambda kind, namespace, name, uid: self._end(kind, (namespace, name), uid)
         #: is set when the copy of the world is whole: nothing is decided before
         self._listed = asyncio.Event()
-        server = f"{config.queue_cache}.{config.namespace}.svc:6379"
+        server = endpoint(config.queue_cache, config.namespace)
         self.queue = QueueLink(server, config.key)
         self._look_now = asyncio.Event()
         #: when (seconds) the queue is to be asked about jobs that are at rest, too

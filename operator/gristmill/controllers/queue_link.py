@@ -13,6 +13,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from redis.exceptions import AuthenticationError, ConnectionError, ResponseError, TimeoutError
 
@@ -163,7 +164,8 @@ class QueueLink:
     def _connected(self) -> Any:
         client = self._client
         if client is None:
-            client = connect(f"redis://:{self._password}@{self.server}/0", answer_seconds=_ANSWER_SECONDS)
+            password = quote(self._password, safe="")
+            client = connect(f"redis://:{password}@{self.server}/0", answer_seconds=_ANSWER_SECONDS)
             self._client, self._has_library = client, False
         if not self._has_library:
             self._has_library = _load_library(client)

@@ -8,6 +8,7 @@ from typing import Any
 from gristmill.api.names import ConditionType, Reason
 from gristmill.reconcilers.cache_access import endpoint, secret_name
 from gristmill.reconcilers.objects import is_owned, is_young
+from gristmill.reconcilers.obstacles import refusal_of
 from gristmill.reconcilers.times import seconds_of
 
 
@@ -31,7 +32,7 @@ def status(
         holds, reason, message = False, Reason.STARTING if young else Reason.NAME_TAKEN, taken
     else:
         if refused and not holds:
-            reason = Reason.QUOTA_EXCEEDED if "exceeded quota" in refused else Reason.REFUSED
+            reason, refused = refusal_of(refused, Reason.REFUSED)
         refusals = [f"the API server refuses what it needs: {refused}"] if refused else []
         message = "; ".join((message, *refusals, *undone))
     ready = "True" if holds else "False"

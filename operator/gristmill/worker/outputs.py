@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from gristmill import settings
-from gristmill.errors import ReduceError, ResultError
+from gristmill.errors import LargeResultError, ReduceError, ResultError
 from gristmill.planning.plan import Plan
 from gristmill.planning.reduction import fold_levels
 from gristmill.sinks import NO_VALUE, Sink, encode
@@ -76,7 +76,7 @@ class QueueOutput:
         self, start: int, stop: int, results: list[Any], ends: Sequence[int], *, fixed: bool = True
     ) -> Handed | None:
         """See `Output`."""
-        payload = _encoded(results, fixed)
+        payload = _for_queue(results, _encoded(results, fixed))
         self._payloads.append(payload)
         self._size += len(payload)
         self._items += len(results)
@@ -98,7 +98,7 @@ class QueueOutput:
 
     def fragment(self, chunk: int, low: int, high: int, total: int, results: list[Any], nonce: str) -> Handed:
         """See `Output`."""
-        return Handed(chunk + 1, len(results), False, encode(results))
+        return Handed(chunk + 1, len(results), False, _for_queue(results, encode(results)))
 
 
 class PartsOutput:
@@ -252,6 +252,21 @@ def _encoded(results: list[Any], fixed: bool) -> bytes:
     payload = encode(results)
     if not fixed and (b"{" in payload or b"[" in payload):
         check_fixed(results)
+    return payload
+
+
+def _for_queue(results: list[Any], payload: bytes) -> bytes:
+    """Return results as they are written, if the queue takes so much. LargeResultError names the first beyond that."""
+    if len(payload) > settings.RESULT_BYTES:
+        size = 0
+        for index, result in enumerate(results):
+            size += len(encode([result]))
+            if size > settings.RESULT_BYTES:
+                raise LargeResultError(
+                    index,
+                    f"with it the queue would have to take {size / 1e6:.0f} MB at once, and at most "
+                    f"{settings.RESULT_BYTES / 1e6:.0f} MB can be; give the job an output URL",
+                )
     return payload
 
 
