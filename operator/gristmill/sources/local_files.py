@@ -1,7 +1,7 @@
 """The files that a local path means. What can't be looked into is an error: left out in silence, it would be lost.
 
-Links to folders are followed, but for those that lead to a folder they are in. What is neither a file nor a folder
-is left out.
+Links to folders are not followed, unless the path itself leads through them: many lead to what is listed already. They,
+and what is neither a file nor a folder, are left out.
 """
 
 from __future__ import annotations
@@ -45,24 +45,17 @@ def _matching(pattern: str) -> Iterator[str]:
         yield from (name for name in _below(root + slash, depth, hidden=True) if matches(name))
 
 
-def _below(
-    folder: str, depth: int | None, *, hidden: bool, above: tuple[tuple[int, int], ...] = ()
-) -> Iterator[str]:
-    """Yield what is no folder in a folder and those below it, `depth` levels of them (None: all)."""
-    status = os.stat(folder)
-    mark = (status.st_dev, status.st_ino)
-    if mark in above:
-        return
+def _below(folder: str, depth: int | None, *, hidden: bool) -> Iterator[str]:
+    """Yield the files, and links that lead nowhere, of a folder and those below it, `depth` levels (None: all)."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name[0] == "." and not hidden:
                 continue
-            if not entry.is_dir():
-                if entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path)):
-                    yield entry.path
-            elif depth is None or depth > 1:
-                below = None if depth is None else depth - 1
-                yield from _below(entry.path, below, hidden=hidden, above=(*above, mark))
+            if entry.is_dir(follow_symlinks=False):
+                if depth is None or depth > 1:
+                    yield from _below(entry.path, None if depth is None else depth - 1, hidden=hidden)
+            elif entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path)):
+                yield entry.path
 
 
 def _status(name: str) -> os.stat_result:
