@@ -35,10 +35,11 @@ def test_a_folder_of_other_files_is_no_state_folder(here: Here, command: tuple[s
     here.write(chunk_job())
     (here.folder / "mine").mkdir()
     (here.folder / "mine" / "thesis.txt").touch()
+    (here.folder / "mine" / "job.json").touch()  # (a manifest may be called so)
     for folder in (".", "mine"):
         done = here.run(*command, "--state", folder, code=2)
         assert "holds files that no run left there" in done.stderr
-    assert {path.name for path in here.folder.rglob("*")} == {"job.yaml", "mine", "thesis.txt"}
+    assert {path.name for path in here.folder.rglob("*")} == {"job.yaml", "mine", "thesis.txt", "job.json"}
 
 
 def test_a_fresh_start_removes_what_runs_have_left_and_nothing_else(here: Here) -> None:

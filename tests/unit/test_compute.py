@@ -141,6 +141,41 @@ def test_a_result_is_what_the_function_returned_whatever_it_does_with_it_later(
     assert told.results == [x if x < before else {"inner": [x]} for x in range(9000)]
 
 
+def test_a_result_that_can_not_be_written_later_fails_no_other_item() -> None:
+    shared: dict[str, Any] = {}
+
+    def function(x: int) -> Any:
+        if x < 2002:
+            return x
+        shared["o"] = object() if x > 2002 else 0
+        return shared
+
+    told = Told(0)
+    run, _ = computer(function, told)
+    run._pace = Pace(1e-6)
+    for start in range(0, 2100, 100):
+        run.run(Lease(f"n{start}", 1, start, start + 100))
+    assert told.failed == [(x, 0) for x in range(2003, 2100)]
+    assert told.results == [*range(2002), {"o": 0}]
+
+
+@pytest.mark.parametrize("changes", [2000, 2001, 2003, 2016, 2047])
+@pytest.mark.parametrize("raises", [1, 2, 15, 40])
+def test_what_was_written_before_a_change_is_not_written_again(changes: int, raises: int) -> None:
+    def function(x: int) -> Any:
+        if x == changes + raises:
+            raise ValueError(x)
+        return [x] if x >= changes else x
+
+    told = Told(0)
+    run, _ = computer(function, told)
+    run._pace = Pace(1e-6)
+    run.run(Lease("n", 1, 0, 1024))
+    run.run(Lease("m", 1, 1024, 3072))
+    assert told.failed == [(changes + raises, 0)]
+    assert told.results == [[x] if x >= changes else x for x in range(3072) if x != changes + raises]
+
+
 def test_so_it_is_in_a_fragment() -> None:
     shared: dict[str, int] = {}
 

@@ -63,3 +63,12 @@ def test_a_traceback_is_bounded_and_ends_with_the_error() -> None:
     text = own_traceback(long.value)
     assert len(text) == 8000
     assert text.endswith("end\n")
+
+
+def test_a_traceback_may_have_very_many_causes() -> None:
+    error = ValueError("the first")
+    for number in range(5000):
+        following = ValueError(number)
+        following.__cause__ = error
+        error = following
+    assert own_traceback(error).endswith("ValueError: 4999\n")

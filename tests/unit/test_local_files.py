@@ -113,3 +113,35 @@ def test_a_folder_that_can_not_be_looked_into_is_named(
     monkeypatch.setattr(os, "stat", status)
     with pytest.raises(InputError, match=f"{closed} can't be listed: Permission denied"):
         list_files(url, str(tmp_path))
+
+
+@pytest.mark.parametrize("url", ["*.txt", "in/run-*/*.txt", "in/run-*/**/*.txt"])
+def test_what_a_glob_can_not_match_is_not_looked_into(
+    tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _make(tmp_path, "a.txt", "in/run-1/b.txt", "in/private/c.txt", "private/d.txt")
+    (tmp_path / "loop").symlink_to("loop")
+    scan = os.scandir
+
+    def scandir(path: str) -> object:
+        if Path(path).name == "private":
+            raise PermissionError(13, "Permission denied", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert _names(url, tmp_path) == (["a.txt"] if url == "*.txt" else ["in/run-1/b.txt"])
+
+
+def test_a_folder_that_is_removed_meanwhile_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _make(tmp_path, "in/a.txt", "in/sub/b.txt")
+    scan = os.scandir
+
+    def scandir(path: str) -> object:
+        if Path(path).name == "sub":
+            raise FileNotFoundError(2, "No such file or directory", path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    assert _names("in", tmp_path) == ["in/a.txt"]

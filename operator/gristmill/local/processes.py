@@ -50,5 +50,5 @@ def _told(*which: str) -> Iterator[tuple[int, str]]:
     words = ["ps", "-ww", "-o", "pgid=,stat=,command=", *which]
     told = subprocess.run(words, capture_output=True, check=False).stdout
     for line in os.fsdecode(told).splitlines():
-        group, state, command = line.split(None, 2)
-        yield int(group), "" if state.startswith("Z") else command
+        group, state, *command = line.split(None, 2)  # (a process may have no command line)
+        yield int(group), "" if state.startswith("Z") else " ".join(command)

@@ -163,10 +163,11 @@ class State:
         """Make the folder, if it is not there. UsageError where it can't be, or is one of other files."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            names = {entry.name for entry in self.folder.iterdir()}
+            names = {entry.name for entry in self.folder.iterdir()} - {"lost+found"}
         except OSError as error:
             raise UsageError(f"{shown(self.folder)} can't be a state folder: {error.strerror}") from error
-        if names and not names & {self._job.name, self.runner_lock.path.name}:
+        # (every run writes its lock before all else, while a job.json may be anybody's)
+        if names and self.runner_lock.path.name not in names:
             raise UsageError(
                 f"{shown(self.folder)} holds files that no run left there ({min(names)}): "
                 "a run needs a folder of its own, choose another --state"
@@ -202,8 +203,12 @@ class Lock:
             if holder := self.holder():
                 return holder
             time.sleep(_GLANCE_SECONDS)  # (what was in the way was another's `holder`)
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, str(os.getpid()).encode(), 0)
+        try:
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, str(os.getpid()).encode(), 0)
+        except OSError:
+            os.close(handle)
+            raise
         self._handle = handle
         keep_from_copies(self)
         return 0

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from gristmill.api.names import ConditionType, Reason
+from gristmill.api.status import MESSAGE_LETTERS
 from gristmill.reconcilers.cache_access import endpoint, secret_name
 from gristmill.reconcilers.objects import is_owned, is_young
 from gristmill.reconcilers.obstacles import refusal_of
@@ -34,7 +35,7 @@ def status(
         if refused and not holds:
             reason, refused = refusal_of(refused, Reason.REFUSED)
         refusals = [f"the API server refuses what it needs: {refused}"] if refused else []
-        message = "; ".join((message, *refusals, *undone))
+        message = "; ".join((message, *refusals, *undone))[:MESSAGE_LETTERS]
     ready = "True" if holds else "False"
     before = [
         condition["lastTransitionTime"]

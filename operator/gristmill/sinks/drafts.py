@@ -60,8 +60,9 @@ def temporary_draft() -> Draft:
 
 def discard_drafts_of(pid: int) -> None:
     """Remove the temporary drafts of a process that was forked from this one, and is dead."""
-    for path in Path(tempfile.gettempdir()).glob(f"{_prefix(pid)}*"):
-        path.unlink(missing_ok=True)
+    with suppress(OSError):  # (there may be no such folder, and no draft then)
+        for path in Path(tempfile.gettempdir()).glob(f"{_prefix(pid)}*"):
+            path.unlink(missing_ok=True)
 
 
 def _prefix(pid: int) -> str:

@@ -10,10 +10,14 @@ import os
 import re
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
+from fnmatch import fnmatchcase
 
 from gristmill.errors import InputError
 
 _MAGIC = re.compile(r"[*?[]")
+#: the part of a pattern that means all folders below
+_ALL = "**"
 
 
 def local_files(path: str, pattern: str) -> list[tuple[str, os.stat_result]]:
@@ -27,8 +31,18 @@ def local_files(path: str, pattern: str) -> list[tuple[str, os.stat_result]]:
     except (FileNotFoundError, NotADirectoryError):
         names = _matching(pattern)
     else:
-        names = _below(path, None, hidden=False) if is_folder else iter([path])
-    return [(name, _status(name)) for name in names]
+        names = _below(path, (_ALL,), hidden=False) if is_folder else iter([path])
+    found = []
+    for name in names:
+        try:
+            status = os.stat(name)
+        except FileNotFoundError as error:
+            if os.path.islink(name):
+                raise InputError(f"{name} is a link that leads nowhere") from error
+            continue  # (it was removed meanwhile)
+        if stat.S_ISREG(status.st_mode):
+            found.append((name, status))
+    return found
 
 
 def _matching(pattern: str) -> Iterator[str]:
@@ -37,30 +51,23 @@ def _matching(pattern: str) -> Iterator[str]:
         return
     from fsspec.utils import glob_translate
 
-    root, slash, rest = pattern[: magic.start()].rpartition("/")
-    rest += pattern[magic.start() :]
-    depth = None if "**" in rest else rest.count("/") + 1
+    root, slash, begin = pattern[: magic.start()].rpartition("/")
+    parts = tuple((begin + pattern[magic.start() :]).split("/"))
     matches = re.compile(glob_translate(pattern)).match
     if os.path.isdir(root + slash):
-        yield from (name for name in _below(root + slash, depth, hidden=True) if matches(name))
+        yield from (name for name in _below(root + slash, parts, hidden=True) if matches(name))
 
 
-def _below(folder: str, depth: int | None, *, hidden: bool) -> Iterator[str]:
-    """Yield the files, and links that lead nowhere, of a folder and those below it, `depth` levels (None: all)."""
+def _below(folder: str, parts: tuple[str, ...], *, hidden: bool) -> Iterator[str]:
+    """Yield files and links of a folder, and of folders below it whose names are as the `parts` of a pattern."""
+    deep = _ALL in parts[0]
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name[0] == "." and not hidden:
                 continue
-            if entry.is_dir(follow_symlinks=False):
-                if depth is None or depth > 1:
-                    yield from _below(entry.path, None if depth is None else depth - 1, hidden=hidden)
-            elif entry.is_file() or (entry.is_symlink() and not os.path.exists(entry.path)):
-                yield entry.path
-
-
-def _status(name: str) -> os.stat_result:
-    try:
-        return os.stat(name)
-    except FileNotFoundError as error:
-        what = "is a link that leads nowhere" if os.path.islink(name) else "was removed while it was listed"
-        raise InputError(f"{name} {what}") from error
+            if not entry.is_dir(follow_symlinks=False):
+                if entry.is_symlink() or entry.is_file():
+                    yield entry.path
+            elif deep or (len(parts) > 1 and fnmatchcase(entry.name, parts[0])):
+                with suppress(FileNotFoundError):  # (one that is removed meanwhile holds nothing)
+                    yield from _below(entry.path, parts if deep else parts[1:], hidden=hidden)

@@ -266,6 +266,9 @@ class Computer:
                 self._fixer.distrust()
                 raise _Again(a) from None
             except ResultError as error:
+                if not fixed:  # (which of them it is, is not known of what may have changed since)
+                    self._fixer.distrust()
+                    raise _Again(a) from None
                 good = bisect_right(own_ends, error.index)
                 before = own_ends[good - 1] if good else 0
                 self._add(lease, a, a + good, part[:before], own_ends[:good], fixed=fixed)

@@ -102,11 +102,12 @@ def own_traceback(error: BaseException) -> str:
 
 
 def _leave_ours_out(told: traceback.TracebackException) -> None:
-    frames = [frame for frame in told.stack if not frame.filename.startswith(_OURS)]
-    told.stack = traceback.StackSummary.from_list(frames)
-    for other in (told.__cause__, told.__context__, *(told.exceptions or ())):
-        if other is not None:
-            _leave_ours_out(other)
+    left: list[traceback.TracebackException | None] = [told]
+    while left:
+        if one := left.pop():
+            frames = [frame for frame in one.stack if not frame.filename.startswith(_OURS)]
+            one.stack = traceback.StackSummary.from_list(frames)
+            left += [one.__cause__, one.__context__, *(one.exceptions or ())]
 
 
 def _as_text(value: Any) -> str:

@@ -79,7 +79,7 @@ def _files_of(module: str, base: str) -> list[Path]:
         return []
     folders = [Path(folder) for folder in found.submodule_search_locations or ()]
     if own := [folder for folder in folders if Path(base) in folder.parents]:
-        return sorted(file for folder in own for file in folder.rglob("*.py"))[:_MOST_FILES]
+        return sorted(file for folder in own for file in folder.rglob("*.py") if file.is_file())[:_MOST_FILES]
     files = [Path(found.origin)] if found.origin else []
     for name in below:
         files += [folder / f"{name}.py" for folder in folders] + [
