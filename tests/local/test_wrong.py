@@ -19,7 +19,7 @@ from tests.local.conftest import Here
     ("process", "words"),
     [
         ({"function": "nowhere:f"}, "No module named 'nowhere'"),
-        ({"function": "mine:missing"}, "mine has no missing"),
+        ({"function": "mine:missing"}, "mine.py) has no missing"),
         ({"function": "broken:f"}, "SyntaxError"),
         ({"class": "mine:Fragile"}, "ValueError: no licence"),
         ({"source": "import nothing_here\ndef f(x):\n    return x\n"}, "No module named 'nothing_here'"),
