@@ -286,9 +286,21 @@ def test_the_operator_may_not(place: Kube, words: str) -> None:
     assert "no" in text.split(), text
 
 
-def test_the_operator_reads_no_secret_by_patching_it_but_its_own(kube: Kube) -> None:
+@pytest.mark.parametrize(
+    ("api_version", "kind"), [(None, None), ("gristmill.dev/v1", "Other"), ("v1", "Cache")]
+)
+def test_the_operator_reads_no_secret_by_patching_it_but_its_own(
+    kube: Kube, api_version: str | None, kind: str | None
+) -> None:
     """A patch that changes nothing is answered with the Secret."""
-    kube.ctl("create", "secret", "generic", "foreign", "--from-literal=a=b")
+    owner = {"apiVersion": api_version, "kind": kind, "name": "some", "uid": "some"}
+    kube.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": "foreign", "ownerReferences": [owner] if kind else []},
+        }
+    )
     kube.apply(chunk_job())
     until(lambda: kube.get("secret", "mill-queue"))
     client = kubernetes.config.new_client_from_config()

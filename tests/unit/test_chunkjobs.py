@@ -21,6 +21,7 @@ from gristmill.api.names import FINALIZER
 from gristmill.controllers import queue_link
 from gristmill.controllers.cluster import Cluster
 from gristmill.controllers.operating import Operator
+from gristmill.errors import QueueError
 from gristmill.protocol.client import connect
 from gristmill.protocol.keys import keys_of
 from gristmill.reconcilers.observed import context_of
@@ -103,6 +104,7 @@ def test_a_queue_that_refuses_holds_up_no_deletion(
     refuses: Callable[[Redis, Server], None],
 ) -> None:
     """It answers, and so its silence would never end."""
+    asyncio.run(operator.queue.look([]))
     if known:
         asyncio.run(operator.queue.admit("0b1e", "here", context_of(resource()), 1))
     refuses(root, server)
@@ -148,13 +150,63 @@ def test_a_new_job_says_that_the_queue_refuses_it(api: FakeApi, operator: Operat
     assert "maxmemory" in message
 
 
-def test_a_queue_that_is_full_and_has_lost_the_functions_refuses_too(
+def test_a_queue_that_is_full_and_has_lost_the_functions_is_not_reachable(
     api: FakeApi, operator: Operator, root: Redis
 ) -> None:
     put(api, operator, mill())
     root.config_set("maxmemory", 1)
+
+    async def run() -> None:
+        with pytest.raises(QueueError, match="Function not found"):
+            await operator.queue.look(["0b1e"])
+        await operator.jobs.reconcile(KEY)
+
+    asyncio.run(run())
+    assert shown(api)["Progressing"][:2] == ("False", "QueueUnreachable")
+
+
+def test_a_queue_that_has_lost_the_functions_gets_them_again_and_knows_its_jobs(
+    operator: Operator, root: Redis
+) -> None:
+    asyncio.run(operator.queue.admit("0b1e", "here", context_of(resource()), 1))
+    root.execute_command("FUNCTION", "FLUSH")
+    told, _ = asyncio.run(operator.queue.look(["0b1e"]))
+    assert told["0b1e"] is not None
+
+
+def test_a_queue_that_refuses_holds_up_no_scaling(api: FakeApi, operator: Operator, root: Redis) -> None:
+    asyncio.run(operator.queue.admit("0b1e", "here", context_of(resource()), 1))
+    found = mill()
+    found["metadata"]["generation"] = 2
+    found["spec"]["suspend"] = True
+    put(api, operator, found)
+    operator.world.put("Job", api.add("Job", job_of(mill())))
+    root.config_set("min-replicas-to-write", 1)
     passes(operator)
     assert shown(api)["Progressing"][:2] == ("False", "Refused")
+    assert api.all("Job")[0]["spec"]["parallelism"] == 0
+
+
+def test_a_job_that_the_queue_refuses_gets_no_workers(api: FakeApi, operator: Operator, root: Redis) -> None:
+    put(api, operator, mill())
+    asyncio.run(operator._look())
+    root.config_set("min-replicas-to-write", 1)
+    passes(operator, 2)
+    assert shown(api)["Progressing"][:2] == ("False", "Refused")
+    assert api.all("Job") == []
+
+
+def test_a_running_job_whose_secrets_name_is_taken_sets_its_user_once(
+    api: FakeApi, operator: Operator, root: Redis
+) -> None:
+    asyncio.run(operator.queue.admit("0b1e", "here", context_of(resource()), 1))
+    put(api, operator, mill())
+    operator.world.put("Job", api.add("Job", job_of(mill())))
+    api.add("Secret", {"metadata": {"name": "job-queue", "namespace": "here"}})
+    passes(operator)
+    root.config_resetstat()
+    passes(operator, 3)
+    assert "acl|setuser" not in str(root.info("commandstats"))
 
 
 def test_what_the_queue_does_not_take_over_of_a_running_job_is_said(

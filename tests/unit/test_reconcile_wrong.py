@@ -125,6 +125,19 @@ def test_what_is_complete_stays_so_and_is_not_run_again_when_it_is_put_right(ans
     assert (mended.actions, mended.status) == ((), complete())
 
 
+def test_what_runs_and_has_no_workers_says_that_it_gets_none_under_a_wrong_spec() -> None:
+    """Somebody has deleted the workers' Job, or the queue was never seen with one."""
+    shown = condition(decided(wrong(), told=told(workers=0)), "Progressing") or {}
+    assert (shown["status"], shown["reason"]) == ("False", "InvalidSpec")
+    assert shown["message"].startswith("it can get no workers: spec.chunks")
+    for facts in (
+        {"told": told(), "job": job_of(resource(), 4)},
+        {"told": told("complete")},
+        {"told": told(suspended="1")},
+    ):
+        assert (condition(decided(wrong(), **facts), "Progressing") or {}).get("reason") != "InvalidSpec"
+
+
 def test_what_the_queue_lost_can_not_go_on_under_a_wrong_spec_and_says_so() -> None:
     found = wrong(decided(resource(), told=told()).status, ttlSecondsAfterFinished=1)
     decision = decided(found, job=job_of(resource(), 4), pods=[pod()])

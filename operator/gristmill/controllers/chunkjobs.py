@@ -62,7 +62,7 @@ class ChunkJobs:
         self.users: set[str] = set()
         self._samples: dict[str, list[Sample]] = {}
         self._written: dict[str, float] = {}
-        #: when a Secret was made, or seen to be there
+        #: when a Secret was made, or looked for
         self._secrets: dict[str, float] = {}
 
     async def reconcile(self, key: Key) -> float | None:
@@ -77,43 +77,58 @@ class ChunkJobs:
         resource = self._world.get(KIND, key)
         if resource is None:
             return None
-        uid = resource["metadata"]["uid"]
         now = time.time()
         observed = await self._observe(resource, now)
         if observed is None:
             return _SOON_SECONDS  # (the queue was not asked yet)
-        url = url_of(self._queue.server, uid, password_of(self._config.key, uid))
-        decision = decide(observed, self._config.jobs, url, now)
-        try:
-            for action in decision.actions:
-                await self._do(action, resource)
-        except NameTaken as taken:
-            log.info("%s/%s: %s", *key, taken)
-            decision = decide(replace(observed, taken=str(taken)), self._config.jobs, url, now)
-            decision = replace(decision, again=_TAKEN_SECONDS)
-        except ApiError as error:
-            if error.status not in _REFUSALS:
-                raise
-            log.warning("%s/%s: refused: %s", *key, error)
-            decision = decide(replace(observed, refused=str(error)), self._config.jobs, url, now)
-            decision = replace(decision, again=_REFUSED_SECONDS)
-        except QueueError as error:
-            if isinstance(error, NoSuchJob) and observed.told is not None:
-                self._ask_again(uid)  # (it was lost since)
-                return _SOON_SECONDS
-            log.warning("%s/%s: %s", *key, error)
-            answers = self._queue.answers
-            refused = replace(observed, queue_answers=answers, queue_refuses=str(error) if answers else "")
-            decision = replace(decide(refused, self._config.jobs, url, now), again=_REFUSED_SECONDS)
-            if "deletionTimestamp" in resource["metadata"]:
-                # (deletion goes on without the queue, in its time)
-                for action in decision.actions:
-                    await self._do(action, resource)
+        decision = await self._carry_out(observed, now)
+        if decision is None:
+            return _SOON_SECONDS
         again = decision.again
         if decision.status is not None:
             pause = await self._show(resource, decision.status, now)
             again = pause if again is None else min(again, pause or again)
         return again
+
+    async def _carry_out(self, observed: Observed, now: float) -> actions.Decision | None:
+        """Do what is decided; return what to show, or None where the queue must be asked again first.
+
+        What is refused is shown, and tried again later. What the queue refuses holds up only what it is to do.
+        """
+        resource = observed.resource
+        metadata = resource["metadata"]
+        uid, where = metadata["uid"], f"{metadata['namespace']}/{metadata['name']}"
+        url = url_of(self._queue.server, uid, password_of(self._config.key, uid))
+        done: list[actions.Action] = []
+        again = None
+        while True:
+            decision = decide(observed, self._config.jobs, url, now)
+            try:
+                for action in decision.actions:
+                    if action not in done and not (again and isinstance(action, actions.QueueAction)):
+                        await self._do(action, resource)
+                        done.append(action)
+                return decision if again is None else replace(decision, again=again)
+            except QueueError as error:
+                if isinstance(error, NoSuchJob) and observed.told is not None:
+                    self._ask_again(uid)  # (it was lost since)
+                    return None
+                log.warning("%s: %s", where, error)
+                again, answers = _REFUSED_SECONDS, self._queue.answers
+                observed = replace(
+                    observed, queue_answers=answers, queue_refuses=str(error) if answers else ""
+                )
+            except NameTaken as taken:
+                log.info("%s: %s", where, taken)
+                self._secrets[uid] = now  # (it was looked for)
+                decision = decide(replace(observed, taken=str(taken)), self._config.jobs, url, now)
+                return replace(decision, again=_TAKEN_SECONDS)
+            except ApiError as error:
+                if error.status not in _REFUSALS:
+                    raise
+                log.warning("%s: refused: %s", where, error)
+                decision = decide(replace(observed, refused=str(error)), self._config.jobs, url, now)
+                return replace(decision, again=_REFUSED_SECONDS)
 
     def forget(self, uid: str) -> None:
         """Drop what is kept of a ChunkJob that is gone."""

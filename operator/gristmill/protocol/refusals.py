@@ -19,8 +19,18 @@ def will_pass(error: ResponseError) -> bool:
     return isinstance(error, OutOfMemoryError | ReadOnlyError) or str(error).startswith(_PASSING)
 
 
+def knows_no_job(error: ResponseError) -> bool:
+    """Whether the server has the functions, and not the job."""
+    return str(error).startswith("NOJOB")
+
+
+def lacks_functions(error: ResponseError) -> bool:
+    """Whether the server has lost the functions: it may have lost its memory, or no more than them."""
+    return str(error).startswith("Function not found")
+
+
 def refusal_of(error: ResponseError) -> QueueError:
     """Return the error to raise for one that does not pass."""
-    if str(error).startswith(("NOJOB", "Function not found")):
+    if knows_no_job(error) or lacks_functions(error):
         return NoSuchJob(f"the queue holds no such job: {error}")
     return QueueError(f"the queue refused the call: {error}")

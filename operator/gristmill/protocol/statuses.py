@@ -14,7 +14,7 @@ from redis import Redis
 from redis.exceptions import ResponseError
 
 from gristmill.protocol.keys import keys_of
-from gristmill.protocol.refusals import NoSuchJob, refusal_of, will_pass
+from gristmill.protocol.refusals import knows_no_job, lacks_functions, refusal_of, will_pass
 
 #: jobs that are asked about in one round trip, and bytes that each may tell of its workers: all are in memory at once
 _BATCH = 50
@@ -68,8 +68,10 @@ def _some(client: Redis, jobs: Sequence[str]) -> Iterator[tuple[str, dict[str, A
         keys = keys_of(job)
         pipeline.fcall_ro("gristmill_status", len(keys), *keys, str(_WORKERS_BYTES))
     for job, reply in zip(jobs, pipeline.execute(raise_on_error=False), strict=True):
-        if isinstance(reply, ResponseError) and isinstance(refusal_of(reply), NoSuchJob):
+        if isinstance(reply, ResponseError) and knows_no_job(reply):
             yield job, None
+        elif isinstance(reply, ResponseError) and lacks_functions(reply):
+            raise refusal_of(reply)
         elif isinstance(reply, ResponseError) and not will_pass(reply):
             yield job, _damaged(str(reply))
         elif isinstance(reply, Exception):

@@ -12,6 +12,11 @@ class Action:
 
 
 @dataclass(frozen=True)
+class QueueAction(Action):
+    """Base of what the queue does, and may refuse."""
+
+
+@dataclass(frozen=True)
 class SetFinalizer(Action):
     """Put the finalizer on the resource, or take it away."""
 
@@ -53,26 +58,26 @@ class DeleteResource(Action):
 
 
 @dataclass(frozen=True)
-class AdmitToQueue(Action):
+class AdmitToQueue(QueueAction):
     """See that the queue has the job and its user."""
 
     epoch: int
 
 
 @dataclass(frozen=True)
-class SetUser(Action):
+class SetUser(QueueAction):
     """See that the queue has the job's user, with the password that is in the Secret."""
 
 
 @dataclass(frozen=True)
-class Configure(Action):
+class Configure(QueueAction):
     """Tell the queue of parameters that have changed."""
 
     parameters: dict[str, str | int]
 
 
 @dataclass(frozen=True)
-class FailJob(Action):
+class FailJob(QueueAction):
     """End the job in the queue."""
 
     epoch: int
@@ -81,12 +86,12 @@ class FailJob(Action):
 
 
 @dataclass(frozen=True)
-class Cancel(Action):
+class Cancel(QueueAction):
     """Give the job up in the queue."""
 
 
 @dataclass(frozen=True)
-class Forget(Action):
+class Forget(QueueAction):
     """Remove keys and user of the job from the queue."""
 
 

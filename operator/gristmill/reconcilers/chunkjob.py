@@ -179,7 +179,8 @@ def _keep_workers(
         _have_none(plan, observed)
         return
     wanted = _keep_number(plan, observed, settings, job, now)
-    if observed.job is None and wanted:
+    refused = observed.told is None and observed.queue_refuses
+    if observed.job is None and wanted and not refused:
         plan.actions.append(Create(queue_secret(owner, secret_url)))
         plan.actions.append(Create(worker_job(owner, job, settings.images, wanted)))
 

@@ -14,6 +14,7 @@ from gristmill.reconcilers.objects import is_young
 from gristmill.reconcilers.observed import Observed, has_begun, has_ended
 from gristmill.reconcilers.obstacles import crashes_of, obstacle_of, refusal_of, waits_for_collection
 from gristmill.reconcilers.times import text_of
+from gristmill.reconcilers.worker_job import belongs
 
 
 def status(observed: Observed, context: JobContext, now: float) -> dict[str, Any]:
@@ -40,6 +41,8 @@ def status_when_wrong(observed: Observed, message: str, now: float) -> dict[str,
         return {"state": str(State.FAILED), "conditions": _kept(old, [refused], generation)}
     if told is not None:
         shown = _as_told(observed, told, told["job"].get("output") or "", now)
+        if _lacks_workers(observed, told):
+            shown = _hindered(shown, Reason.INVALID_SPEC, f"it can get no workers: {message}", now)
     elif has_ended(observed):
         return _with_edit(old, message, generation, now)
     else:
@@ -53,10 +56,23 @@ def _as_told(observed: Observed, told: dict[str, Any], output: str, now: float) 
     """Return what the queue says of the job, and what is in its way."""
     shown = status_of(told, observed.samples, output)
     del shown["name"]
-    if obstacle := _obstacle(observed, told, now):
-        others = [c for c in shown["conditions"] if c["type"] != ConditionType.PROGRESSING]
-        shown["conditions"] = [*others, _condition(ConditionType.PROGRESSING, False, *obstacle, now)]
-    return shown
+    obstacle = _obstacle(observed, told, now)
+    return _hindered(shown, *obstacle, now) if obstacle else shown
+
+
+def _hindered(shown: dict[str, Any], reason: str, message: str, now: float) -> dict[str, Any]:
+    """Return the status of a job that doesn't go on, and why."""
+    others = [c for c in shown["conditions"] if c["type"] != ConditionType.PROGRESSING]
+    return {
+        **shown,
+        "conditions": [*others, _condition(ConditionType.PROGRESSING, False, reason, message, now)],
+    }
+
+
+def _lacks_workers(observed: Observed, told: dict[str, Any]) -> bool:
+    """Whether a job that goes on in the queue has no Job of workers, and wants one."""
+    wanted = not has_ended(observed) and told["job"].get("suspended", "0") == "0" and observed.queue_answers
+    return wanted and not belongs(observed.job, observed.resource["metadata"]["uid"])
 
 
 def _untold(old: dict[str, Any], why: tuple[str, str], now: float) -> dict[str, Any]:
