@@ -100,6 +100,51 @@ def test_a_lost_interval_is_whole_once_then_halved_then_its_last_chunk_is_dead(c
     ]
 
 
+def lost_twice(client: Redis, **parameters: int) -> Worker:
+    """Return the worker of a job of eight chunks whose first four were lost twice with others: they are one interval."""
+    worker = planned_job(client, 16, block_height=4, **parameters)
+    for _ in range(2):
+        worker.report(Release(worker.lease(3).nonce, lost=True))
+    return worker
+
+
+def losses(client: Redis, *bounds: int) -> int:
+    """Return what is charged to a unit that waits."""
+    raw = read_raw(client)
+    units = [tuple(map(int, member.split(":"))) for member in (*raw.pending, *raw.delayed)]
+    (found,) = [unit[4] for unit in units if unit[: len(bounds)] == bounds]
+    return found
+
+
+def test_a_chunk_that_fails_in_an_interval_is_not_charged_its_losses(client, clock):
+    worker = lost_twice(client)
+    worker.report(fail(worker.lease(2).nonce, 0))
+    assert losses(client, 0, 1) == 1
+
+
+def test_a_chunk_before_one_that_fails_is_not_charged_the_losses_of_their_interval(client, clock):
+    worker = lost_twice(client)
+    worker.report(fail(worker.lease(2).nonce, 1))
+    assert losses(client, 0, 1) == 1
+
+
+def test_a_chunk_that_is_given_back_with_others_is_not_charged_their_losses(client, clock):
+    worker = lost_twice(client)
+    lease = worker.lease(2)
+    worker.report(done(lease, 1), Release(lease.nonce))
+    assert losses(client, 1, 2) == 1
+    assert losses(client, 2, 4) == 2
+
+
+def test_items_are_not_charged_the_losses_of_their_chunk(client, clock):
+    worker = planned_job(client, 1, attempts=1, isolate=1)
+    for _ in range(3):
+        worker.report(Release(worker.lease().nonce, lost=True))
+    worker.report(fail(worker.lease().nonce, 0, item=1, items=4))
+    assert losses(client, 0, 1, 0, 1) == 1
+    assert losses(client, 0, 1, 2, 4) == 3
+
+
 @pytest.mark.parametrize("chunk", [0, 1])
 def test_a_chunk_that_is_lost_too_often_is_isolated_where_the_plan_knows_its_items(client, clock, chunk):
     worker = planned_job(
@@ -320,3 +365,14 @@ def test_one_failure_too_many_ends_the_job_even_if_it_is_the_last_to_be_settled(
     raw = read_raw(client)
     assert (raw.phase, raw.job["reason"]) == ("failed", "TooManyFailures")
     assert raw.number("settled") == 2
+
+
+def test_a_holder_that_is_at_its_last_chunk_is_asked_for_no_tail(client, clock):
+    """It has not told of the others yet."""
+    holder = planned_job(client, 64, block_height=3)
+    lease = holder.lease(4)
+    short = [holder.lease(0) for _ in range(64 - lease.stop)]
+    assert Worker(client, "idle").report(want=3).lease is None
+    assert holder.beat(lease, *short).asked == [lease.nonce]
+    assert holder.beat(**{lease.nonce: lease.stop - 1}).asked == []
+    assert holder.beat(**{lease.nonce: lease.stop - 2}).asked == [lease.nonce]

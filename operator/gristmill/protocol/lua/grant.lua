@@ -62,8 +62,8 @@ local function take(k, want)
     local length = u.stop - u.start
     local size = size_at(k, u.start, u.losses == 0 and most or length)
     if size < length and (u.losses == 0 or u.start + size == number(k, 'cursor')) then
-      decompose(u.start + size, u.stop, function(a, b) put(k, a, b, 0, 0, u.losses) end)
-      u.stop = u.start + size
+      decompose(u.start + size, u.stop, function(a, b) put(k, a, b, 0, 0, losses_of(b - a, length, u.losses)) end)
+      u.stop, u.losses = u.start + size, losses_of(size, length, u.losses)
     end
     return u
   end

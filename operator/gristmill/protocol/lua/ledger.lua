@@ -104,6 +104,13 @@ local function bury(k, u, item, letter, items, now)
   if u.high > u.low then settle_items(k, u.start, 1, now) else settle(k, u.start, u.start + 1, false, now) end
 end
 
+-- what is charged to a part, of `size`, of what `losses` are charged to: a chunk or item that comes out of more is alone with
+-- one, for the others may be what its holders died of
+local function losses_of(size, of, losses)
+  if size == 1 and of > 1 then return math.min(losses, 1) end
+  return losses
+end
+
 -- calls f(a, b) for the aligned intervals that tile [low, high), for both halves of one of which `halves(a, b)` holds
 local function in_halves(low, high, halves, f)
   decompose(low, high, function(a, b)
@@ -119,7 +126,7 @@ end
 -- items [low, high) of a chunk are to be leased by themselves: in halves where they are aligned, as they are cut otherwise
 local function put_halves(k, u, low, high)
   local function is_all(a, b) return a == low and b == high end
-  in_halves(low, high, is_all, function(a, b) put(k, u.start, u.stop, a, b, u.losses) end)
+  in_halves(low, high, is_all, function(a, b) put(k, u.start, u.stop, a, b, losses_of(b - a, high - low, u.losses)) end)
 end
 
 -- a chunk of `items` is split: its items are settled one by one from now on
@@ -150,8 +157,7 @@ local function give_up_lost(k, u, losses, now)
 end
 
 -- gives a unit back to be leased again. `lost`: its holder went away without a word, so nobody knows what it died of:
--- the next holder is careful, from the second loss on the unit is halved, and a single one lost too often is given up. The
--- losses of an interval say only how often to halve it: a chunk (or item) that comes out single has one.
+-- the next holder is careful, from the second loss on the unit is halved, and a single one lost too often is given up.
 local function give_back(k, u, lost, now)
   local losses = u.losses + (lost and 1 or 0)
   local fragment = u.high > u.low
@@ -163,7 +169,7 @@ local function give_back(k, u, lost, now)
   end
   if not fragment then add(k, 'open', high - low) end
   local function back(a, b)
-    local n = lost and b - a == 1 and high - low > 1 and 1 or losses
+    local n = losses_of(b - a, high - low, losses)
     if fragment then put(k, u.start, u.stop, a, b, n) else put(k, a, b, 0, 0, n) end
   end
   local halved = lost and losses >= 2

@@ -53,7 +53,7 @@ define('heartbeat', function(k, args)
   for nonce, chunk in pairs(current) do
     local lease = known and held_lease(k, nonce, worker)
     if lease then
-      if lease.asked and lease.stop - lease.start > 1 then asked[#asked + 1] = nonce end
+      if lease.asked and lease.stop - math.max(lease.start, chunk) > 1 then asked[#asked + 1] = nonce end
       if lease.current ~= chunk then
         lease.current = chunk
         redis.call('HSET', k.leases, nonce, cmsgpack.pack(lease))

@@ -42,7 +42,6 @@ end
 -- stores what is left of a lease, or ends it
 local function keep_lease(k, nonce, lease)
   if lease.start < lease.stop then
-    if lease.stop - lease.start == 1 then lease.losses = math.min(lease.losses, 1) end -- those of the interval it was in
     lease.current = math.max(lease.current, lease.start)
     redis.call('HSET', k.leases, nonce, cmsgpack.pack(lease))
   else
@@ -80,6 +79,7 @@ function APPLY.done(k, step, lease, now, payloads)
     give_back(k, lease, false, now)
     return false
   end
+  lease.losses = losses_of(lease.stop - b, lease.stop - a, lease.losses)
   lease.start = b
   keep_lease(k, step.nonce, lease)
   if lease.attempt > 1 then redis.call('HDEL', k.units, int(a)) end -- a chunk that has failed is leased alone
@@ -93,7 +93,7 @@ end
 -- an item of a chunk (or fragment) is known to be the culprit, or not: it is buried alone, or what is left is halved
 local function isolate(k, u, low, high, step, now)
   if step.item >= low and step.item < high then
-    local function back(a, b) put(k, u.start, u.stop, a, b, u.losses) end
+    local function back(a, b) put(k, u.start, u.stop, a, b, losses_of(b - a, high - low, u.losses)) end
     decompose(low, step.item, back)
     decompose(step.item + 1, high, back)
     bury(k, {start = u.start, stop = u.stop, low = step.item, high = step.item + 1}, step.item, step.letter, 1, now)
@@ -105,15 +105,16 @@ end
 function APPLY.fail(k, step, lease, now, _, random)
   if lease.chore ~= '' or step.chunk < lease.start or step.chunk >= lease.stop then return false end
   local fragment = lease.high > lease.low
-  if step.chunk > lease.start then
-    give_back(k, {start = lease.start, stop = step.chunk, low = 0, high = 0, losses = lease.losses}, false, now)
-    lease.start = step.chunk
+  local function part(start, stop)
+    local losses = losses_of(stop - start, lease.stop - lease.start, lease.losses)
+    return {start = start, stop = stop, low = lease.low, high = lease.high, losses = losses}
   end
-  local u = {start = lease.start, stop = lease.start + 1, low = lease.low, high = lease.high, losses = lease.losses}
+  local u, before, rest = part(step.chunk, step.chunk + 1), part(lease.start, step.chunk), part(step.chunk + 1, lease.stop)
+  if step.chunk > lease.start then give_back(k, before, false, now) end
   if fragment then
     drop(k, step.nonce)
   else
-    lease.start = lease.start + 1
+    lease.start, lease.losses = rest.start, rest.losses
     keep_lease(k, step.nonce, lease)
   end
   local attempts = redis.call('HINCRBY', k.units, unit_name(u), 1)
@@ -141,8 +142,9 @@ end
 
 function APPLY.trim(k, step, lease, now)
   if lease.chore ~= '' or step.stop <= lease.start or step.stop > lease.stop then return false end
-  local tail = {start = step.stop, stop = lease.stop, low = 0, high = 0, losses = lease.losses}
-  if tail.stop - tail.start == 1 then tail.losses = math.min(tail.losses, 1) end
+  local length, losses = lease.stop - lease.start, lease.losses
+  local tail = {start = step.stop, stop = lease.stop, low = 0, high = 0, losses = losses_of(lease.stop - step.stop, length, losses)}
+  lease.losses = losses_of(step.stop - lease.start, length, losses)
   lease.stop, lease.asked = step.stop, false
   keep_lease(k, step.nonce, lease)
   give_back(k, tail, false, now)
