@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
 from tests.builders import chunk_job
@@ -17,7 +20,7 @@ from gristmill.api.manifest import load_manifest
 from gristmill.errors import UsageError
 from gristmill.local import hosts, runner, turns
 from gristmill.local.place import LocalJob
-from gristmill.local.state import Lock, State
+from gristmill.local.state import Lock, State, StoredJob
 from gristmill.protocol.client import Queue
 
 
@@ -74,6 +77,22 @@ def test_a_state_folder_that_is_read_as_input_is_refused(here: Here, kind: str) 
     assert "in/s is in the input in; choose another --state" in done.stderr
     here.run("run", "job.yaml", "--state", "in/.s")
     here.run("run", "job.yaml", "--state", "s")
+
+
+def test_what_is_run_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[tuple[bool, dict[str, Any]]] = []
+
+    def fsync(handle: int) -> None:
+        (draft,) = tmp_path.iterdir()
+        assert os.path.samestat(os.fstat(handle), draft.stat())
+        synced.append((draft.name == "job.json", json.loads(draft.read_bytes())))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    job = StoredJob("uid", 1, {"output": ""})
+    State(tmp_path).save(job)
+    assert synced == [(False, asdict(job))]
 
 
 def test_an_empty_path_is_no_state_folder(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
