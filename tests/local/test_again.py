@@ -35,7 +35,7 @@ def calls(here: Here) -> list[str]:
 
 
 def keeper_of(here: Here, name: str = "slow") -> int:
-    return int((here.folder / ".gristmill" / name / "keeper.lock").read_text())
+    return int((here.folder / ".gristmill" / name / "keeper.lock").read_text().split()[0])
 
 
 def server_of(here: Here, name: str = "slow") -> int:
