@@ -68,15 +68,35 @@ def test_a_file_that_can_not_be_read_is_named_with_the_way_out(here: Here, name:
 
 
 @pytest.mark.parametrize("kind", ["lines", "files"])
-def test_a_state_folder_that_is_read_as_input_is_refused(here: Here, kind: str) -> None:
-    (here.folder / "in").mkdir()
-    (here.folder / "in" / "a.txt").write_text("a\n")
-    process = {"process": {"source": "def process(x):\n    return 1\n"}}
-    here.write(chunk_job(input={kind: {"url": "in"}}, **process))
-    done = here.run("run", "job.yaml", "--state", "in/s", code=2)
-    assert "in/s is in the input in; choose another --state" in done.stderr
-    here.run("run", "job.yaml", "--state", "in/.s")
-    here.run("run", "job.yaml", "--state", "s")
+@pytest.mark.parametrize(
+    ("url", "refused", "taken"),
+    [
+        ("in", ["in", "in/s", "link/s"], ["in/.s", "s"]),
+        ("link", ["in/s", "link/s"], ["in/.s", "s"]),
+        ("in/**/*.txt", ["in/s", "in/.s", "link/sub/s"], ["in/.gristmill/s", "s"]),
+        ("link/**", ["in/s"], ["s"]),
+        ("in/*/*.txt", ["in/s"], ["in/sub/s", "s"]),
+        ("*/*.txt", ["s"], ["in/sub/s"]),
+        ("i[n]/*.txt", [], ["in/s", "s"]),
+        ("in/a.txt", [], ["in/s", "s"]),
+    ],
+)
+def test_a_state_folder_that_is_read_as_input_is_refused(
+    tmp_path: Path, kind: str, url: str, refused: list[str], taken: list[str]
+) -> None:
+    (tmp_path / "in" / "sub").mkdir(parents=True)
+    (tmp_path / "in" / "a.txt").write_text("a\n")
+    (tmp_path / "link").symlink_to("in")
+    manifest = load_manifest(chunk_job(input={kind: {"url": url}}))
+
+    def start(folder: str) -> None:
+        runner.start(manifest, tmp_path, State(tmp_path / folder), 1).cancel(now=True)
+
+    for folder in refused:
+        with pytest.raises(UsageError, match=f"{folder} is in the input .*; choose another --state"):
+            start(folder)
+    for folder in taken:
+        start(folder)
 
 
 def test_what_is_run_is_on_the_disk_before_it_has_its_name(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gristmill.errors import InputError
+from gristmill.local.state import HOME
 from gristmill.sources.listing import list_files
 
 
@@ -40,6 +41,28 @@ def test_a_file_a_folder_or_a_glob(tmp_path: Path, url: str, expected: list[str]
         tmp_path, "in/a.txt", "in/b.csv", "in/sub/c.txt", "in/sub/deep/d.txt", "in/.hidden/x.txt", "out/e.txt"
     )
     assert _names(url, tmp_path) == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("**/*.txt", ["a.txt", "in/b.txt"]),
+        ("*/*/output/*.txt", []),
+        ("in/*", ["in/b.txt"]),
+        (f"{HOME}/*/output/*.txt", [f"{HOME}/job/output/c.txt"]),
+        (f"*/{HOME}/job/**", [f"in/{HOME}/job/output/d.txt"]),
+        (f"**/{HOME}/**/d.txt", [f"in/{HOME}/job/output/d.txt"]),
+    ],
+)
+def test_globs_do_not_look_into_what_runs_keep_unless_they_name_it(
+    tmp_path: Path, url: str, expected: list[str]
+) -> None:
+    _make(tmp_path, "a.txt", "in/b.txt", f"{HOME}/job/output/c.txt", f"in/{HOME}/job/output/d.txt")
+    if expected:
+        assert _names(url, tmp_path) == expected
+    else:
+        with pytest.raises(InputError, match="matches no file"):
+            list_files(url, str(tmp_path))
 
 
 def test_the_manifests_folder_may_look_like_a_glob(tmp_path: Path) -> None:
