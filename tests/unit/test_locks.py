@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 
 from gristmill.errors import UsageError
 from gristmill.local import leftovers, state
+from gristmill.local.hosts import EndedHost
 from gristmill.local.processes import start_of
 from gristmill.local.state import Lock, State
 
@@ -103,6 +105,25 @@ def test_who_does_not_say_its_number_is_not_waited_for_for_ever(
             ):
                 ask()
     assert Lock(path).holder() == 0
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
+def test_the_failures_of_a_run_that_can_not_be_written_are_refused_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """(As for whoever is not root: root may write everywhere.)"""
+    (tmp_path / "reader.lock").touch()
+    opens = os.open
+
+    def refuse(path: Path, flags: int, mode: int = 0o777) -> int:
+        if flags & os.O_RDWR:
+            raise OSError(number, os.strerror(number), str(path))
+        return opens(path, flags, mode)
+
+    monkeypatch.setattr(state.os, "open", refuse)
+    sentence = rf"reader\.lock can't be written: {os.strerror(number)}; .* copy the folder"
+    with pytest.raises(UsageError, match=sentence):
+        EndedHost(State(tmp_path), "").letters()
 
 
 @pytest.fixture

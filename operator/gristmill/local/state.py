@@ -195,9 +195,15 @@ class Lock:
         self._handle = -1
 
     def take(self) -> int:
-        """Take it and return 0, or return the process that holds it."""
+        """Take it and return 0, or return the process that holds it. UsageError where it can't be written."""
         while True:
-            handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            except OSError as error:
+                raise UsageError(
+                    f"{shown(self.path)} can't be written: {error.strerror}; to run a job, or to ask the queue of one, "
+                    "copy the folder to where you may write"
+                ) from error
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
