@@ -19,6 +19,19 @@ def _make(folder: Path, *names: str) -> None:
         path.write_text(f"{name}\n")
 
 
+def _refuse(monkeypatch: pytest.MonkeyPatch, folder: str, error: OSError) -> None:
+    """Have an error for whoever looks into a folder, of which the end of the path is given."""
+    scan = os.scandir
+
+    def scandir(path: str) -> object:
+        if Path(path).match(folder):
+            error.filename = path
+            raise error
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+
+
 def _names(url: str, folder: Path) -> list[str]:
     return [os.path.relpath(entry.name, folder) for entry in list_files(url, str(folder))]
 
@@ -119,20 +132,14 @@ def test_a_folder_that_can_not_be_looked_into_is_named(
 ) -> None:
     """(As for whoever is not root: root may look into everything.)"""
     _make(tmp_path, "in/a.txt", "in/sub/c.txt")
-    scan, stat = os.scandir, os.stat
-
-    def refuse(path: object) -> None:
-        raise PermissionError(13, "Permission denied", str(path))
-
-    def scandir(path: str) -> object:
-        return refuse(path) if Path(path) == tmp_path / closed else scan(path)
+    stat = os.stat
 
     def status(path: str, **words: bool) -> os.stat_result:
         if tmp_path / closed in Path(path).parents:
-            refuse(tmp_path / closed)
+            raise PermissionError(13, "Permission denied", str(tmp_path / closed))
         return stat(path, **words)
 
-    monkeypatch.setattr(os, "scandir", scandir)
+    _refuse(monkeypatch, closed, PermissionError(13, "Permission denied"))
     monkeypatch.setattr(os, "stat", status)
     with pytest.raises(InputError, match=f"{closed} can't be listed: Permission denied"):
         list_files(url, str(tmp_path))
@@ -144,14 +151,7 @@ def test_what_a_glob_can_not_match_is_not_looked_into(
 ) -> None:
     _make(tmp_path, "a.txt", "in/run-1/b.txt", "in/private/c.txt", "private/d.txt")
     (tmp_path / "loop").symlink_to("loop")
-    scan = os.scandir
-
-    def scandir(path: str) -> object:
-        if Path(path).name == "private":
-            raise PermissionError(13, "Permission denied", path)
-        return scan(path)
-
-    monkeypatch.setattr(os, "scandir", scandir)
+    _refuse(monkeypatch, "private", PermissionError(13, "Permission denied"))
     assert _names(url, tmp_path) == (["a.txt"] if url == "*.txt" else ["in/run-1/b.txt"])
 
 
@@ -159,12 +159,5 @@ def test_a_folder_that_is_removed_meanwhile_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _make(tmp_path, "in/a.txt", "in/sub/b.txt")
-    scan = os.scandir
-
-    def scandir(path: str) -> object:
-        if Path(path).name == "sub":
-            raise FileNotFoundError(2, "No such file or directory", path)
-        return scan(path)
-
-    monkeypatch.setattr(os, "scandir", scandir)
+    _refuse(monkeypatch, "sub", FileNotFoundError(2, "No such file or directory"))
     assert _names("in", tmp_path) == ["in/a.txt"]
