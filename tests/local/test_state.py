@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +12,7 @@ from threading import Event
 from typing import Any
 
 import pytest
-from tests.builders import chunk_job
+from tests.builders import chunk_job, numbers, source
 from tests.conftest import Until
 from tests.local.conftest import Here
 
@@ -310,3 +311,14 @@ def test_the_word_of_a_wait_is_on_stderr(here: Here) -> None:
     finally:
         looker.end()
     assert command.wait(60) == 0
+
+
+def test_failures_of_a_complete_run_whose_queue_is_gone_are_there_after_another_run(here: Here) -> None:
+    text = "def process(x):\n    return 1 / x\n"
+    here.write(chunk_job(**numbers(4), **source(text), retry={"attempts": 1}, failures={"tolerated": 1}))
+    here.run("run", "job.yaml")
+    shutil.rmtree(here.folder / ".gristmill" / "job" / "queue")
+    for command in (("failures",), ("why", "0"), ("retry",)):
+        assert "has lost its memory; run the job again" in here.run(*command, code=2).stderr
+    here.run("run", "job.yaml")
+    assert "ZeroDivisionError" in here.run("failures").stdout
