@@ -56,6 +56,13 @@ class QueueError(GristmillError):
     """The queue refused a call, or holds no such job."""
 
 
+class JobGivenUp(QueueError):  # noqa: N818 (it is no fault)
+    """A job was given up, so that nothing can be asked of it any more."""
+
+    def __init__(self) -> None:
+        super().__init__("the job was given up: nothing of it is tried again")
+
+
 class ResultError(GristmillError):
     """A result can't be written as JSON; `index` is its place among the results that were encoded together."""
 

@@ -211,7 +211,7 @@ def pid_in(path: Path) -> int:
     while not (path.exists() and (text := path.read_text())):
         assert time.monotonic() < end, f"{path} names no process"
         time.sleep(0.005)
-    return int(text)
+    return int(text.split()[0])
 
 
 def kill(pid: int) -> None:

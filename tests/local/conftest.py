@@ -71,7 +71,7 @@ class Here:
             with suppress(OSError, ValueError):
                 process.communicate()
         for lock in self.folder.rglob("keeper.lock"):
-            end_group(int(lock.read_text() or 0))
+            end_group(int((lock.read_text().split() or ["0"])[0]))
 
 
 def end_group(keeper: int) -> None:

@@ -35,7 +35,7 @@ def calls(here: Here) -> list[str]:
 
 
 def keeper_of(here: Here, name: str = "slow") -> int:
-    return int((here.folder / ".gristmill" / name / "keeper.lock").read_text())
+    return int((here.folder / ".gristmill" / name / "keeper.lock").read_text().split()[0])
 
 
 def server_of(here: Here, name: str = "slow") -> int:
@@ -63,12 +63,16 @@ def test_ctrl_c_finishes_what_runs_and_the_next_run_goes_on(slow: Here, until: U
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "`gristmill run job.yaml` goes on from here" in err
-    assert json.loads(out.splitlines()[-1])["state"] == "Stopped"
+    told = json.loads(out.splitlines()[-1])
+    assert told["state"] == "Stopped"
     assert not is_alive(keeper_of(slow))
     assert not is_alive(server_of(slow))
     done = len(calls(slow))
     assert done < 400
-    assert json.loads(slow.run("get", "--json").stdout)["chunks"]["succeeded"] >= done - 2
+    found = json.loads(slow.run("get", "--json").stdout)
+    assert found["chunks"]["succeeded"] >= done - 2
+    for counts in ("chunks", "items", "workers"):
+        assert told[counts] == found[counts]
     check_complete(slow, most_calls=402)
 
 

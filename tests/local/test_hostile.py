@@ -93,6 +93,29 @@ def test_a_fork_that_comes_back_from_the_function_answers_nothing(here: Here, de
     assert here.results() == list(range(6))
 
 
+@pytest.mark.parametrize("deed", ["return 0", "raise ValueError('copy')", "sys.exit()"])
+@pytest.mark.parametrize("left", [pytest.param(0, id="in a lease"), pytest.param(120, id="in the end")])
+def test_a_fork_that_comes_back_from_the_reduce_function_answers_nothing(
+    here: Here, deed: str, left: int
+) -> None:
+    """(0 + 1 is the first that a lease combines, and 120 is the value of the first of two blocks.)"""
+    text = (
+        "import os, sys, time\n"
+        "def process(x):\n    return x\n"
+        "def add(a, b):\n"
+        f"    if a == {left}:\n"
+        "        with open('forks', 'a') as file:\n            file.write('x')\n"
+        f"        if os.fork() == 0:\n            {deed}\n"
+        "        time.sleep(0.2)  # (the copy is first)\n"
+        "    return a + b\n"
+    )
+    here.write(chunk_job(**numbers(32), **source(text), reduce={"function": "add"}, retry={"attempts": 1}))
+    assert here.status("--workers", "1")["items"]["failed"] == 0
+    assert here.results() == [sum(range(32))]
+    assert (here.folder / "forks").read_text() == "x"
+    assert "ended (call os._exit in it)" in here.run("logs").stdout
+
+
 def test_a_fork_that_comes_back_from_loading_the_code_answers_nothing(here: Here) -> None:
     text = "import os, time\nif os.fork() == 0:\n    raise ValueError('copy')\ntime.sleep(0.1)\n"
     here.write(chunk_job(**numbers(6), **source(text + "def process(x):\n    return x\n")))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from threading import Event
+from typing import Any
 
 import pytest
-from tests.builders import chunk_job
+from tests.builders import chunk_job, numbers, source
 from tests.conftest import Until
 from tests.local.conftest import Here
 
@@ -17,7 +21,7 @@ from gristmill.api.manifest import load_manifest
 from gristmill.errors import UsageError
 from gristmill.local import hosts, runner, turns
 from gristmill.local.place import LocalJob
-from gristmill.local.state import Lock, State
+from gristmill.local.state import Lock, State, StoredJob
 from gristmill.protocol.client import Queue
 
 
@@ -65,15 +69,51 @@ def test_a_file_that_can_not_be_read_is_named_with_the_way_out(here: Here, name:
 
 
 @pytest.mark.parametrize("kind", ["lines", "files"])
-def test_a_state_folder_that_is_read_as_input_is_refused(here: Here, kind: str) -> None:
-    (here.folder / "in").mkdir()
-    (here.folder / "in" / "a.txt").write_text("a\n")
-    process = {"process": {"source": "def process(x):\n    return 1\n"}}
-    here.write(chunk_job(input={kind: {"url": "in"}}, **process))
-    done = here.run("run", "job.yaml", "--state", "in/s", code=2)
-    assert "in/s is in the input in; choose another --state" in done.stderr
-    here.run("run", "job.yaml", "--state", "in/.s")
-    here.run("run", "job.yaml", "--state", "s")
+@pytest.mark.parametrize(
+    ("url", "refused", "taken"),
+    [
+        ("in", ["in", "in/s", "link/s"], ["in/.s", "s"]),
+        ("link", ["in/s", "link/s"], ["in/.s", "s"]),
+        ("in/**/*.txt", ["in/s", "in/.s", "link/sub/s"], ["in/.gristmill/s", "s"]),
+        ("link/**", ["in/s"], ["s"]),
+        ("in/*/*.txt", ["in/s"], ["in/sub/s", "s"]),
+        ("*/*.txt", ["s"], ["in/sub/s"]),
+        ("i[n]/*.txt", [], ["in/s", "s"]),
+        ("in/a.txt", [], ["in/s", "s"]),
+    ],
+)
+def test_a_state_folder_that_is_read_as_input_is_refused(
+    tmp_path: Path, kind: str, url: str, refused: list[str], taken: list[str]
+) -> None:
+    (tmp_path / "in" / "sub").mkdir(parents=True)
+    (tmp_path / "in" / "a.txt").write_text("a\n")
+    (tmp_path / "link").symlink_to("in")
+    manifest = load_manifest(chunk_job(input={kind: {"url": url}}))
+
+    def start(folder: str) -> None:
+        runner.start(manifest, tmp_path, State(tmp_path / folder), 1).cancel(now=True)
+
+    for folder in refused:
+        with pytest.raises(UsageError, match=f"{folder} is in the input .*; choose another --state"):
+            start(folder)
+    for folder in taken:
+        start(folder)
+
+
+def test_what_is_run_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[tuple[bool, dict[str, Any]]] = []
+
+    def fsync(handle: int) -> None:
+        (draft,) = tmp_path.iterdir()
+        assert os.path.samestat(os.fstat(handle), draft.stat())
+        synced.append((draft.name == "job.json", json.loads(draft.read_bytes())))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    job = StoredJob("uid", 1, {"output": ""})
+    State(tmp_path).save(job)
+    assert synced == [(False, asdict(job))]
 
 
 def test_an_empty_path_is_no_state_folder(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -271,3 +311,14 @@ def test_the_word_of_a_wait_is_on_stderr(here: Here) -> None:
     finally:
         looker.end()
     assert command.wait(60) == 0
+
+
+def test_failures_of_a_complete_run_whose_queue_is_gone_are_there_after_another_run(here: Here) -> None:
+    text = "def process(x):\n    return 1 / x\n"
+    here.write(chunk_job(**numbers(4), **source(text), retry={"attempts": 1}, failures={"tolerated": 1}))
+    here.run("run", "job.yaml")
+    shutil.rmtree(here.folder / ".gristmill" / "job" / "queue")
+    for command in (("failures",), ("why", "0"), ("retry",)):
+        assert "has lost its memory; run the job again" in here.run(*command, code=2).stderr
+    here.run("run", "job.yaml")
+    assert "ZeroDivisionError" in here.run("failures").stdout

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from gristmill.errors import ResultError
+from gristmill.worker.fixing import UnfixedResults
 from gristmill.worker.outputs import FilesForm
 
 MIXED: list[Any] = ["text", 1, b"\x00bytes", None, {"a": [1.5]}, "last"]
@@ -23,3 +24,11 @@ def test_a_result_that_is_not_json_is_told_by_its_place() -> None:
     with pytest.raises(ResultError) as caught:
         FilesForm().fragment(["text", 1, object()])
     assert caught.value.index == 2
+
+
+@pytest.mark.parametrize("changing", [{"a": 1}, [1]])
+def test_results_that_may_have_changed_are_not_written(changing: Any) -> None:
+    FilesForm().prepare(0, 2, ["text", b"bytes", 1, None], [2, 4], fixed=False)
+    FilesForm().prepare(0, 2, ["text", changing], [1, 2])
+    with pytest.raises(UnfixedResults):
+        FilesForm().prepare(0, 2, ["text", changing], [1, 2], fixed=False)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from gristmill.errors import InputError
+from gristmill.local.state import HOME
 from gristmill.sources.listing import list_files
 
 
@@ -16,6 +17,19 @@ def _make(folder: Path, *names: str) -> None:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(f"{name}\n")
+
+
+def _refuse(monkeypatch: pytest.MonkeyPatch, folder: str, error: OSError) -> None:
+    """Have an error for whoever looks into a folder, of which the end of the path is given."""
+    scan = os.scandir
+
+    def scandir(path: str) -> object:
+        if Path(path).match(folder):
+            error.filename = path
+            raise error
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
 
 
 def _names(url: str, folder: Path) -> list[str]:
@@ -40,6 +54,28 @@ def test_a_file_a_folder_or_a_glob(tmp_path: Path, url: str, expected: list[str]
         tmp_path, "in/a.txt", "in/b.csv", "in/sub/c.txt", "in/sub/deep/d.txt", "in/.hidden/x.txt", "out/e.txt"
     )
     assert _names(url, tmp_path) == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("**/*.txt", ["a.txt", "in/b.txt"]),
+        ("*/*/output/*.txt", []),
+        ("in/*", ["in/b.txt"]),
+        (f"{HOME}/*/output/*.txt", [f"{HOME}/job/output/c.txt"]),
+        (f"*/{HOME}/job/**", [f"in/{HOME}/job/output/d.txt"]),
+        (f"**/{HOME}/**/d.txt", [f"in/{HOME}/job/output/d.txt"]),
+    ],
+)
+def test_globs_do_not_look_into_what_runs_keep_unless_they_name_it(
+    tmp_path: Path, url: str, expected: list[str]
+) -> None:
+    _make(tmp_path, "a.txt", "in/b.txt", f"{HOME}/job/output/c.txt", f"in/{HOME}/job/output/d.txt")
+    if expected:
+        assert _names(url, tmp_path) == expected
+    else:
+        with pytest.raises(InputError, match="matches no file"):
+            list_files(url, str(tmp_path))
 
 
 def test_the_manifests_folder_may_look_like_a_glob(tmp_path: Path) -> None:
@@ -96,20 +132,14 @@ def test_a_folder_that_can_not_be_looked_into_is_named(
 ) -> None:
     """(As for whoever is not root: root may look into everything.)"""
     _make(tmp_path, "in/a.txt", "in/sub/c.txt")
-    scan, stat = os.scandir, os.stat
-
-    def refuse(path: object) -> None:
-        raise PermissionError(13, "Permission denied", str(path))
-
-    def scandir(path: str) -> object:
-        return refuse(path) if Path(path) == tmp_path / closed else scan(path)
+    stat = os.stat
 
     def status(path: str, **words: bool) -> os.stat_result:
         if tmp_path / closed in Path(path).parents:
-            refuse(tmp_path / closed)
+            raise PermissionError(13, "Permission denied", str(tmp_path / closed))
         return stat(path, **words)
 
-    monkeypatch.setattr(os, "scandir", scandir)
+    _refuse(monkeypatch, closed, PermissionError(13, "Permission denied"))
     monkeypatch.setattr(os, "stat", status)
     with pytest.raises(InputError, match=f"{closed} can't be listed: Permission denied"):
         list_files(url, str(tmp_path))
@@ -121,14 +151,7 @@ def test_what_a_glob_can_not_match_is_not_looked_into(
 ) -> None:
     _make(tmp_path, "a.txt", "in/run-1/b.txt", "in/private/c.txt", "private/d.txt")
     (tmp_path / "loop").symlink_to("loop")
-    scan = os.scandir
-
-    def scandir(path: str) -> object:
-        if Path(path).name == "private":
-            raise PermissionError(13, "Permission denied", path)
-        return scan(path)
-
-    monkeypatch.setattr(os, "scandir", scandir)
+    _refuse(monkeypatch, "private", PermissionError(13, "Permission denied"))
     assert _names(url, tmp_path) == (["a.txt"] if url == "*.txt" else ["in/run-1/b.txt"])
 
 
@@ -136,12 +159,5 @@ def test_a_folder_that_is_removed_meanwhile_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _make(tmp_path, "in/a.txt", "in/sub/b.txt")
-    scan = os.scandir
-
-    def scandir(path: str) -> object:
-        if Path(path).name == "sub":
-            raise FileNotFoundError(2, "No such file or directory", path)
-        return scan(path)
-
-    monkeypatch.setattr(os, "scandir", scandir)
+    _refuse(monkeypatch, "sub", FileNotFoundError(2, "No such file or directory"))
     assert _names("in", tmp_path) == ["in/a.txt"]

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from gristmill.local import processes
-from gristmill.local.processes import command_of, is_in_group
+from gristmill.local.processes import command_of, is_in_group, start_of
 
 
 @pytest.fixture(params=["/proc", "ps"])
@@ -39,6 +39,19 @@ def test_a_living_process(system: str, other: subprocess.Popen[bytes]) -> None:
     assert is_in_group(other.pid, "needle")
     assert not is_in_group(other.pid, "another")
     assert not is_in_group(os.getpgid(0), "needle")
+
+
+def test_when_a_process_began_is_the_same_whoever_asks(system: str, other: subprocess.Popen[bytes]) -> None:
+    if system == "ps":
+        assert start_of(other.pid) == ""
+        return
+    asking = f"from gristmill.local.processes import start_of; print(start_of({other.pid}))"
+    told = subprocess.run([sys.executable, "-c", asking], capture_output=True, text=True, check=True).stdout
+    assert start_of(other.pid) == told.strip() != ""
+    assert start_of(other.pid) != start_of(os.getpid())
+    other.kill()
+    other.wait()
+    assert start_of(other.pid) == ""
 
 
 def test_one_that_has_ended(system: str, other: subprocess.Popen[bytes]) -> None:

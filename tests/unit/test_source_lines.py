@@ -215,10 +215,13 @@ def test_a_broken_archive_is_named(tmp_path: Path, ending: str) -> None:
         (lambda path: path.write_text("bb\n"), "written to"),
         (lambda path: path.write_text(""), "now 0"),
         (lambda path: path.unlink(), "gone"),
+        (lambda path: (path.unlink(), path.mkdir()), "now it is a folder"),
+        (lambda path: (path.unlink(), path.parent.rmdir(), path.parent.touch()), "gone"),
     ],
 )
 def test_changed_input_is_refused(tmp_path: Path, change: object, why: str) -> None:
-    path = tmp_path / "a.txt"
+    path = tmp_path / "in" / "a.txt"
+    path.parent.mkdir()
     path.write_text("aa\n")
     source = open_source(plan_of(lines={"url": str(path)}))
     assert list(source.read(0)) == ["aa"]

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from gristmill.errors import ReduceError, ResultError
+from gristmill.worker.fixing import UnfixedResults
 from gristmill.worker.outputs import ValueForm
 
 WRONG = "half of a pair: \ud800"
@@ -34,3 +35,14 @@ def test_what_the_reduce_function_made_is_no_items_fault(made: Any) -> None:
         form.fragment(["a", "b", "c"])
     with pytest.raises(ReduceError):
         form.prepare(0, 2, ["a", "b"], range(1, 3))
+
+
+@pytest.mark.parametrize("changing", [{"a": 1}, [1]])
+@pytest.mark.parametrize("others", [0, 1])
+def test_results_that_may_have_changed_are_not_combined(changing: Any, others: int) -> None:
+    form = ValueForm(lambda left, right: left)
+    ends = range(1, others + 2)
+    form.prepare(0, len(ends), [1, "text"][: len(ends)], ends, fixed=False)
+    form.prepare(0, len(ends), [*[1] * others, changing], ends)
+    with pytest.raises(UnfixedResults):
+        form.prepare(0, len(ends), [*[1] * others, changing], ends, fixed=False)

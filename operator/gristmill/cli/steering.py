@@ -7,7 +7,7 @@ import re
 from gristmill.cli.places import Where, choose
 from gristmill.cli.text import count, print_json
 from gristmill.client.status import ended
-from gristmill.errors import GristmillError, UsageError
+from gristmill.errors import GristmillError, JobGivenUp, UsageError
 
 _CHUNK = re.compile(r"\d+(:-?\d+)?")
 
@@ -23,7 +23,7 @@ def retry_letters(words: list[str], where: Where, *, as_json: bool) -> None:
     how_to_go_on = place.how_to_go_on()
     with place.queue() as queue:
         if queue.status()["job"]["phase"] in ("removing", "removed"):
-            raise GristmillError("the job was given up: nothing of it is tried again")
+            raise JobGivenUp
         names = [f"{letter.chunk}:{letter.item}" for letter in queue.dead_letters()]
         chosen = [name for name in names if not wanted or name in wanted or name.partition(":")[0] in wanted]
         if wanted and not chosen:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: seconds between two looks at a run that somebody waits for
 _LOOK_SECONDS = 1.0
+#: what of a status changes while a run stops
+_COUNTS = ("chunks", "items", "workers")
 #: bytes of results fetched at a time where the queue keeps them
 _FETCH_BYTES = 1 << 20
 #: seconds between two tries to fetch results: the first, and the longest
@@ -51,8 +53,11 @@ class Host(Protocol):
     def end(self, status: dict[str, Any]) -> None:
         """Stop, for the job has ended with this status."""
 
-    def stop(self, now: bool) -> None:
-        """Stop in the middle and keep what is done; unless `now`, what runs may finish."""
+    def stop(self, now: bool) -> dict[str, Any] | None:
+        """Stop in the middle and keep what is done; unless `now`, what runs may finish.
+
+        Return what the queue said after that, as `Queue.status` does, if that is known.
+        """
 
 
 class Run:
@@ -146,8 +151,10 @@ class Run:
             self._host.stop(now=True)
             raise
         if self._final is None:
-            self._host.stop(now)
-            self._final = {**last, "state": str(State.STOPPED), "etaSeconds": None}
+            told = self._host.stop(now)
+            after = status_of(told, (), self._host.output) if told else last
+            counts = {name: after[name] for name in _COUNTS}
+            self._final = {**last, **counts, "state": str(State.STOPPED), "etaSeconds": None}
 
     def _end(self, status: dict[str, Any]) -> None:
         self._final = status

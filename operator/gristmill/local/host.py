@@ -8,7 +8,7 @@ import signal
 import subprocess
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -80,16 +80,19 @@ class KeeperHost:
                 raise GristmillError(self._failure)
             self._ready = self._ready or told["event"] == "ready"
 
-    def stop(self) -> None:
-        """Tell the keeper to stop, and wait until it and all below it have ended."""
+    def stop(self) -> dict[str, Any] | None:
+        """Tell the keeper to stop, and wait until it and all below it have ended; return its last word of the job."""
         if self.is_copy:
-            return
+            return None
         self._process.terminate()  # (the end of its pipe says the same, unless somebody has a copy of it)
         try:
             self._process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self.kill()
+            return None
+        told = self._last_word()
         self._close()
+        return told
 
     def kill(self) -> None:
         """End the keeper and all below it at once."""
@@ -133,6 +136,19 @@ class KeeperHost:
             if time.monotonic() > until:
                 raise GristmillError(f"the queue did not answer within {_READY_SECONDS:g} seconds")
             self.wait(1.0)
+
+    def _last_word(self) -> dict[str, Any] | None:
+        """Return what the keeper, which has ended, told of the job when its workers had stopped; None if nothing."""
+        pipe = self._process.stdout
+        assert pipe is not None
+        if pipe.closed or not select.select([pipe], [], [], 0)[0]:
+            return None
+        for line in (self._heard + os.read(pipe.fileno(), 1 << 16)).split(b"\n")[:-1]:
+            told = orjson.loads(line)
+            if told["event"] == "stopped":
+                job: dict[str, Any] = told["job"]
+                return job
+        return None
 
     def _close(self) -> None:
         for pipe in (self._process.stdin, self._process.stdout):

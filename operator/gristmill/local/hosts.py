@@ -62,13 +62,15 @@ class LiveHost:
         finally:
             self.stop(now=self._temporary)
 
-    def stop(self, now: bool) -> None:
+    def stop(self, now: bool) -> dict[str, Any] | None:
         """See `client.run.Host`."""
+        told = None
         if now or self._temporary:
             self._keeper.kill()
         else:
-            self._keeper.stop()
+            told = self._keeper.stop()
         self._state.runner_lock.release()
+        return told
 
 
 class EndedHost:
@@ -93,7 +95,7 @@ class EndedHost:
     def end(self, status: dict[str, Any]) -> None:
         """See `client.run.Host`."""
 
-    def stop(self, now: bool) -> None:
+    def stop(self, now: bool) -> dict[str, Any] | None:
         """See `client.run.Host`."""
 
 

@@ -4,7 +4,7 @@ It is a process of its own because workers are forked, which is safe only from a
 the user's may have many. It is in a session of its own, so that Ctrl-C reaches the user's process alone, and
 that says stop. Its standard input is a pipe from there: when that ends, the user's process is gone, and the
 keeper goes too. What it tells goes to its standard output, a JSON object a line: {"event": NAME, ...}, with
-the names ready, worker (one has ended) and failed (with a message).
+the names ready, worker (one has ended), failed (with a message) and stopped (with the job's last status).
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import signal
 import sys
 import time
 import traceback
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from shutil import rmtree
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import orjson
 
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 #: seconds between two looks at server and workers when nothing happens
 _LOOK_SECONDS = 0.5
+#: seconds that the queue may take for its last word of a job
+_WORD_SECONDS = 1.0
 #: a server that dies this often within a minute is not started again
 _SERVER_STARTS = 5
 
@@ -79,7 +81,7 @@ class Keeper:
             self._stop()
         return 0
 
-    def tell(self, event: str, **facts: str) -> None:
+    def tell(self, event: str, **facts: Any) -> None:
         """Tell the user's process something; nobody hears it when that is gone."""
         with suppress(BrokenPipeError):
             os.write(self._tell, orjson.dumps({"event": event, **facts}) + b"\n")
@@ -182,6 +184,8 @@ class Keeper:
         """Let workers finish what runs, then the server what it writes; each only so long."""
         if self._crew is not None:
             self._crew.stop()
+            with suppress(Stopped, GristmillError):
+                self.tell("stopped", job=_last_word(self._server.url, self._state.job().uid))
         if hasattr(self, "_server"):
             self._server.stop()
 
@@ -198,6 +202,18 @@ def _renew(queue: Queue, job: StoredJob) -> None:
     queue.configure(parameters)
     if told["phase"] == "failed":
         queue.retry([])
+
+
+def _last_word(url: str, uid: str) -> dict[str, Any]:
+    """Return what the queue says of a job that stops. Stopped when it does not answer at once: it may be frozen."""
+    from gristmill.protocol.client import Queue, connect
+
+    def give_up() -> NoReturn:
+        raise Stopped
+
+    with closing(Queue(connect(url, _WORD_SECONDS), uid)) as queue:
+        queue.on_wait = give_up
+        return queue.status()
 
 
 def _import_ahead() -> None:

@@ -23,6 +23,16 @@ def command_of(pid: int) -> str:
     return ""
 
 
+def start_of(pid: int) -> str:
+    """Return when a process started, in ticks since the machine did: no other has had its number then.
+
+    "" when it has ended, and where there is no /proc.
+    """
+    with suppress(OSError):
+        return _stat(pid)[19]
+    return ""
+
+
 def is_in_group(group: int, words: str) -> bool:
     """Whether a living process of a process group has these words in its command line."""
     return any(own == group and words in command for own, command in _living())
@@ -40,10 +50,14 @@ def _living() -> Iterator[tuple[int, str]]:
 
 
 def _entry(pid: int) -> tuple[int, str]:
-    # "PID (NAME) STATE PARENT GROUP …", and a name may hold anything
-    state, _, group = (_PROC / str(pid) / "stat").read_bytes().rpartition(b")")[2].split()[:3]
+    state, _, group = _stat(pid)[:3]
     words = (_PROC / str(pid) / "cmdline").read_bytes()
-    return int(group), "" if state == b"Z" else os.fsdecode(words.replace(b"\0", b" "))
+    return int(group), "" if state == "Z" else os.fsdecode(words.replace(b"\0", b" "))
+
+
+def _stat(pid: int) -> list[str]:
+    """Return STATE, PARENT, GROUP and what follows them in "PID (NAME) STATE …", where a name may hold anything."""
+    return (_PROC / str(pid) / "stat").read_bytes().rpartition(b")")[2].decode().split()
 
 
 def _told(*which: str) -> Iterator[tuple[int, str]]:

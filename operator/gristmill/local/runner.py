@@ -25,7 +25,7 @@ from gristmill.local.turns import take_run
 from gristmill.planning.progress import State as JobState
 from gristmill.protocol.job import JobContext
 from gristmill.sinks import is_intact, load_plan, read_manifest, remove_output
-from gristmill.sources import input_change, resolve
+from gristmill.sources import input_change, reads_folder, resolve
 from gristmill.worker.user_code import code_version
 
 Job = str | Path | dict[str, Any] | ChunkJob
@@ -56,7 +56,7 @@ def start(
     """Start a run in a state folder, or go on with the one that is there."""
     size = _crew_size(manifest, workers)
     context = _context(manifest, base, str(state.output), accept_code)
-    if url := _input_folder_of(state, manifest, base):
+    if url := _input_around(state, manifest, base):
         raise UsageError(f"{shown(state.folder)} is in the input {url}; choose another --state")
     state.make()
     if holder := take_run(state):
@@ -95,15 +95,10 @@ def start_temporary(
     return Run(LiveHost(state, context.output, size, temporary=True))
 
 
-def _input_folder_of(state: State, manifest: ChunkJob, base: Path) -> str:
-    """Return the input's URL where it is a folder that the state folder, which changes all the time, is read with."""
+def _input_around(state: State, manifest: ChunkJob, base: Path) -> str:
+    """Return the input's URL where it means files of the state folder, which changes all the time; else ""."""
     given = manifest.spec.input.lines or manifest.spec.input.files
-    folder = resolve(given.url, str(base)) if given else ""
-    if not given or "://" in folder or not os.path.isdir(folder):
-        return ""
-    below = os.path.relpath(state.folder, folder)
-    hidden = any(part.startswith(".") for part in below.split(os.sep))  # ("..": elsewhere)
-    return "" if hidden else given.url
+    return given.url if given and reads_folder(given.url, str(base), str(state.folder)) else ""
 
 
 def _context(manifest: ChunkJob, base: Path, default_output: str, accept_code: bool) -> JobContext:

@@ -5,7 +5,7 @@ status.json   the status as the runner saw it last; in the end, the final one
 queue/        Valkey's append-only files and log, and its socket
 output/       the output, where the manifest names no other place
 logs/         what the user's code printed, JSON lines
-runner.lock   held by the process that runs the job, with its process id; a dead process holds no lock
+runner.lock   held by the process that runs the job, with its process id and start; a dead process holds no lock
 keeper.lock   the same for the keeper
 reader.lock   held by a process that looks at a run which has stopped (see `turns`)
 keeper.log    what went wrong below the runner
@@ -27,12 +27,15 @@ import orjson
 
 from gristmill.errors import UsageError
 from gristmill.local.copies import keep_from_copies
+from gristmill.local.processes import start_of
 
 if TYPE_CHECKING:
     from gristmill.protocol.job import JobContext
 
 #: seconds that a look at who holds a lock may take
 _GLANCE_SECONDS = 0.001
+#: seconds after which a process that has taken a lock must have said which it is
+_SAYS_SECONDS = 1.0
 #: the folder of all state folders, below the current one
 HOME = Path(".gristmill")
 
@@ -192,9 +195,15 @@ class Lock:
         self._handle = -1
 
     def take(self) -> int:
-        """Take it and return 0, or return the process that holds it."""
+        """Take it and return 0, or return the process that holds it. UsageError where it can't be written."""
         while True:
-            handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            except OSError as error:
+                raise UsageError(
+                    f"{shown(self.path)} can't be written: {error.strerror}; to run a job, or to ask the queue of one, "
+                    "copy the folder to where you may write"
+                ) from error
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
@@ -205,7 +214,7 @@ class Lock:
             time.sleep(_GLANCE_SECONDS)  # (what was in the way was another's `holder`)
         try:
             os.ftruncate(handle, 0)
-            os.pwrite(handle, str(os.getpid()).encode(), 0)
+            os.pwrite(handle, f"{os.getpid()} {start_of(os.getpid())}".rstrip().encode(), 0)
         except OSError:
             os.close(handle)
             raise
@@ -214,30 +223,36 @@ class Lock:
         return 0
 
     def holder(self) -> int:
-        """Return the process that holds it, 0 when none does."""
+        """Return the process that holds it, 0 when none does. UsageError when it does not say which it is."""
         try:
             handle = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return 0
+        until = time.monotonic() + _SAYS_SECONDS
         try:
             while True:
                 try:
                     fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 except BlockingIOError:
-                    if told := os.pread(handle, 20, 0):
-                        return int(told)
-                    time.sleep(_GLANCE_SECONDS)  # (who has just taken it has not yet said so)
+                    if pid := _named(os.pread(handle, 100, 0))[0]:
+                        return pid
                 else:
                     return 0
+                if time.monotonic() > until:
+                    raise UsageError(
+                        f"{shown(self.path)} is held by a process that may be frozen, for it does not say its number "
+                        f"there; `fuser {shown(self.path)}` finds it: wake it or end it, and try again"
+                    )
+                time.sleep(_GLANCE_SECONDS)  # (who has just taken it has not yet said so)
         finally:
             os.close(handle)
 
-    def last_holder(self) -> int:
-        """Return the process that took it last, alive or not; 0 when none did."""
+    def last_holder(self) -> tuple[int, str]:
+        """Return the process that took it last, alive or not, and its start ("": not known); 0 when none did."""
         try:
-            return int(self.path.read_bytes() or b"0")
+            return _named(self.path.read_bytes())
         except FileNotFoundError:
-            return 0
+            return 0, ""
 
     def leave(self) -> None:
         """See `copies.Held`: the lock is free when the last copy of its descriptor is closed."""
@@ -248,6 +263,12 @@ class Lock:
         if self._handle >= 0:
             os.close(self._handle)
             self._handle = -1
+
+
+def _named(text: bytes) -> tuple[int, str]:
+    """Return the process that a lock names, and its start; 0 and "" where none is named."""
+    pid, _, start = text.decode(errors="replace").partition(" ")
+    return (int(pid), start) if pid.isdecimal() else (0, "")
 
 
 def find(name: str | None, folder: Path | None) -> State:

@@ -28,7 +28,8 @@ def block_height(chunks: int) -> int:
 class Plan:
     """What a job is made of. `source` is what `sources.open_source` needs to read any chunk; all of it is JSON."""
 
-    spec_digest: str
+    #: of what the work is, without its code
+    work_digest: str
     code_version: str
     source: dict[str, Any]
     chunks: int

@@ -28,7 +28,7 @@ from redis.exceptions import (
 from redis.retry import Retry
 
 from gristmill import settings
-from gristmill.errors import QueueError
+from gristmill.errors import JobGivenUp, QueueError
 from gristmill.planning.values import DeadLetter, Lease
 from gristmill.protocol.keys import keys_of
 from gristmill.protocol.library import NAME, library
@@ -155,7 +155,7 @@ class Queue:
         for batch in range(0, max(1, len(names)), _RETRY_BATCH):
             count = int(self._call("retry", *names[batch : batch + _RETRY_BATCH]))
             if count == -2:
-                raise QueueError("the job was given up: nothing of it is tried again")
+                raise JobGivenUp
             if count < 0:
                 raise QueueError(
                     "results behind these dead letters were collected already; run the job anew instead"

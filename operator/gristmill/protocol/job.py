@@ -35,6 +35,11 @@ class JobContext:
         """The manifest as a model."""
         return ChunkJob.model_validate(self.manifest)
 
+    @property
+    def on_cluster(self) -> bool:
+        """Whether the job is a resource on a cluster, and no run of the command line."""
+        return self.generation > 0
+
     @cached_property
     def spec_digest(self) -> str:
         """sha256 (hex) of what a running job can't take over when it changes in the manifest."""

@@ -13,10 +13,11 @@ def load_plan(url: str) -> Plan | None:
     return _plan_in(open_store(url))
 
 
-def save_plan(url: str, plan: Plan) -> Plan:
+def save_plan(url: str, plan: Plan, *, on_cluster: bool = False) -> Plan:
     """Write the plan unless there is one, and return the one that holds: the first that was written.
 
-    OutputError when the folder is another job's, or has results that no plan speaks of.
+    OutputError when the folder is another job's, or has results that no plan speaks of; `on_cluster` it names no
+    options of the command line.
     """
     store = open_store(url)
     found = _plan_in(store)
@@ -36,13 +37,16 @@ def save_plan(url: str, plan: Plan) -> Plan:
         found = _plan_in(store)
     if found is None:
         raise OutputError(f"{url}: the plan disappeared while it was written")
-    if (found.spec_digest, found.code_version) != (plan.spec_digest, plan.code_version):
-        is_spec = found.spec_digest != plan.spec_digest
+    if (found.work_digest, found.code_version) != (plan.work_digest, plan.code_version):
+        is_spec = found.work_digest != plan.work_digest
         what = "spec" if is_spec else "code"
-        go_on = "" if is_spec else "go on with --accept-code, which mixes results of both, "
+        go_on = "go on with --accept-code, which mixes results of both, "
+        anew = "start anew with --fresh, which removes it"
+        if on_cluster:
+            go_on, anew = "bring back the code that began it, ", "empty it"
         raise OutputError(
-            f"{url} has the output of a job with another {what}; choose another output folder, {go_on}"
-            "or start anew with --fresh, which removes it"
+            f"{url} has the output of a job with another {what}; "
+            f"choose another output folder, {'' if is_spec else go_on}or {anew}"
         )
     return found
 

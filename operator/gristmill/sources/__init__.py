@@ -2,7 +2,7 @@
 
 from gristmill.sources.files import File
 from gristmill.sources.fresh import FreshItems
-from gristmill.sources.listing import resolve
+from gristmill.sources.listing import reads_folder, resolve
 from gristmill.sources.planner import input_change, make_plan
 from gristmill.sources.readers import Source, open_source
 from gristmill.sources.text import LargeLines, Lines, reading_failure
@@ -17,5 +17,6 @@ __all__ = [
     "make_plan",
     "open_source",
     "reading_failure",
+    "reads_folder",
     "resolve",
 ]

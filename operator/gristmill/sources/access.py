@@ -104,8 +104,10 @@ def _reading(name: str) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except FileNotFoundError as error:
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise InputChanged(f"{name} changed: it was there when planned, now it is gone") from error
+    except IsADirectoryError as error:
+        raise InputChanged(f"{name} changed: it was a file when planned, now it is a folder") from error
     except Exception as error:  # (file systems raise what their libraries raise)
         raise InputError(f"{name} can't be read: {type(error).__name__}: {error}") from error
 

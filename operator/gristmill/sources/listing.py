@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from gristmill.errors import InputError
-from gristmill.sources.local_files import local_files
+from gristmill.sources.local_files import local_files, looks_into
 
 _ETAGS = ("ETag", "etag")
 _MARKS = (*_ETAGS, "mtime", "LastModified", "last_modified", "Last-Modified", "modified", "created")
@@ -62,6 +62,12 @@ def list_files(url: str, base: str) -> list[Entry]:
         hint = "" if "://" in url else " (relative paths start at the manifest's folder)"
         raise InputError(f"{url} matches no file; check the path{hint}")
     return sorted(entries, key=lambda entry: entry.name)
+
+
+def reads_folder(url: str, base: str, folder: str) -> bool:
+    """Whether `list_files` looks into a local folder, once that is there."""
+    path = resolve(url, base)
+    return "://" not in path and looks_into(path, resolve(url, glob.escape(base)), folder)
 
 
 def local_etag(status: os.stat_result) -> str:

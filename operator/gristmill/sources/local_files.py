@@ -18,13 +18,15 @@ from gristmill.errors import InputError
 _MAGIC = re.compile(r"[*?[]")
 #: the part of a pattern that means all folders below
 _ALL = "**"
+#: the folder in which `gristmill run` keeps what it knows, and which changes all the time
+_RUNS = ".gristmill"
 
 
 def local_files(path: str, pattern: str) -> list[tuple[str, os.stat_result]]:
     """Return name and status of the file at `path`, of all in that folder, or of those that match `pattern`.
 
     OSError where something can't be looked into, InputError where a link leads nowhere. Hidden files of a folder are
-    left out.
+    left out, and all in a `.gristmill` folder that the pattern does not name.
     """
     try:
         is_folder = stat.S_ISDIR(os.stat(path).st_mode)
@@ -45,22 +47,38 @@ def local_files(path: str, pattern: str) -> list[tuple[str, os.stat_result]]:
     return found
 
 
+def looks_into(path: str, pattern: str, folder: str) -> bool:
+    """Whether `local_files` looks into a folder, once that is there."""
+    is_folder = os.path.isdir(path)
+    root, parts = (path, (_ALL,)) if is_folder else _cut(pattern)
+    below = os.path.relpath(os.path.realpath(folder), os.path.realpath(root))
+    for name in below.split(os.sep) if below != os.curdir else ():
+        parts = () if name == os.pardir else _parts_in(name, parts, hidden=not is_folder)
+    return bool(parts)
+
+
 def _matching(pattern: str) -> Iterator[str]:
-    magic = _MAGIC.search(pattern)
-    if magic is None:
+    root, parts = _cut(pattern)
+    if not parts:
         return
     from fsspec.utils import glob_translate
 
-    root, slash, begin = pattern[: magic.start()].rpartition("/")
-    parts = tuple((begin + pattern[magic.start() :]).split("/"))
     matches = re.compile(glob_translate(pattern)).match
-    if os.path.isdir(root + slash):
-        yield from (name for name in _below(root + slash, parts, hidden=True) if matches(name))
+    if os.path.isdir(root):
+        yield from (name for name in _below(root, parts, hidden=True) if matches(name))
+
+
+def _cut(pattern: str) -> tuple[str, tuple[str, ...]]:
+    """Return the folder that a pattern begins in, and its parts below that: none where it is no pattern."""
+    magic = _MAGIC.search(pattern)
+    if magic is None:
+        return pattern, ()
+    root, slash, begin = pattern[: magic.start()].rpartition("/")
+    return root + slash, tuple((begin + pattern[magic.start() :]).split("/"))
 
 
 def _below(folder: str, parts: tuple[str, ...], *, hidden: bool) -> Iterator[str]:
     """Yield files and links of a folder, and of folders below it whose names are as the `parts` of a pattern."""
-    deep = _ALL in parts[0]
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name[0] == "." and not hidden:
@@ -68,6 +86,16 @@ def _below(folder: str, parts: tuple[str, ...], *, hidden: bool) -> Iterator[str
             if not entry.is_dir(follow_symlinks=False):
                 if entry.is_symlink() or entry.is_file():
                     yield entry.path
-            elif deep or (len(parts) > 1 and fnmatchcase(entry.name, parts[0])):
+            elif inside := _parts_in(entry.name, parts, hidden=hidden):
                 with suppress(FileNotFoundError):  # (one that is removed meanwhile holds nothing)
-                    yield from _below(entry.path, parts if deep else parts[1:], hidden=hidden)
+                    yield from _below(entry.path, inside, hidden=hidden)
+
+
+def _parts_in(name: str, parts: tuple[str, ...], *, hidden: bool) -> tuple[str, ...]:
+    """Return the parts of a pattern that count inside a folder; none where that is not looked into."""
+    is_left_out = (name[0] == "." and not hidden) or (name == _RUNS and _RUNS not in parts)
+    if not parts or is_left_out:
+        return ()
+    if _ALL in parts[0]:
+        return parts
+    return parts[1:] if fnmatchcase(name, parts[0]) else ()

@@ -101,7 +101,8 @@ class Child:
             limit_memory(spec.process.memory_bytes)
         if loads:
             try:
-                self._function, self._combine = user_code.load(spec, self._context.base)
+                self._function, combine = user_code.load(spec, self._context.base)
+                self._combine = forks.ending_copies(combine) if combine else None
                 self._unloaded = ""
             except LoadError as error:
                 self._unloaded = str(error)
@@ -195,9 +196,7 @@ class Child:
                 data = chores.clean(self._need_sink())
             else:
                 data = chores.assemble(self._need_sink(), chores.block_of(name), failures)
-            forks.end_copy()
         except Exception as error:
-            forks.end_copy()
             failure = chores.failure_of(error, name)
             self._channel.send(
                 "chore_failed", nonce, failure.reason, failure.message, failure.final, failure.missing

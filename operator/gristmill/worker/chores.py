@@ -74,11 +74,11 @@ def plan_job(context: JobContext, combine: Callable[[Any, Any], Any] | None) -> 
     found = load_plan(context.output) if context.output else None
     if found:
         code = found.code_version if context.accept_code else own_code
-        plan = replace(found, spec_digest=context.work_digest, code_version=code)
+        plan = replace(found, work_digest=context.work_digest, code_version=code)
     else:
         plan = make_plan(spec, context.base, context.work_digest, own_code)
     if context.output:
-        plan = save_plan(context.output, plan)
+        plan = save_plan(context.output, plan, on_cluster=context.on_cluster)
     # what a chunk gives is known only where it gives a result an item
     items = -1 if plan.items is None or spec.process.each == "chunk" else plan.items
     data: dict[str, Any] = {

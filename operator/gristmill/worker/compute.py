@@ -27,12 +27,9 @@ from gristmill.worker.failures import Failure, failure_at, is_final, letter_of
 from gristmill.worker.fixing import Fixer, UnfixedResults
 from gristmill.worker.forks import end_copy
 from gristmill.worker.marker import GIVE_TAIL, GO_ON, STOP, Marker
-from gristmill.worker.outputs import Handed, Output
+from gristmill.worker.outputs import Output
+from gristmill.worker.telling import Telling
 
-#: seconds for which hand-overs of whole blocks are held, to be committed together
-_HOLD = 0.2
-#: seconds for which messages wait for those of the next lease, where that is there already
-_WAIT = 0.005
 #: the items of a chunk before it is read
 _UNREAD: Sequence[Any] = ()
 
@@ -87,13 +84,9 @@ class Computer:
         self._output = output
         self._marker = marker
         self._worker = worker
-        self._tell = tell
-        self._outbox: list[tuple[Any, ...]] = []
-        self._sent = 0.0
+        self._telling = Telling(tell)
         self._pace = Pace()
         self._fixer = Fixer()
-        self._held: Handed | None = None
-        self._held_since = 0.0
         self._running: tuple[int, int, list[Any]] | None = None
         #: how many items the chunks of this slice have, where they were counted before they ran
         self._counts: dict[int, int] = {}
@@ -118,13 +111,15 @@ class Computer:
                 self._run_chunks(lease)
         except BaseException:
             self._output.abort()
-            self._held = None
+            self._telling.forget()
             self.send()
             raise
         self._marker.idle()
-        self._outbox.append(("end", lease.nonce, time.perf_counter() - begun))
-        if not more or time.monotonic() - self._sent > _WAIT:
-            self.send()
+        self._telling.end(lease, time.perf_counter() - begun, more)
+
+    def send(self) -> None:
+        """Send what waits for the messages of a next lease."""
+        self._telling.send()
 
     def _run_chunks(self, lease: Lease) -> None:
         position, stop = lease.start, lease.stop
@@ -140,7 +135,7 @@ class Computer:
                 keep = position + (stop - position + 1) // 2
                 if keep < stop:
                     stop = keep
-                    self._outbox.append(("trim", lease.nonce, stop))
+                    self._telling.add("trim", lease.nonce, stop)
             height = min(self._pace.height(settings.SLICE_SECONDS, settings.MAX_HEIGHT), self._output.height)
             end = slice_stop(position, stop, height)
             begun = time.perf_counter()
@@ -163,12 +158,12 @@ class Computer:
             else:
                 position = end
             if time.monotonic() - flushed > settings.PIECE_SECONDS:
-                self._hand(lease, self._output.flush())
+                self._telling.hand(lease, self._output.flush())
                 flushed = time.monotonic()
             if position < stop:
                 self.send()
-        self._hand(lease, self._output.flush())
-        self._let_go(lease)
+        self._telling.hand(lease, self._output.flush())
+        self._telling.let_go(lease)
 
     def _slice(self, start: int, stop: int, careful: bool) -> tuple[list[Any], Sequence[int], Failure | None]:
         """Return the results of the chunks [start, stop), where each chunk's end, and the first failure, if any."""
@@ -274,7 +269,7 @@ class Computer:
                 self._add(lease, a, a + good, part[:before], own_ends[:good], fixed=fixed)
                 item = error.index - before if self._work.each_item else -1
                 return self._unwritten(a + good, item, error)
-            self._hand(lease, handed)
+            self._telling.hand(lease, handed)
         return None
 
     def _unwritten(self, chunk: int, item: int, error: ResultError) -> Failure:
@@ -287,46 +282,14 @@ class Computer:
         except InputError as unread:
             return Failure(chunk, item, count, error, "") if count else Failure(chunk, -1, 0, unread, "")
 
-    def _hand(self, lease: Lease, handed: Handed | None) -> None:
-        """Tell what may be committed; whole blocks are held for a moment, to be told together."""
-        if handed is None:
-            return
-        held, self._held = self._held, None
-        if held is not None:
-            if handed.direct:
-                handed = Handed(handed.upto, held.items + handed.items, True)
-            else:
-                self._done(lease, held)
-        elif handed.direct:
-            self._held_since = time.monotonic()
-        if handed.direct and time.monotonic() - self._held_since < _HOLD:
-            self._held = handed
-        else:
-            self._done(lease, handed)
-
-    def _let_go(self, lease: Lease) -> None:
-        held, self._held = self._held, None
-        if held is not None:
-            self._done(lease, held)
-
-    def send(self) -> None:
-        """Send what waits for the messages of a next lease."""
-        if self._outbox:
-            messages, self._outbox = self._outbox, []
-            self._sent = time.monotonic()
-            self._tell(*messages)
-
-    def _done(self, lease: Lease, handed: Handed) -> None:
-        self._outbox.append(("done", lease.nonce, handed.upto, handed.items, handed.direct, handed.payload))
-
     def _fail(self, lease: Lease, failure: Failure) -> None:
-        self._hand(lease, self._output.flush())
-        self._let_go(lease)
+        self._telling.hand(lease, self._output.flush())
+        self._telling.let_go(lease)
         letter = letter_of(failure, lease.attempt, self._worker, time.time())
         final = is_final(failure.error, self._work.final)
         text = orjson.dumps(letter).decode()
-        self._outbox.append(
-            ("fail", lease.nonce, failure.chunk, letter.kind, failure.item, failure.items, final, text)
+        self._telling.add(
+            "fail", lease.nonce, failure.chunk, letter.kind, failure.item, failure.items, final, text
         )
 
     def _run_fragment(self, lease: Lease) -> None:
@@ -358,4 +321,4 @@ class Computer:
                 lease, failure_at(chunk, error.index if self._work.each_item else -1, items, error, lease.low)
             )
             return
-        self._done(lease, handed)
+        self._telling.done(lease, handed)

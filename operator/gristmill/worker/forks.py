@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import NoReturn
+from collections.abc import Callable
+from typing import Any, NoReturn
 
 _home = -1
 
@@ -18,6 +19,18 @@ def end_copy() -> None:
     """Return, unless this is a copy of the process that answers: end it, as user code did not."""
     if _home not in (-1, os.getpid()):
         _end()
+
+
+def ending_copies(combine: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Return a reduce function from which no copy comes back: it is called where parts and answers are made."""
+
+    def combined(left: Any, right: Any) -> Any:
+        try:
+            return combine(left, right)
+        finally:
+            end_copy()
+
+    return combined
 
 
 def _end() -> NoReturn:
