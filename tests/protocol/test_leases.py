@@ -101,7 +101,7 @@ def test_a_lost_interval_is_whole_once_then_halved_then_its_last_chunk_is_dead(c
 
 
 def lost_twice(client: Redis, **parameters: int) -> Worker:
-    """Return the worker of a job of eight chunks whose first four were lost twice with others: they are one interval."""
+    """Return the worker of a job whose first eight chunks were lost twice: they are two intervals now."""
     worker = planned_job(client, 16, block_height=4, **parameters)
     for _ in range(2):
         worker.report(Release(worker.lease(3).nonce, lost=True))
