@@ -182,6 +182,28 @@ def test_a_job_that_is_removed_is_cleaned_up_though_a_chunk_runs_for_long(
         end(job.worker)
 
 
+@pytest.mark.parametrize("knows", [True, False])
+def test_a_worker_that_is_to_leave_cleans_up_a_job_that_is_removed(
+    url: str, tmp_path: Path, until: Until, knows: bool
+) -> None:
+    """Where a ChunkJob is deleted in the foreground, its pods are ended at the same time, and no others come."""
+    job = Staging(url, tmp_path, until)
+    try:
+        if knows:
+            job.queue.cancel()
+            job.worker.terminate()
+        else:
+            os.kill(job.worker.pid, signal.SIGSTOP)
+            job.queue.cancel()
+            job.worker.terminate()
+            os.kill(job.worker.pid, signal.SIGCONT)
+        job.worker.communicate(timeout=30)
+        assert job.is_removed()
+        assert not job.parts.exists()
+    finally:
+        end(job.worker)
+
+
 @pytest.mark.parametrize(
     ("deed", "is_loading"), [("os._exit(3)", False), ("time.sleep(600)", False), ("time.sleep(600)", True)]
 )

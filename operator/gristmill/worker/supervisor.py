@@ -98,7 +98,7 @@ class Supervisor:
         try:
             self._heartbeat()
             while self._phase in _AT_WORK:
-                self._leaving.check()
+                self._check_leaving()
                 self._turn()
         finally:
             self._leave()
@@ -121,6 +121,16 @@ class Supervisor:
             self._report(wanting)
         if time.monotonic() >= self._next_beat:
             self._heartbeat()
+
+    def _check_leaving(self) -> None:
+        """Raise Leave when it is time; but who is there stays to clean up a job that is given up: no other may come."""
+        try:
+            self._leaving.check()
+        except Leave:
+            if self._phase != "removing":
+                self._heartbeat()
+            if self._phase != "removing":
+                raise
 
     def _pause(self) -> float:
         now = time.monotonic()
