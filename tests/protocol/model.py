@@ -67,6 +67,8 @@ class Ledger:
     dead: dict[tuple[int, int], int] = field(default_factory=dict)
     expected_dead: set[tuple[int, int]] = field(default_factory=set)
     charged: Counter[str] = field(default_factory=Counter)
+    #: single chunk or item -> how many holders of it alone were lost, at most
+    lost: Counter[str] = field(default_factory=Counter)
     assembled: set[int] = field(default_factory=set)
     results: dict[str, bytes] = field(default_factory=dict)
     items_done: int = 0
@@ -137,6 +139,8 @@ class Ledger:
                 self._fail(step, lease)
             case Trim():
                 lease.stop = step.stop
+            case Release(lost=True):
+                self.lose(step.nonce)
             case Release() | ChoreDone() | ChoreFailed():
                 self.held.pop(step.nonce)
         if step.nonce in self.held and not lease.chore and lease.start >= lease.stop:
@@ -187,6 +191,12 @@ class Ledger:
         elif low <= step.item < high:
             self.expected_dead.add((chunk, step.item))
 
+    def lose(self, nonce: str) -> None:
+        """End a lease whose holder is gone without a word."""
+        lease = self.held.pop(nonce)
+        if not lease.chore and (lease.high - lease.low or lease.stop - lease.start) == 1:
+            self.lost[lease.unit] += 1
+
     def reopen(self, chunk: int) -> None:
         """Take back that a whole chunk is settled, and all that is known of its items."""
         self.done.discard(chunk)
@@ -222,7 +232,7 @@ class Ledger:
         for nonce, lease in list(self.held.items()):
             if nonce not in raw.leases:
                 assert now >= lease.deadline, f"{nonce} is gone before its time"
-                del self.held[nonce]
+                self.lose(nonce)
         for name, value in raw.dead.items():
             chunk, item = map(int, name.split(":"))
             if (chunk, item) in self.dead:
@@ -235,6 +245,8 @@ class Ledger:
                     f"{name} is dead for no reason: {value}"
                 )
                 assert '"kind":"lost"' in value
+                alone = str(chunk) if item < 0 else f"{chunk}:{item}:{item + 1}"
+                assert self.lost[alone] >= self.infrastructure, f"{name} is dead of what its interval lost"
             if item == 0 and chunk not in self.split:
                 self.done.add(chunk)
         assert not self.expected_dead, "a dead letter is missing"
@@ -278,9 +290,11 @@ class Ledger:
             assert raw.splits.get(str(chunk), 0) == len(left)
         assert set(whole) <= set(range(self.chunks))
         for member in (*raw.pending, *raw.delayed):
-            start, stop, low, high, _ = map(int, member.split(":"))
+            start, stop, low, high, losses = map(int, member.split(":"))
             bounds = (low, high) if high else (start, stop)
             assert list(decompose(*bounds)) == [bounds], "it is not aligned"
+            if bounds[1] - bounds[0] == 1:
+                assert losses <= 1 + self.lost[_unit(member)], "it is charged what its interval lost"
 
     def _check_chores(self, raw: Raw, chores: Counter[str]) -> None:
         if self.sink == "queue":

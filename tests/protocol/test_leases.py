@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from redis import Redis
 from tests.protocol.harness import LEASE_MS, Clock, Worker, planned_job, read_raw
@@ -100,7 +102,7 @@ def test_a_lost_interval_is_whole_once_then_halved_then_its_last_chunk_is_dead(c
     ]
 
 
-def lost_twice(client: Redis, **parameters: int) -> Worker:
+def lost_twice(client: Redis, **parameters: Any) -> Worker:
     """Return the worker of a job whose first eight chunks were lost twice: they are two intervals now."""
     worker = planned_job(client, 16, block_height=4, **parameters)
     for _ in range(2):
@@ -143,6 +145,37 @@ def test_items_are_not_charged_the_losses_of_their_chunk(client, clock):
     worker.report(fail(worker.lease().nonce, 0, item=1, items=4))
     assert losses(client, 0, 1, 0, 1) == 1
     assert losses(client, 0, 1, 2, 4) == 3
+
+
+def test_a_chunk_is_not_dead_of_what_the_interval_lost_that_it_was_in(client, clock):
+    worker = planned_job(client, 16, infrastructure=2)
+    for _ in range(2):
+        worker.report(Release(worker.lease(2).nonce, lost=True))
+    lease = worker.lease(2)
+    assert (lease.start, lease.stop) == (0, 2)
+    worker.report(fail(lease.nonce, 1))
+    worker.report(Release(worker.lease().nonce, lost=True))
+    assert read_raw(client).dead == {}, "alone, it was lost once"
+    worker.report(Release(worker.lease().nonce, lost=True))
+    assert '"attempts":3' in read_raw(client).dead["0:-1"]
+
+
+def test_a_chunk_that_is_cut_off_at_the_reader_is_not_charged_the_losses_of_its_interval(client, clock):
+    worker = lost_twice(client, sink="queue")
+    worker.queue.collect(1, 1)
+    lease = worker.lease(2)
+    assert (lease.start, lease.stop) == (0, 1)
+    assert read_raw(client).leases[lease.nonce]["losses"] == 1
+    assert losses(client, 1, 2) == 1
+
+
+def test_a_trim_that_takes_nothing_away_forgives_no_loss(client, clock):
+    worker = planned_job(client, 1, infrastructure=9)
+    for _ in range(3):
+        worker.report(Release(worker.lease().nonce, lost=True))
+    lease = worker.lease()
+    assert worker.report(Trim(lease.nonce, 1)).accepted == [True]
+    assert read_raw(client).leases[lease.nonce]["losses"] == 3
 
 
 @pytest.mark.parametrize("chunk", [0, 1])

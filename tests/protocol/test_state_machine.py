@@ -214,7 +214,8 @@ class History(Actors, RuleBasedStateMachine):
         """It goes, or is taken for dead: then it may well speak of its leases later."""
         mine = {n for n, lease in self.ledger.held.items() if lease.worker == self.names[who]}
         assert self.callers[who].bye(self.names[who], lost=lost) == len(mine)
-        self.ledger.held = {n: lease for n, lease in self.ledger.held.items() if n not in mine}
+        for nonce in mine:
+            (self.ledger.lose if lost else self.ledger.held.pop)(nonce)
         if knows:
             self.views = {n: v for n, v in self.views.items() if v.worker != self.names[who]}
             self.callers[who].last = None

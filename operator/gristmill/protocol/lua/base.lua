@@ -21,6 +21,8 @@
 -- Memory grows with leases in flight, failures and uncollected results; never with the number of chunks.
 --
 -- A unit is [start, stop) of chunks (low = high = 0), or items [low, high) of the one chunk `start`.
+-- Its losses are the holders that it lost. Those of an interval say only how often to halve it: a single chunk or item
+-- that is cut from it, in whatever way, begins with one, if there were any.
 --
 -- A function reads a field of the job once, and writes those that changed once, when it ends. All that
 -- could fail (form of the arguments, no such job) is looked at before the first write.
