@@ -114,8 +114,8 @@ def test_a_queue_that_refuses_holds_up_no_deletion(
     passes(operator, 2)
     assert operator.queue.answers
     assert FINALIZER not in api.all("ChunkJob")[0]["metadata"]["finalizers"]
-    assert "may be left" in api.all("Event")[0]["note"]
-    assert "refused" in api.all("Event")[0]["note"]
+    notes = [event["note"] for event in api.all("Event")]
+    assert any("may be left" in note and "refused" in note for note in notes)
 
 
 def test_what_the_queue_did_not_give_up_is_removed_when_it_takes_writes_again(
@@ -188,10 +188,17 @@ def test_a_queue_that_refuses_holds_up_no_scaling(api: FakeApi, operator: Operat
 
 
 def test_a_job_that_the_queue_refuses_gets_no_workers(api: FakeApi, operator: Operator, root: Redis) -> None:
-    put(api, operator, mill())
-    asyncio.run(operator._look())
-    root.config_set("min-replicas-to-write", 1)
-    passes(operator, 2)
+    found = mill()
+    found["metadata"]["finalizers"] = []
+    put(api, operator, found)
+
+    async def run() -> float | None:
+        await operator._look()
+        root.config_set("min-replicas-to-write", 1)
+        return await operator.jobs.reconcile(KEY)
+
+    assert asyncio.run(run()) == 5.0
+    assert api.all("ChunkJob")[0]["metadata"]["finalizers"] == [FINALIZER]
     assert shown(api)["Progressing"][:2] == ("False", "Refused")
     assert api.all("Job") == []
 
@@ -259,7 +266,30 @@ def test_a_job_that_the_queue_has_just_forgotten_is_asked_about_again_and_not_sa
 # -- what the API server says
 
 
-@pytest.mark.parametrize("status", [400, 403, 422])
+@pytest.mark.parametrize("status", [403, 500])
+@pytest.mark.parametrize("full", [False, True])
+def test_a_job_of_workers_that_may_not_be_deleted_holds_up_no_deletion_and_is_told_of_once(
+    api: FakeApi, operator: Operator, root: Redis, status: int, full: bool
+) -> None:
+    asyncio.run(operator.queue.look([]))
+    found = mill()
+    found["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    put(api, operator, found)
+    operator.world.put("Job", api.add("Job", job_of(mill())))
+    if full:
+        refuses_writes(root, None)  # type: ignore[arg-type]
+    api.refusals["DELETE /apis/batch"] = (status, "policy says no")
+    api.refusals["PATCH /apis/gristmill.dev"] = (500, "not now")
+    passes(operator, 3)
+    assert FINALIZER in api.all("ChunkJob")[0]["metadata"]["finalizers"]
+    del api.refusals["PATCH /apis/gristmill.dev"]
+    passes(operator)
+    assert FINALIZER not in api.all("ChunkJob")[0]["metadata"]["finalizers"]
+    notes = [event["note"] for event in api.all("Event")]
+    assert len(notes) == len(set(notes)) == (2 if full else 1)
+
+
+@pytest.mark.parametrize("status", [400, 403, 422, 500])
 def test_what_the_api_server_refuses_is_said_and_tried_again(
     api: FakeApi, operator: Operator, status: int
 ) -> None:

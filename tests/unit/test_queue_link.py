@@ -122,6 +122,31 @@ def test_an_operator_that_begins_at_a_full_queue_sees_it_and_can_empty_it(
     asyncio.run(run())
 
 
+def test_functions_of_another_version_that_answer_otherwise_damage_no_job(
+    server: Server, begin: Callable[[], QueueLink], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The queue is full, and takes those of this version later."""
+    admit(begin(), "a")
+    text = library()
+    with connect(server.draft_url) as client:
+        client.function_load(
+            text.replace(
+                "define('status', function(k, args)",
+                "define('status', function(k, args)\n  if args[1] then error('what is this') end",
+            ),
+            replace=True,
+        )
+    fill(server)
+    link = begin()
+    with pytest.raises(QueueError, match="what is this"):
+        asyncio.run(link.look(["a"]))
+    assert not link.answers
+    with connect(server.draft_url) as client:
+        client.config_set("maxmemory", 0)
+    told, _ = asyncio.run(begin().look(["a"]))
+    assert (told["a"] or {})["job"]["phase"] == "planning"
+
+
 def test_a_full_queue_keeps_the_functions_of_a_former_version(
     server: Server,
     begin: Callable[[], QueueLink],

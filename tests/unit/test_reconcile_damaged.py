@@ -13,6 +13,7 @@ from tests.unit.reconcile_builders import NOW, condition, decided, job_of, resou
 from gristmill.api.status import ChunkJobStatus
 from gristmill.planning.progress import Sample
 from gristmill.protocol.statuses import believed
+from gristmill.reconcilers.actions import DeleteResource
 from gristmill.reconcilers.times import text_of
 
 PHASES = ("planning", "running", "complete", "failed", "removing", "removed")
@@ -109,6 +110,10 @@ def test_any_damage(phase: str, job: dict[str, Any], numbers: dict[str, Any]) ->
 def test_what_can_not_be_so_is_damage(job: dict[str, Any], numbers: dict[str, Any]) -> None:
     decision = decided(resource(), told=believed(damaged(job, numbers)), job=job_of(resource()))
     assert (condition(decision, "Failed") or {})["reason"] == "QueueDamaged"
+    late = decided(
+        resource(ttlSecondsAfterFinished=0), NOW + 1000, told=told("failed", reason="QueueDamaged")
+    )
+    assert DeleteResource() not in late.actions
 
 
 @pytest.mark.parametrize("phase", PHASES)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.unit.reconcile_builders import NOW, decided, job_of, kinds, observed, resource, told
+from tests.unit.reconcile_builders import NOW, condition, decided, job_of, kinds, observed, resource, told
 
 from gristmill.api.names import FINALIZER
 from gristmill.reconcilers.actions import Cancel, DeleteJob, Forget, Note, Scale, SetFinalizer
@@ -63,6 +63,38 @@ def test_deletion_never_hangs(answers: bool) -> None:
     assert note.warning
     assert "/data/out" in note.message or "queue" in note.message
     assert rest == ([Forget()] if answers else []) + [SetFinalizer(False)]
+
+
+def test_a_job_of_workers_that_may_not_be_deleted_is_left_to_kubernetes() -> None:
+    found = deleted()
+    job = job_of(found)
+    job["metadata"]["uid"] = "made"
+    assert DeleteJob("job-workers", "made") in decided(found, job=job).actions
+    decision = decided(found, job=job, refused="policy says no")
+    (forget, note, finalizer) = decision.actions
+    assert (forget, finalizer) == (Forget(), SetFinalizer(False))
+    assert isinstance(note, Note)
+    assert note.message.endswith("is left to Kubernetes, which deletes it when it can: policy says no")
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        (
+            {"told": told("removing", sink="url", finished=str(int(NOW * 1000)))},
+            "waits until a worker has removed what is staged in /data/out",
+        ),
+        ({"told": told(), "queue_refuses": "it is full"}, "it is full"),
+        ({"told": told(), "queue_answers": False}, "the queue does not answer"),
+    ],
+)
+def test_a_deletion_that_takes_a_while_says_what_it_waits_for(facts: dict[str, Any], words: str) -> None:
+    found = deleted(6, output={"url": "/data/out"})
+    shown = condition(decided(found, job=job_of(found, 1), **facts), "Progressing") or {}
+    assert (shown["status"], shown["reason"]) == ("False", "Removing")
+    assert words in shown["message"]
+    found = deleted(1, output={"url": "/data/out"})
+    assert decided(found, job=job_of(found, 1), **facts).status is None
 
 
 @pytest.mark.parametrize("answer", [None, told(), told("removing"), told("removed", workers=0)])

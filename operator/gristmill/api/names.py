@@ -67,6 +67,7 @@ class Reason(StrEnum):
     REFUSED = "Refused"
     UNSCHEDULABLE = "Unschedulable"
     JOB_SUSPENDED = "JobSuspended"
+    REMOVING = "Removing"
     AWAITING_COLLECTION = "AwaitingCollection"
     # SpecChanged
     NOT_TAKEN_OVER = "NotTakenOver"

@@ -26,8 +26,7 @@ log = logging.getLogger(__name__)
 _MARK = f"{GROUP}/watched"
 #: seconds between two tries to make an object whose name is somebody else's
 _TAKEN_SECONDS = 2.0
-#: what the API server says of what it will not do, and seconds until it is asked again
-_REFUSALS = (400, 403, 422)
+#: seconds until the API server is asked again for what it refused
 _REFUSED_SECONDS = 5.0
 #: seconds between two looks at the Secret of a Cache that serves, of which no watch tells
 _SECRET_SECONDS = 600.0
@@ -70,8 +69,6 @@ class Caches:
             except NameTaken as error:
                 taken = str(error)
             except ApiError as error:
-                if error.status not in _REFUSALS:
-                    raise
                 log.warning("%s/%s: refused: %s", *key, error)
                 refused = str(error)
         if key == (self._config.namespace, self._config.queue_cache):
@@ -127,8 +124,6 @@ class Caches:
                 "PersistentVolumeClaim", namespace, name, body, uid=claim["metadata"]["uid"]
             )
         except ApiError as error:
-            if error.status not in _REFUSALS:
-                raise
             return f"its volume can't grow: {error}"
         return ""
 

@@ -32,8 +32,7 @@ log = logging.getLogger(__name__)
 
 #: seconds until a look at what is about to be known
 _SOON_SECONDS = 0.2
-#: what the API server says of what it will not do, and seconds until it, or the queue, is asked again
-_REFUSALS = (400, 403, 422)
+#: seconds until the API server, or the queue, is asked again for what it refused
 _REFUSED_SECONDS = 5.0
 #: seconds between two tries to make an object whose name is somebody else's
 _TAKEN_SECONDS = 1.0
@@ -64,6 +63,8 @@ class ChunkJobs:
         self._written: dict[str, float] = {}
         #: when a Secret was made, or looked for
         self._secrets: dict[str, float] = {}
+        #: what people were told, by uid: a pass that did not come to its end is made again
+        self._noted: dict[str, list[actions.Note]] = {}
 
     async def reconcile(self, key: Key) -> float | None:
         """Look at one ChunkJob; return in how many seconds to look again."""
@@ -101,11 +102,12 @@ class ChunkJobs:
         url = url_of(self._queue.server, uid, password_of(self._config.key, uid))
         done: list[actions.Action] = []
         again = None
+        queue_refuses = False
         while True:
             decision = decide(observed, self._config.jobs, url, now)
             try:
                 for action in decision.actions:
-                    if action not in done and not (again and isinstance(action, actions.QueueAction)):
+                    if action not in done and not (queue_refuses and isinstance(action, actions.QueueAction)):
                         await self._do(action, resource)
                         done.append(action)
                 return decision if again is None else replace(decision, again=again)
@@ -114,7 +116,7 @@ class ChunkJobs:
                     self._ask_again(uid)  # (it was lost since)
                     return None
                 log.warning("%s: %s", where, error)
-                again, answers = _REFUSED_SECONDS, self._queue.answers
+                again, queue_refuses, answers = _REFUSED_SECONDS, True, self._queue.answers
                 observed = replace(
                     observed, queue_answers=answers, queue_refuses=str(error) if answers else ""
                 )
@@ -124,15 +126,15 @@ class ChunkJobs:
                 decision = decide(replace(observed, taken=str(taken)), self._config.jobs, url, now)
                 return replace(decision, again=_TAKEN_SECONDS)
             except ApiError as error:
-                if error.status not in _REFUSALS:
-                    raise
                 log.warning("%s: refused: %s", where, error)
-                decision = decide(replace(observed, refused=str(error)), self._config.jobs, url, now)
-                return replace(decision, again=_REFUSED_SECONDS)
+                goes_on = "deletionTimestamp" in metadata and not observed.refused
+                again, observed = _REFUSED_SECONDS, replace(observed, refused=str(error))
+                if not goes_on:
+                    return replace(decide(observed, self._config.jobs, url, now), again=again)
 
     def forget(self, uid: str) -> None:
         """Drop what is kept of a ChunkJob that is gone."""
-        for kept in (self.told, self._samples, self._written, self._secrets):
+        for kept in (self.told, self._samples, self._written, self._secrets, self._noted):
             kept.pop(uid, None)
 
     def heard(self, uid: str, told: dict[str, Any] | None) -> bool:
@@ -220,7 +222,9 @@ class ChunkJobs:
             case actions.Forget():
                 await self._queue.forget(uid)
             case actions.Note():
-                await self._statuses.note(KIND, resource, action)
+                if action not in self._noted.setdefault(uid, []):
+                    await self._statuses.note(KIND, resource, action)
+                    self._noted[uid].append(action)
         reach(f"operator.{type(action).__name__}")
 
     async def _set_finalizer(self, resource: dict[str, Any], on: bool) -> None:

@@ -70,6 +70,7 @@ class QueueLink:
         """Return what the queue says of each job (None: it does not know it), and the names of all users."""
         try:
             told, users = await self._call(lambda client: (statuses(client, uids), _users(client)))
+            self._check_functions(told)
         except QueueError:
             self.answers = False
             raise
@@ -80,6 +81,14 @@ class QueueLink:
                 since = self._damaged.setdefault(uid, str(int(what["now"])))
                 what["job"] |= {"created": since, "finished": since}
         return told, users
+
+    def _check_functions(self, told: dict[str, dict[str, Any] | None]) -> None:
+        """Raise QueueError where it may not be a job's keys that are strange, but the functions: of another version."""
+        for what in told.values():
+            if what is not None and what["job"].get("reason") == DAMAGED and not self._has_library:
+                raise QueueError(
+                    f"the queue has not taken this version's functions: {what['job']['message']}"
+                )
 
     async def namespaces(self, uids: Sequence[str]) -> dict[str, str]:
         """Return the namespaces that the ChunkJobs of jobs were in; "" where the queue does not know."""

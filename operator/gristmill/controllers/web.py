@@ -58,8 +58,8 @@ class Board:
         return iter(())
 
 
-async def serve(board: Board) -> None:
-    """Answer on all addresses, in the background."""
+async def serve(board: Board) -> web.AppRunner:
+    """Answer on all addresses, in the background; return what ends that (`cleanup`)."""
     registry = CollectorRegistry()
     registry.register(board)
     ProcessCollector(registry=registry)
@@ -78,3 +78,4 @@ async def serve(board: Board) -> None:
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()
     await web.TCPSite(runner, None, PORT).start()
+    return runner

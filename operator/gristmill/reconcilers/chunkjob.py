@@ -10,6 +10,7 @@ from gristmill.api.chunkjob import ChunkJob
 from gristmill.api.names import FINALIZER, ConditionType, Reason
 from gristmill.errors import ManifestError
 from gristmill.protocol.job import JobContext
+from gristmill.protocol.statuses import DAMAGED
 from gristmill.reconcilers.actions import (
     Action,
     AdmitToQueue,
@@ -236,7 +237,8 @@ def _keep_time(plan: _Plan, observed: Observed, job: ChunkJob, now: float) -> No
         end = seconds_of((observed.resource.get("status") or {}).get("completionTime"))
         if told is not None and told["job"].get("finished"):
             end = int(told["job"]["finished"]) / 1000
-        if job.spec.ttl_seconds_after_finished is not None and end is not None:
+        damaged = told is not None and told["job"].get("reason") == DAMAGED
+        if job.spec.ttl_seconds_after_finished is not None and end is not None and not damaged:
             _delete_at(plan, end + job.spec.ttl_seconds_after_finished, now)
     elif job.spec.active_deadline_seconds is not None and told is not None:
         left = int(told["job"]["created"]) / 1000 + job.spec.active_deadline_seconds - now

@@ -52,6 +52,15 @@ def status_when_wrong(observed: Observed, message: str, now: float) -> dict[str,
     return {**shown, "conditions": _kept(old, conditions, generation)}
 
 
+def status_when_removed(observed: Observed, message: str, now: float) -> dict[str, Any]:
+    """Return the status of a ChunkJob that is deleted, and what that waits for."""
+    old = observed.resource.get("status") or {}
+    generation = int(observed.resource["metadata"].get("generation") or 0)
+    removing = _condition(ConditionType.PROGRESSING, False, Reason.REMOVING, message, now)
+    others = [c for c in old.get("conditions") or () if c["type"] != ConditionType.PROGRESSING]
+    return {**old, "conditions": [*others, *_kept_alone(old, removing, generation)]}
+
+
 def _as_told(observed: Observed, told: dict[str, Any], output: str, now: float) -> dict[str, Any]:
     """Return what the queue says of the job, and what is in its way."""
     shown = status_of(told, observed.samples, output)
@@ -83,12 +92,17 @@ def _untold(old: dict[str, Any], why: tuple[str, str], now: float) -> dict[str, 
     return {**shown, "conditions": [_condition(ConditionType.PROGRESSING, False, *why, now)]}
 
 
+def _kept_alone(old: dict[str, Any], condition: dict[str, Any], generation: int) -> list[dict[str, Any]]:
+    """Return one condition with the time at which it came about, and no other."""
+    former = [c for c in old.get("conditions") or () if c["type"] == condition["type"]]
+    return _kept({"conditions": former}, [condition], generation)
+
+
 def _with_edit(old: dict[str, Any], message: str, generation: int, now: float) -> dict[str, Any]:
     """Return the status of a job that has ended, and that its spec has become wrong since."""
     conditions = old.get("conditions") or ()
     others = [c for c in conditions if c["type"] != ConditionType.SPEC_CHANGED]
-    former = {"conditions": [c for c in conditions if c["type"] == ConditionType.SPEC_CHANGED]}
-    return {**old, "conditions": others + _kept(former, [_not_taken_over(message, now)], generation)}
+    return {**old, "conditions": others + _kept_alone(old, _not_taken_over(message, now), generation)}
 
 
 def _without_former_edit(old: dict[str, Any], generation: int) -> dict[str, Any]:
@@ -111,6 +125,8 @@ def _obstacle(observed: Observed, told: dict[str, Any], now: float) -> tuple[str
         return silence
     if has_ended(observed):
         return None
+    if observed.refused:
+        return refusal_of(observed.refused, Reason.REFUSED)
     if waits_for_collection(told):
         name = observed.resource["metadata"]["name"]
         message = f"the queue is full of results: `gristmill results {name} --take` fetches them"

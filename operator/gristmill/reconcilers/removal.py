@@ -16,6 +16,7 @@ from gristmill.reconcilers.actions import (
     Scale,
     SetFinalizer,
 )
+from gristmill.reconcilers.job_status import status_when_removed
 from gristmill.reconcilers.objects import UID
 from gristmill.reconcilers.observed import Observed
 from gristmill.reconcilers.times import seconds_of
@@ -23,6 +24,8 @@ from gristmill.reconcilers.worker_job import parallelism_of
 
 #: seconds that a deletion waits for queue and workers to remove what is theirs
 REMOVAL_SECONDS = 30.0
+#: seconds after which a deletion that has not ended says what it waits for
+_SAID_SECONDS = 5.0
 #: why something may be left: the reason of an Event, and what the queue says of a job that was not cleaned up
 _INCOMPLETE = "RemovalIncomplete"
 
@@ -36,7 +39,7 @@ def remove(observed: Observed, now: float) -> Decision:
     # (what refuses to forget a job may do so for ever, as what is away)
     helps = observed.queue_answers and not observed.queue_refuses
     if helps and (told is None or told["job"]["phase"] == "removed" or _is_damaged(told)):
-        return Decision((*_left(observed), Forget(), *_end(job), SetFinalizer(False)))
+        return Decision((*_left(observed), Forget(), *_end(job, observed), SetFinalizer(False)))
     removing = told is not None and told["job"]["phase"] == "removing"
     if helps and told is not None:
         # (nobody may have been there when it was deleted: workers have their time from when they were told)
@@ -51,7 +54,7 @@ def remove(observed: Observed, now: float) -> Decision:
             what = f"no worker removed what was staged in {_output(observed)}: parts may be left there"
         note = Note(_INCOMPLETE, what, warning=True)
         forget = (Forget(),) if helps else ()
-        return Decision((note, *forget, *_end(job), SetFinalizer(False)))
+        return Decision((note, *forget, *_end(job, observed), SetFinalizer(False)))
     actions: list[Action] = []
     if helps and told is not None and not removing:
         actions.append(Cancel())
@@ -59,7 +62,19 @@ def remove(observed: Observed, now: float) -> Decision:
         wanted = 1 if told["job"].get("sink") == "url" else 0
         if parallelism_of(job) != wanted and not job["metadata"].get("deletionTimestamp"):
             actions.append(Scale(wanted))
-    return Decision(tuple(actions), again=0.25)
+    return Decision(tuple(actions), _shown(observed, helps, now), again=0.25)
+
+
+def _shown(observed: Observed, helps: bool, now: float) -> dict[str, Any] | None:
+    """Return the status of a ChunkJob whose deletion takes a while: what it waits for."""
+    if now < (seconds_of(observed.resource["metadata"]["deletionTimestamp"]) or now) + _SAID_SECONDS:
+        return None
+    what = "waits until workers have left what they did"
+    if not helps:
+        what = f"waits for the queue: {observed.queue_refuses or 'the queue does not answer'}"
+    elif _output(observed):
+        what = f"waits until a worker has removed what is staged in {_output(observed)}"
+    return status_when_removed(observed, f"the deletion {what}", now)
 
 
 def _left(observed: Observed) -> list[Action]:
@@ -91,8 +106,11 @@ def _job(observed: Observed) -> dict[str, Any] | None:
     return job
 
 
-def _end(job: dict[str, Any] | None) -> list[Action]:
+def _end(job: dict[str, Any] | None, observed: Observed) -> list[Action]:
     """Return the end of the workers, which the queue lets in no more: Kubernetes leaves them where it is told to."""
     if job is None or job["metadata"].get("deletionTimestamp"):
         return []
+    if observed.refused:
+        left = f"Job {job['metadata']['name']} is left to Kubernetes, which deletes it when it can: {observed.refused}"
+        return [Note(_INCOMPLETE, left, warning=True)]
     return [DeleteJob(job["metadata"]["name"], job["metadata"]["uid"])]

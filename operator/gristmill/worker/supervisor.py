@@ -128,6 +128,8 @@ class Supervisor:
             self._leaving.check()
         except Leave:
             if self._phase != "removing":
+                for slot in self._slots:
+                    slot.stop()
                 self._heartbeat()
             if self._phase != "removing":
                 raise
