@@ -93,6 +93,21 @@ def test_second_ctrl_c_does_not_wait_for_what_runs(here: Here, until: Until) -> 
     until(lambda: not is_alive(server))
 
 
+def test_ctrl_c_does_not_wait_for_a_queue_that_is_frozen(slow: Here, until: Until) -> None:
+    process = slow.start("run", "job.yaml", "--json")
+    until(lambda: len(calls(slow)) > 40)
+    until(lambda: json.loads(slow.run("get", "--json").stdout)["chunks"]["succeeded"])
+    os.kill(server_of(slow), signal.SIGSTOP)
+    keeper = keeper_of(slow)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=90)
+    assert process.returncode == 130
+    assert "`gristmill run job.yaml` goes on from here" in err
+    assert json.loads(out.splitlines()[-1])["state"] == "Stopped"
+    assert not is_alive(keeper)
+    check_complete(slow, most_calls=800)
+
+
 def test_kill_of_the_runner_ends_all_and_the_next_run_goes_on(slow: Here, until: Until) -> None:
     process = slow.start("run", "job.yaml")
     until(lambda: len(calls(slow)) > 40)

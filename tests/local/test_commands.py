@@ -10,6 +10,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -66,6 +67,18 @@ def test_why_tells_leases_and_failures(failed: Here) -> None:
     facts = json.loads(failed.run("why", "1", "--json").stdout)
     assert facts["deadLetters"][0]["item"] == 3
     assert "there is no chunk 4" in failed.run("why", "4", code=2).stderr
+
+
+def test_repro_finds_a_module_whose_name_one_of_the_debuggers_has(here: Here) -> None:
+    (here.folder / "code.py").write_text("def f(x):\n    return x + 1\n")
+    here.write(chunk_job(**numbers(2), process={"function": "code:f"}))
+    here.run("run", "job.yaml")
+    # (with `python -m`, what is here comes first anyway)
+    script = Path(sys.executable).with_name("gristmill")
+    done = subprocess.run(
+        [script, "repro", "1"], cwd=here.folder, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (0, "2\n"), done.stderr
 
 
 def test_repro_runs_the_failed_item_here(failed: Here) -> None:

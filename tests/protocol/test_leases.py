@@ -138,6 +138,20 @@ def test_a_chunk_that_is_given_back_with_others_is_not_charged_their_losses(clie
     assert losses(client, 2, 4) == 2
 
 
+def test_a_chunk_that_is_left_of_a_lease_is_not_charged_the_losses_of_the_others(client, clock):
+    worker = lost_twice(client)
+    lease = worker.lease(2)
+    worker.report(done(lease, 3), Release(lease.nonce))
+    assert losses(client, 3, 4) == 1
+
+
+def test_a_chunk_whose_tail_was_given_back_is_not_charged_the_losses_of_the_others(client, clock):
+    worker = lost_twice(client)
+    lease = worker.lease(2)
+    worker.report(Trim(lease.nonce, 1), Release(lease.nonce))
+    assert losses(client, 0, 1) == 1
+
+
 def test_items_are_not_charged_the_losses_of_their_chunk(client, clock):
     worker = planned_job(client, 1, attempts=1, isolate=1)
     for _ in range(3):

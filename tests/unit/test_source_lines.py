@@ -230,6 +230,16 @@ def test_changed_input_is_refused(tmp_path: Path, change: object, why: str) -> N
         source.read(0)
 
 
+def test_a_file_that_has_become_a_folder_is_told_as_one_when_it_is_checked(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_text("aa\n")
+    source = open_source(plan_of(files={"url": str(path)}))
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(InputChanged, match="now it is a folder"):
+        source.read(0)
+
+
 def test_empty_files_have_no_chunks(tmp_path: Path) -> None:
     (tmp_path / "a.txt").touch()
     assert plan_of(lines={"url": str(tmp_path)}).chunks == 0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pdb
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -71,6 +70,8 @@ def _call(call: Callable[[], list[Any]], what: str, debug: bool) -> int:
     except BaseException as error:
         sys.stderr.write(own_traceback(error))
         if debug:
+            import pdb  # (it imports modules `code`, `bdb` and `cmd`, and a user's may have such a name)
+
             pdb.post_mortem(error.__traceback__)
         return 1
     return 0

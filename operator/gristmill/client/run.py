@@ -44,6 +44,9 @@ class Host(Protocol):
     def queue(self) -> Queue:
         """Return the job's queue, as soon as it answers."""
 
+    def word(self) -> dict[str, Any] | None:
+        """Return what the queue says, as `Queue.status` does; None where it does not at once."""
+
     def wait(self, seconds: float) -> None:
         """Wait until something happens, or so long. GristmillError when the run can't go on."""
 
@@ -88,9 +91,10 @@ class Run:
     @property
     def status(self) -> dict[str, Any]:
         """The status as the custom resource has it, with `name` and `state`."""
-        if self._final is not None:
-            return self._final
-        told = self._host.queue().status()
+        return self._final if self._final is not None else self._take(self._host.queue().status())
+
+    def _take(self, told: dict[str, Any]) -> dict[str, Any]:
+        """Return the status by what the queue has told."""
         now = told["now"] / 1000
         sample = Sample(now, int(told["job"].get("settled") or 0))
         self._samples = recent([*self._samples, sample], now)
@@ -144,7 +148,9 @@ class Run:
         if self._final is not None:
             return
         try:
-            last = self._last if now and self._last else self.status
+            last = self._last or self.status
+            if not now and (told := self._host.word()):  # (it may be frozen: that is not waited for)
+                last = self._take(told)
             if self._final is None and ended(last):  # (with results that nobody has fetched)
                 self._end(last)
         except GristmillError:

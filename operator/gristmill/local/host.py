@@ -57,6 +57,12 @@ class KeeperHost:
             self._queue.on_wait = lambda: self.wait(0)
         return self._queue
 
+    def word(self) -> dict[str, Any] | None:
+        """Return what the queue says of the job; None where it does not at once."""
+        from gristmill.protocol.client import word_of
+
+        return word_of(server_url(self.state.queue), self.state.job().uid)
+
     def wait(self, seconds: float) -> None:
         """Wait until the keeper tells something, or so long. GristmillError when it can't go on."""
         if self._failure:

@@ -43,6 +43,10 @@ class LiveHost:
         """See `client.run.Host`."""
         return self._keeper.queue()
 
+    def word(self) -> dict[str, Any] | None:
+        """See `client.run.Host`."""
+        return self._keeper.word()
+
     def wait(self, seconds: float) -> None:
         """See `client.run.Host`."""
         self._keeper.wait(seconds)
@@ -83,6 +87,10 @@ class EndedHost:
     def queue(self) -> Queue:
         """See `client.run.Host`."""
         raise QueueError(f"the run in {shown(self._state.folder)} has ended")
+
+    def word(self) -> dict[str, Any] | None:
+        """See `client.run.Host`."""
+        return None
 
     def wait(self, seconds: float) -> None:
         """See `client.run.Host`."""

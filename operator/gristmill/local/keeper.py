@@ -15,7 +15,7 @@ import signal
 import sys
 import time
 import traceback
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from shutil import rmtree
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
 #: seconds between two looks at server and workers when nothing happens
 _LOOK_SECONDS = 0.5
-#: seconds that the queue may take for its last word of a job
-_WORD_SECONDS = 1.0
 #: a server that dies this often within a minute is not started again
 _SERVER_STARTS = 5
 
@@ -184,8 +182,11 @@ class Keeper:
         """Let workers finish what runs, then the server what it writes; each only so long."""
         if self._crew is not None:
             self._crew.stop()
-            with suppress(Stopped, GristmillError):
-                self.tell("stopped", job=_last_word(self._server.url, self._state.job().uid))
+            from gristmill.protocol.client import word_of
+
+            with suppress(GristmillError):
+                if told := word_of(self._server.url, self._state.job().uid):
+                    self.tell("stopped", job=told)
         if hasattr(self, "_server"):
             self._server.stop()
 
@@ -202,18 +203,6 @@ def _renew(queue: Queue, job: StoredJob) -> None:
     queue.configure(parameters)
     if told["phase"] == "failed":
         queue.retry([])
-
-
-def _last_word(url: str, uid: str) -> dict[str, Any]:
-    """Return what the queue says of a job that stops. Stopped when it does not answer at once: it may be frozen."""
-    from gristmill.protocol.client import Queue, connect
-
-    def give_up() -> NoReturn:
-        raise Stopped
-
-    with closing(Queue(connect(url, _WORD_SECONDS), uid)) as queue:
-        queue.on_wait = give_up
-        return queue.status()
 
 
 def _import_ahead() -> None:

@@ -11,6 +11,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -22,6 +23,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import (
     AuthenticationError,
     ConnectionError,
+    RedisError,
     ResponseError,
     TimeoutError,
 )
@@ -44,6 +46,8 @@ _RETRY_BATCH = 500
 _LETTERS = 1000
 #: ms for which a durable call waits for the server's log before it is repeated
 _LOG_MS = 10_000
+#: seconds for which a queue that may be frozen is waited for
+_WORD_SECONDS = 1.0
 #: what is said of a dead letter beyond the bound
 _UNKNOWN = {
     "kind": "unknown",
@@ -96,6 +100,15 @@ def connect(url: str, answer_seconds: float = settings.ANSWER_SECONDS) -> Redis:
     return Redis.from_url(
         url, socket_timeout=answer_seconds, retry=Retry(NoBackoff(), 0), decode_responses=False
     )
+
+
+def word_of(url: str, job: str, seconds: float = _WORD_SECONDS) -> dict[str, Any] | None:
+    """Return what the queue at a URL says of a job (`Queue.status`); None where it does not within about so long."""
+    with closing(Queue(connect(url, seconds), job, once=True)) as queue:
+        try:
+            return queue.status()
+        except (RedisError, OSError, QueueError):
+            return None
 
 
 class Queue:

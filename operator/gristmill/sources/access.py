@@ -7,6 +7,7 @@ opened anew for each read (5 µs), which also notices that another file has take
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -55,6 +56,8 @@ class FileTable:
         with _reading(name):
             if "://" not in name:
                 status = os.stat(name)
+                if stat.S_ISDIR(status.st_mode):
+                    raise IsADirectoryError(name)
                 self._compare(file, status.st_size, local_etag(status))
             else:
                 filesystem, path = open_filesystem(name)
