@@ -106,6 +106,15 @@ def test_a_complete_job_is_looked_at(picky: Desk) -> None:
     assert 'File "<process.source>", line 4, in process' in done.stderr
 
 
+def test_it_is_a_word_of_kubectl(picky: Desk) -> None:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    words = ["kubectl", "gristmill", "get", "picky", "-n", picky.kube.namespace]
+    done = subprocess.run(
+        words, cwd=picky.folder, capture_output=True, text=True, env={**os.environ, "PATH": path}, check=False
+    )
+    assert done.stdout.startswith("picky: Complete\n"), done.stderr
+
+
 def test_dead_letters_are_opened_again_and_the_operator_goes_on(picky: Desk) -> None:
     picky.results("picky")
     assert "no dead letter of 0" in picky.run("retry", "picky", "0", code=2).stderr
