@@ -182,6 +182,25 @@ def test_a_job_that_is_removed_is_cleaned_up_though_a_chunk_runs_for_long(
         end(job.worker)
 
 
+def test_a_worker_that_is_told_to_leave_while_it_starts_leaves(
+    url: str, tmp_path: Path, until: Until
+) -> None:
+    """Were it the first process of a container, a signal that it neither handles nor blocks would be lost."""
+    queue = create(url, tmp_path, **numbers(4), **source("def process(x):\n    return x\n"))
+    process = worker(url)
+    status = Path(f"/proc/{process.pid}/status")
+
+    def blocked() -> bool:
+        lines = dict(line.split(":\t", 1) for line in status.read_text().splitlines() if ":\t" in line)
+        return bool(int(lines["SigBlk"], 16) >> (signal.SIGTERM - 1) & 1)
+
+    until(blocked)
+    process.terminate()
+    process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert queue.status()["workers"] == {}
+
+
 @pytest.mark.parametrize("knows", [True, False])
 def test_a_worker_that_is_to_leave_cleans_up_a_job_that_is_removed(
     url: str, tmp_path: Path, until: Until, knows: bool

@@ -7,17 +7,20 @@ import secrets
 import signal
 import sys
 
-from gristmill.protocol.client import Queue, connect
-from gristmill.protocol.refusals import NoSuchJob
-from gristmill.worker.capture import Log
-from gristmill.worker.service import supervise
-
 #: seconds that a worker stays for which there is no work any more
 _IDLE_SECONDS = 600
 
 
 def main() -> int:
-    """Work for the job that the environment names until it ends or SIGTERM comes; return the exit code."""
+    """Work for the job that the environment names until it ends or SIGTERM comes; return the exit code.
+
+    SIGTERM waits from the first moment on until it is handled: the first process of a container is sent none that it
+    neither handles nor blocks, and one that comes while this one imports would be lost.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    from gristmill.worker.capture import Log
+    from gristmill.worker.service import supervise
+
     missing = [name for name in ("GRISTMILL_QUEUE_URL", "GRISTMILL_JOB") if not os.environ.get(name)]
     if missing:
         print(f"error: the environment has no {' and no '.join(missing)}", file=sys.stderr)
@@ -38,6 +41,9 @@ def main() -> int:
 
 
 def _has_ended(url: str, job: str) -> bool:
+    from gristmill.protocol.client import Queue, connect
+    from gristmill.protocol.refusals import NoSuchJob
+
     try:
         phase = Queue(connect(url), job).status()["job"]["phase"]
     except NoSuchJob:  # (not yet)
@@ -47,7 +53,6 @@ def _has_ended(url: str, job: str) -> bool:
 
 def _stay() -> None:
     """Wait to be stopped: were this pod to end, another would be started, and so on, while the operator is away."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     print("the job has ended: this worker waits to be stopped", file=sys.stderr, flush=True)
     signal.sigtimedwait([signal.SIGTERM], _IDLE_SECONDS)
 

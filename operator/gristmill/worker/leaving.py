@@ -18,6 +18,7 @@ class Leaving:
         self._parent = parent
         self._asked = False
         signal.signal(signal.SIGTERM, self._note)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         #: readable when a signal came, or a child ended, so that a selector wakes up
