@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 
+import pytest
 from tests.e2e.kube import Kube, chunk_job, claim, kubectl, mounted, queue, shell, until
 
 SLOW = "import time\n\ndef process(x):\n    time.sleep(0.2)\n    return x\n"
@@ -34,7 +35,8 @@ def test_what_it_prints_is_in_the_logs_of_its_pods(kube: Kube) -> None:
     assert {"number 7", "number 99"} <= {line["text"] for line in lines}
 
 
-def test_deleting_it_leaves_nothing(kube: Kube) -> None:
+@pytest.mark.parametrize("cascade", ["background", "foreground"])
+def test_deleting_it_leaves_nothing(kube: Kube, cascade: str) -> None:
     workers = mounted("data")
     kube.apply(
         claim("data"),
@@ -43,7 +45,7 @@ def test_deleting_it_leaves_nothing(kube: Kube) -> None:
     until(lambda: kube.status("mill").get("chunks", {}).get("succeeded"))
     uid = kube.uid("mill")
     assert uid in queue("ACL", "USERS")
-    kube.ctl("delete", "chj", "mill", "--timeout=60s")
+    kube.ctl("delete", "chj", "mill", f"--cascade={cascade}", "--timeout=60s")
     until(lambda: not kube.all("pods"))
     until(lambda: not kube.all("jobs"))
     until(lambda: not [s for s in kube.all("secrets") if s["metadata"]["name"] == "mill-queue"])
