@@ -201,6 +201,15 @@ def test_a_worker_that_is_told_to_leave_while_it_starts_leaves(
     assert queue.status()["workers"] == {}
 
 
+def test_a_worker_that_is_told_to_leave_while_its_queue_is_away_leaves(tmp_path: Path, until: Until) -> None:
+    process = worker(f"unix://{tmp_path / 'none'}")
+    wchan = Path(f"/proc/{process.pid}/status")
+    until(lambda: "SigBlk:\t0000000000004000" in wchan.read_text())
+    process.terminate()
+    process.communicate(timeout=30)
+    assert process.returncode == 0
+
+
 @pytest.mark.parametrize("knows", [True, False])
 def test_a_worker_that_is_to_leave_cleans_up_a_job_that_is_removed(
     url: str, tmp_path: Path, until: Until, knows: bool

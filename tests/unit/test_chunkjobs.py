@@ -289,6 +289,20 @@ def test_a_job_of_workers_that_may_not_be_deleted_holds_up_no_deletion_and_is_to
     assert len(notes) == len(set(notes)) == (2 if full else 1)
 
 
+def test_a_finalizer_that_can_not_be_taken_off_now_says_nothing_of_the_job_of_workers(
+    api: FakeApi, operator: Operator
+) -> None:
+    asyncio.run(operator.queue.look([]))
+    found = mill()
+    found["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    put(api, operator, found)
+    operator.world.put("Job", api.add("Job", job_of(mill())))
+    api.refusals["PATCH /apis/gristmill.dev"] = (500, "not now")
+    passes(operator)
+    assert api.all("Job") == []
+    assert api.all("Event") == []
+
+
 @pytest.mark.parametrize("status", [400, 403, 422, 500])
 def test_what_the_api_server_refuses_is_said_and_tried_again(
     api: FakeApi, operator: Operator, status: int

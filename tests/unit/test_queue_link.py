@@ -147,6 +147,21 @@ def test_functions_of_another_version_that_answer_otherwise_damage_no_job(
     assert (told["a"] or {})["job"]["phase"] == "planning"
 
 
+def test_one_damaged_job_is_no_silence_of_a_full_queue_without_this_versions_functions(
+    server: Server, begin: Callable[[], QueueLink], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admit(begin(), "a", "b")
+    with connect(server.draft_url) as client:
+        client.hset(keys_of("a")[0], "created", "never")
+    fill(server)
+    text = library()
+    monkeypatch.setattr(protocol, "library", lambda: text + "\n-- newer")
+    link = begin()
+    told, _ = asyncio.run(link.look(["a", "b"]))
+    assert link.answers
+    assert [(told[uid] or {})["job"]["phase"] for uid in "ab"] == ["failed", "planning"]
+
+
 def test_a_full_queue_keeps_the_functions_of_a_former_version(
     server: Server,
     begin: Callable[[], QueueLink],

@@ -102,11 +102,12 @@ class ChunkJobs:
         url = url_of(self._queue.server, uid, password_of(self._config.key, uid))
         done: list[actions.Action] = []
         again = None
-        queue_refuses = False
+        queue_refuses, doing = False, None
         while True:
             decision = decide(observed, self._config.jobs, url, now)
             try:
                 for action in decision.actions:
+                    doing = action
                     if action not in done and not (queue_refuses and isinstance(action, actions.QueueAction)):
                         await self._do(action, resource)
                         done.append(action)
@@ -127,9 +128,9 @@ class ChunkJobs:
                 return replace(decision, again=_TAKEN_SECONDS)
             except ApiError as error:
                 log.warning("%s: refused: %s", where, error)
-                goes_on = "deletionTimestamp" in metadata and not observed.refused
                 again, observed = _REFUSED_SECONDS, replace(observed, refused=str(error))
-                if not goes_on:
+                # (a deletion goes on without the workers' Job: Kubernetes deletes that, too)
+                if not ("deletionTimestamp" in metadata and isinstance(doing, actions.DeleteJob)):
                     return replace(decide(observed, self._config.jobs, url, now), again=again)
 
     def forget(self, uid: str) -> None:

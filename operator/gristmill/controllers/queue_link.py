@@ -83,12 +83,10 @@ class QueueLink:
         return told, users
 
     def _check_functions(self, told: dict[str, dict[str, Any] | None]) -> None:
-        """Raise QueueError where it may not be a job's keys that are strange, but the functions: of another version."""
-        for what in told.values():
-            if what is not None and what["job"].get("reason") == DAMAGED and not self._has_library:
-                raise QueueError(
-                    f"the queue has not taken this version's functions: {what['job']['message']}"
-                )
+        """Raise QueueError where it is not the keys of jobs that are strange, but the functions: of another version."""
+        known = [what["job"] for what in told.values() if what is not None]
+        if known and not self._has_library and all(job.get("reason") == DAMAGED for job in known):
+            raise QueueError(f"the queue has not taken this version's functions: {known[0]['message']}")
 
     async def namespaces(self, uids: Sequence[str]) -> dict[str, str]:
         """Return the namespaces that the ChunkJobs of jobs were in; "" where the queue does not know."""

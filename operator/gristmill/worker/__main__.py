@@ -44,8 +44,14 @@ def _has_ended(url: str, job: str) -> bool:
     from gristmill.protocol.client import Queue, connect
     from gristmill.protocol.refusals import NoSuchJob
 
+    def leave() -> None:
+        if signal.SIGTERM in signal.sigpending():
+            sys.exit(0)
+
+    queue = Queue(connect(url), job)
+    queue.on_wait = leave
     try:
-        phase = Queue(connect(url), job).status()["job"]["phase"]
+        phase = queue.status()["job"]["phase"]
     except NoSuchJob:  # (not yet)
         return False
     return phase in ("complete", "failed", "removed")
