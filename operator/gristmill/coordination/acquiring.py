@@ -1,0 +1,262 @@
+"""How a lock is taken: made where there is none, else waited for in line.
+
+What was asked of a server that did not answer may have been done, so it is always looked first whether the lock is held
+already, by this very attempt: no other has its name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+from gristmill.coordination import leases
+from gristmill.coordination.clock import Clock, wall_time
+from gristmill.coordination.errors import (
+    Conflict,
+    CoordinationError,
+    Exists,
+    HistoryGone,
+    Missing,
+    Unavailable,
+)
+from gristmill.coordination.port import (
+    ACQUIRED,
+    HOLDER,
+    RENEWED,
+    SECONDS,
+    TRANSITIONS,
+    Change,
+    Kind,
+    Record,
+    Scope,
+    Store,
+)
+
+T = TypeVar("T")
+
+#: seconds until a server that does not answer is asked again, about
+_AWAY_SECONDS = 0.5
+
+
+@dataclass
+class Hold:
+    """That somebody holds a lock: as whom, since which revision, and until when by their own clock."""
+
+    who: str
+    number: int
+    #: the lock as it was seen last
+    record: Record
+    until: float
+
+
+class Acquisition:
+    """One attempt to take a lock. `sighting` is what was known of it before, and is known after."""
+
+    def __init__(
+        self,
+        store: Store,
+        name: str,
+        who: str,
+        seconds: int,
+        clock: Clock,
+        sighting: leases.Sighting | None = None,
+    ) -> None:
+        self.sighting = sighting
+        self._store = store
+        self._name = name
+        self._who = who
+        self._seconds = seconds
+        self._clock = clock
+        #: whether there may be something to take back
+        self._asked = False
+        #: when it is our turn, if nothing changes
+        self._turn = 0.0
+
+    async def take(self, end: float) -> Hold | None:
+        """Return the hold on the lock, or None where it can't be had until `end`."""
+        hold = None
+        try:
+            while hold is None:
+                hold = await self._patiently(end, self._make)
+                record = None if hold else await self._patiently(end, self._get)
+                if record is not None:
+                    hold = await self._wait(record, end)
+                if hold is None and self._clock() >= end:
+                    return None
+            return hold
+        finally:
+            if hold is None and self._asked:
+                await asyncio.shield(self._withdraw())
+
+    async def _make(self) -> Hold | None:
+        self._asked, begin = True, self._clock()
+        try:
+            made = await self._store.create(Record(Kind.LOCK, self._name, fields=self._taken(0, "")))
+        except Exists:
+            return None
+        return self._held(made, begin)
+
+    async def _wait(self, record: Record | None, end: float) -> Hold | None:
+        """Wait in line; return the hold, or None where the time is over, or there is no lock any more to wait for."""
+        async with _Changes(self._store, Scope(Kind.LOCK, name=self._name)) as changes:
+            while record is not None:
+                step = self._step(record)
+                if step is not None:
+                    if (hold := await self._patiently(end, step)) is not None:
+                        return hold
+                    record = await self._patiently(end, self._get)
+                elif self._clock() >= end:
+                    return None
+                elif self._who not in leases.waiting(record):
+                    record = await self._patiently(end, partial(self._join, record))
+                else:
+                    try:
+                        record = await changes.next(record, min(self._turn, end) - self._clock())
+                    except HistoryGone:
+                        record = await self._patiently(end, self._get)
+        return None
+
+    def _step(self, record: Record) -> Callable[[], Awaitable[Hold | None]] | None:
+        """Return how to take a lock that was seen so now; None where it is another's turn."""
+        if leases.holder_of(record) == self._who:
+            return self._confirm
+        self._asked = self._who in leases.waiting(record)  # (it is all that there is to take back)
+        self.sighting = leases.seen(self.sighting, record, self._clock())
+        self._turn = leases.claim_at(self.sighting, self._who)
+        return partial(self._claim, record) if self._clock() >= self._turn else None
+
+    async def _claim(self, record: Record) -> Hold | None:
+        """Take the lock as it was seen; those ahead did not when it was their turn, and are not there any more."""
+        self._asked, begin = True, self._clock()
+        gone: dict[str, str | None] = {leases.waiter(one): None for one in leases.ahead_of(record, self._who)}
+        changed = int(record.fields.get(TRANSITIONS) or 0) + 1
+        changes = {
+            **gone,
+            leases.waiter(self._who): None,
+            **self._taken(changed, record.fields.get(RENEWED, "")),
+        }
+        with suppress(Conflict, Missing):
+            where = leases.condition_of(record)
+            return self._held(await self._store.update(Kind.LOCK, self._name, changes, where=where), begin)
+        return None
+
+    async def _confirm(self) -> Hold | None:
+        """Return the hold that was had by a call whose answer was lost: its time begins now."""
+        begin = self._clock()
+        with suppress(Conflict, Missing):
+            renewed = {RENEWED: wall_time()}
+            return self._held(
+                await self._store.update(Kind.LOCK, self._name, renewed, where={HOLDER: self._who}), begin
+            )
+        return None
+
+    async def _join(self, record: Record) -> Record | None:
+        self._asked = True
+        ticket = {leases.waiter(self._who): str(leases.next_ticket(record))}
+        with suppress(Missing):
+            return await self._store.update(Kind.LOCK, self._name, ticket)
+        return None
+
+    async def _get(self) -> Record | None:
+        return await self._store.get(Kind.LOCK, self._name)
+
+    async def _withdraw(self) -> None:
+        """Take back what was asked for. What can't be is dropped by the others in time."""
+        with suppress(CoordinationError, TimeoutError):
+            async with asyncio.timeout(self._seconds):
+                record = await self._get()
+                if record is not None and leases.holder_of(record) == self._who:
+                    await give_up(self._store, record, self._who)
+                elif record is not None and self._who in leases.waiting(record):
+                    left = await self._store.update(Kind.LOCK, self._name, {leases.waiter(self._who): None})
+                    if leases.holder_of(left) is None and not leases.waiting(left):
+                        await self._store.delete(Kind.LOCK, self._name, revision=left.revision)
+
+    async def _patiently(self, end: float, call: Callable[[], Awaitable[T]]) -> T:
+        """Make a call again while the server does not answer, and there is time."""
+        while True:
+            try:
+                return await call()
+            except Unavailable:
+                pause = _AWAY_SECONDS * random.uniform(0.5, 1.5)
+                if self._clock() + pause >= end:
+                    raise
+                await asyncio.sleep(pause)
+
+    def _held(self, record: Record, begin: float) -> Hold:
+        until = begin + self._seconds * leases.HOLDERS_PART
+        return Hold(self._who, record.revision, record, until)
+
+    def _taken(self, changed: int, renewed: str) -> dict[str, str]:
+        now = wall_time(unlike=renewed)
+        return {
+            HOLDER: self._who,
+            SECONDS: str(self._seconds),
+            ACQUIRED: now,
+            RENEWED: now,
+            TRANSITIONS: str(changed),
+        }
+
+
+class _Changes:
+    """The changes of a record, one after the other, for whoever waits for each for a time only."""
+
+    def __init__(self, store: Store, scope: Scope) -> None:
+        self._store = store
+        self._scope = scope
+        self._watch: AsyncIterator[Change] | None = None
+        self._next: asyncio.Future[Change] | None = None
+
+    async def __aenter__(self) -> _Changes:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stop()
+
+    async def next(self, record: Record, seconds: float) -> Record | None:
+        """Return the record after its next change, as it is if there is none in time, or None where it is deleted."""
+        if self._watch is None:
+            self._watch = self._store.watch(self._scope, record.revision)
+        while True:
+            if self._next is None:
+                self._next = asyncio.ensure_future(anext(self._watch))
+            begin = asyncio.get_running_loop().time()
+            done, _ = await asyncio.wait({self._next}, timeout=max(0.0, seconds))
+            if not done:
+                return record
+            coming, self._next = self._next, None
+            try:
+                change = coming.result()
+            except BaseException:
+                self._watch = None
+                raise
+            if change.record is not None:
+                return None if change.deleted else change.record
+            seconds -= asyncio.get_running_loop().time() - begin
+
+    async def _stop(self) -> None:
+        if self._next is not None:
+            self._next.cancel()
+            with suppress(asyncio.CancelledError, StopAsyncIteration, CoordinationError):
+                await self._next
+        if self._watch is not None:
+            await self._watch.aclose()  # type: ignore[attr-defined]
+
+
+async def give_up(store: Store, record: Record, who: str) -> None:
+    """Give a lock up that was seen so last: leave it to those who wait, or delete it."""
+    if not leases.waiting(record):
+        try:
+            return await store.delete(Kind.LOCK, record.name, revision=record.revision)
+        except Missing:
+            return None
+        except Conflict:  # (somebody has come)
+            pass
+    with suppress(Conflict, Missing):
+        await store.update(Kind.LOCK, record.name, {HOLDER: None}, where={HOLDER: who})
+    return None

@@ -1,0 +1,49 @@
+"""What can go wrong with coordination, in words that name the remedy."""
+
+from __future__ import annotations
+
+from gristmill.errors import GristmillError
+
+
+class CoordinationError(GristmillError):
+    """Base of all errors of this package."""
+
+
+class Unavailable(CoordinationError):  # noqa: N818
+    """The server did not answer, or could not; the call may be made again, and may have been done."""
+
+
+class Denied(CoordinationError):  # noqa: N818
+    """The server knows who asks, and does not let them."""
+
+
+class Refused(CoordinationError):  # noqa: N818
+    """The server does not take what was given: it is too large, or has a name that is none."""
+
+
+class Missing(CoordinationError):  # noqa: N818
+    """What was to be changed is not there."""
+
+
+class Exists(CoordinationError):  # noqa: N818
+    """What was to be made is there already."""
+
+
+class Conflict(CoordinationError):  # noqa: N818
+    """What was to be changed is not what it was expected to be: it has been changed meanwhile."""
+
+
+class HistoryGone(CoordinationError):  # noqa: N818
+    """What happened since a revision is not known any more: the state has to be read again."""
+
+
+class LockTimeout(CoordinationError):  # noqa: N818
+    """A lock was not had in the time that there was."""
+
+
+class NotHeld(CoordinationError):  # noqa: N818
+    """A lock was used in a way that only its holder may use it, by one who is not, or taken by one who is."""
+
+
+class LockLost(NotHeld):
+    """A lock was held, and is not any more: it could not be renewed in time, or was taken away."""

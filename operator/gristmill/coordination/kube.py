@@ -1,0 +1,367 @@
+"""Records as objects of Kubernetes: Leases and ConfigMaps, so that `kubectl`, RBAC and GitOps work on them.
+
+Calls are made by the client's own transport with plain JSON: a Lease read into the client's classes and written again
+would lose what they do not know, and takes ten times as long. Every change is one JSON patch whose tests are its
+conditions: it needs no reading before it, and those that change other fields do not get in its way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import random
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, NoReturn
+from urllib.parse import urlencode
+
+import aiohttp
+
+from gristmill.coordination.errors import (
+    Conflict,
+    CoordinationError,
+    Denied,
+    Exists,
+    HistoryGone,
+    Missing,
+    Refused,
+    Unavailable,
+)
+from gristmill.coordination.port import (
+    ACQUIRED,
+    HOLDER,
+    RENEWED,
+    SECONDS,
+    TRANSITIONS,
+    Change,
+    Changes,
+    Kind,
+    Owner,
+    Record,
+    Scope,
+    check_size,
+)
+
+#: says of an object what it is for, and of which tree it is
+KIND_LABEL = "coordination.gristmill.dev/kind"
+GROUP_LABEL = "coordination.gristmill.dev/tree"
+#: begins the name of an annotation that is a record's field
+PREFIX = "coordination.gristmill.dev/"
+#: a node's value is under this key of a ConfigMap
+VALUE = "value"
+
+#: where a Lease has what fields it knows
+_SPEC = {
+    HOLDER: "holderIdentity",
+    SECONDS: "leaseDurationSeconds",
+    ACQUIRED: "acquireTime",
+    RENEWED: "renewTime",
+    TRANSITIONS: "leaseTransitions",
+}
+_NUMBERS = (SECONDS, TRANSITIONS)
+#: seconds that an answer may take; that may pass between two lines of a watch (it has one a minute); that a watch may
+#: take
+_ANSWER_SECONDS = 10.0
+_QUIET_SECONDS = 90.0
+_WATCH_SECONDS = 3_600
+#: seconds until a server that is away, or busy, is asked again, at the least and the most
+_AWAY_SECONDS = (0.05, 3.0)
+#: how often a patch is made again that met others on its way
+_TRIES = 12
+#: passes where an object has no annotations
+_BARE = {"op": "test", "path": "/metadata/annotations", "value": None}
+#: records of a page of a list
+_PAGE = 500
+
+
+class KubeStore:
+    """The records of a namespace of a cluster, by a client of `kubernetes.aio`."""
+
+    def __init__(self, client: Any, namespace: str) -> None:
+        self._client = client
+        self._namespace = namespace
+
+    async def get(self, kind: Kind, name: str) -> Record | None:
+        """Return a record as it is now, or None."""
+        try:
+            return _record(kind, await self._call("GET", self._path(kind, name)))
+        except Missing:
+            return None
+
+    async def list(self, scope: Scope) -> tuple[Sequence[Record], int]:
+        """Return the records, and the revision at which they were so."""
+        records: list[Record] = []
+        words = {**_selectors(scope), "limit": str(_PAGE)}
+        while True:
+            found = await self._call("GET", f"{self._path(scope.kind)}?{urlencode(words)}")
+            records += [_record(scope.kind, one) for one in found["items"]]
+            if not found["metadata"].get("continue"):
+                return records, int(found["metadata"]["resourceVersion"])
+            words["continue"] = found["metadata"]["continue"]
+
+    async def create(self, record: Record) -> Record:
+        """Make a record, and return it as it is then."""
+        check_size(record.value)
+        return _record(record.kind, await self._call("POST", self._path(record.kind), _object(record)))
+
+    async def update(
+        self,
+        kind: Kind,
+        name: str,
+        changes: Changes,
+        *,
+        value: bytes | None = None,
+        where: Changes | None = None,
+        revision: int | None = None,
+    ) -> Record:
+        """Change fields and value of a record under conditions; return it as it is then."""
+        patch = [_test(kind, field, text) for field, text in (where or {}).items()]
+        if revision is not None:
+            patch.append({"op": "test", "path": "/metadata/resourceVersion", "value": str(revision)})
+        for field, text in changes.items():
+            patch += _operations(kind, field, text)
+        if value is not None:
+            check_size(value)
+            patch += [
+                {"op": "add", "path": f"/{part}", "value": found} for part, found in _data(value).items()
+            ]
+        return _record(kind, await self._patch(kind, name, patch))
+
+    async def delete(self, kind: Kind, name: str, *, revision: int | None = None, uid: str = "") -> None:
+        """Delete a record; the cluster then deletes what it owns."""
+        conditions = {"resourceVersion": str(revision)} if revision is not None else {}
+        conditions |= {"uid": uid} if uid else {}
+        body = {"propagationPolicy": "Background", **({"preconditions": conditions} if conditions else {})}
+        await self._call("DELETE", self._path(kind, name), body)
+
+    async def watch(self, scope: Scope, revision: int) -> AsyncIterator[Change]:
+        """Yield every change after a revision in its order, without end."""
+        pause = _AWAY_SECONDS[0]
+        while True:
+            try:
+                async for change in self._watch_once(scope, revision):
+                    revision, pause = change.revision, _AWAY_SECONDS[0]
+                    yield change
+            except Unavailable:
+                await asyncio.sleep(pause * random.uniform(0.5, 1.5))
+                pause = min(pause * 2, _AWAY_SECONDS[1])
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        await self._client.close()
+
+    async def _watch_once(self, scope: Scope, revision: int) -> AsyncIterator[Change]:
+        words = {
+            **_selectors(scope),
+            "watch": "1",
+            "allowWatchBookmarks": "1",
+            "resourceVersion": str(revision),
+            "timeoutSeconds": str(_WATCH_SECONDS),
+        }
+        timeout = aiohttp.ClientTimeout(sock_connect=_ANSWER_SECONDS, sock_read=_QUIET_SECONDS)
+        path = f"{self._path(scope.kind)}?{urlencode(words)}"
+        response = await self._request("GET", path, None, "application/json", timeout)
+        try:
+            async for line in _lines(response.response.content):
+                event = json.loads(line)
+                found = event["object"]
+                if event["type"] == "ERROR":
+                    _refuse(int(found.get("code") or 500), json.dumps(found))
+                seen = int(found["metadata"]["resourceVersion"])
+                if event["type"] == "BOOKMARK":
+                    yield Change(seen)
+                else:
+                    yield Change(seen, _record(scope.kind, found), event["type"] == "DELETED")
+        except (aiohttp.ClientError, OSError, ValueError, TimeoutError) as error:
+            raise Unavailable(f"the watch was cut: {error}") from error
+        finally:
+            response.response.close()
+
+    async def _patch(self, kind: Kind, name: str, patch: Sequence[Any]) -> dict[str, Any]:
+        """Apply a patch to an object; Conflict where one of its tests fails."""
+        path = self._path(kind, name)
+        for attempt in range(_TRIES):
+            try:
+                return await self._call("PATCH", path, patch, "application/json-patch+json")
+            except Conflict:  # (others changed it at the same time, each time that the server tried)
+                await asyncio.sleep(random.uniform(0, _AWAY_SECONDS[0] * (attempt + 1)))
+            except _Unfit:
+                found = await self._call("GET", path)
+                if "annotations" in found["metadata"] or patch[0] == _BARE:
+                    raise Conflict(f"{kind} {name} is not what it was expected to be") from None
+                # (a patch can add nothing to what is not there)
+                patch = [_BARE, {"op": "add", "path": "/metadata/annotations", "value": {}}, *patch]
+        raise Unavailable(f"{kind} {name} is changed by others all the time")
+
+    async def _call(
+        self, method: str, path: str, body: Any = None, content: str = "application/json"
+    ) -> dict[str, Any]:
+        timeout = aiohttp.ClientTimeout(total=_ANSWER_SECONDS)
+        response = await self._request(method, path, body, content, timeout)
+        try:
+            found: dict[str, Any] = json.loads(await response.read())
+        except (aiohttp.ClientError, OSError, ValueError, TimeoutError) as error:
+            raise Unavailable(f"the API server's answer broke off: {error}") from error
+        return found
+
+    async def _request(self, method: str, path: str, body: Any, content: str, timeout: Any) -> Any:
+        """Send a request, and return the response, whose status is good."""
+        response, said = await self._send(method, path, body, content, timeout)
+        if response.status >= 400:
+            _refuse(response.status, said)
+        return response
+
+    async def _send(self, method: str, path: str, body: Any, content: str, timeout: Any) -> tuple[Any, str]:
+        """Send a request; return the response, and what it says where it is a refusal."""
+        headers = {"Accept": "application/json", "Content-Type": content}
+        try:
+            await self._client.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
+            url = self._client.configuration.host + path
+            response = await self._client.call_api(method, url, headers, body, _request_timeout=timeout)
+            said = (await response.read()).decode(errors="replace") if response.status >= 400 else ""
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            words = str(error) or type(error).__name__
+            raise Unavailable(f"the API server does not answer: {words}") from error
+        return response, said
+
+    def _path(self, kind: Kind, name: str = "") -> str:
+        group = "/api/v1" if kind is Kind.NODE else "/apis/coordination.k8s.io/v1"
+        plural = "configmaps" if kind is Kind.NODE else "leases"
+        return f"{group}/namespaces/{self._namespace}/{plural}" + (f"/{name}" if name else "")
+
+
+class _Unfit(CoordinationError):  # noqa: N818
+    """A test of a patch failed, or a place that it changes is not there."""
+
+
+def _selectors(scope: Scope) -> dict[str, str]:
+    words = {}
+    if scope.name:
+        words["fieldSelector"] = f"metadata.name={scope.name}"
+    else:
+        labels = f"{KIND_LABEL}={scope.kind}" + (f",{GROUP_LABEL}={scope.group}" if scope.group else "")
+        words["labelSelector"] = labels
+    return words
+
+
+def _record(kind: Kind, found: Mapping[str, Any]) -> Record:
+    metadata = found["metadata"]
+    fields = {
+        name.removeprefix(PREFIX): text
+        for name, text in (metadata.get("annotations") or {}).items()
+        if name.startswith(PREFIX)
+    }
+    spec = found.get("spec") or {}
+    for field, name in _SPEC.items():
+        if kind is not Kind.NODE and spec.get(name) is not None:
+            fields[field] = str(spec[name])
+    owners = [one for one in metadata.get("ownerReferences") or () if one["kind"] == "Lease"]
+    return Record(
+        kind=kind,
+        name=metadata["name"],
+        group=(metadata.get("labels") or {}).get(GROUP_LABEL, ""),
+        fields=fields,
+        value=_value(found) if kind is Kind.NODE else b"",
+        owner=Owner(owners[0]["name"], owners[0]["uid"]) if owners else None,
+        revision=int(metadata["resourceVersion"]),
+        uid=metadata["uid"],
+    )
+
+
+def _value(found: Mapping[str, Any]) -> bytes:
+    if (coded := (found.get("binaryData") or {}).get(VALUE)) is not None:
+        return base64.b64decode(coded)
+    text: str = (found.get("data") or {}).get(VALUE, "")
+    return text.encode()
+
+
+def _data(value: bytes) -> dict[str, dict[str, str] | None]:
+    """Return a value as text where it is some, for people read it."""
+    try:
+        text = value.decode()
+    except UnicodeDecodeError:
+        return {"data": None, "binaryData": {VALUE: base64.b64encode(value).decode()}}
+    return {"data": {VALUE: text}, "binaryData": None}
+
+
+def _object(record: Record) -> dict[str, Any]:
+    """Return the manifest of a record."""
+    lease = record.kind is not Kind.NODE
+    spec = {
+        name: _typed(field, record.fields[field]) for field, name in _SPEC.items() if field in record.fields
+    }
+    others = {PREFIX + field: text for field, text in record.fields.items() if not (lease and field in _SPEC)}
+    metadata: dict[str, Any] = {
+        "name": record.name,
+        "labels": {KIND_LABEL: str(record.kind)} | ({GROUP_LABEL: record.group} if record.group else {}),
+        "annotations": others,
+    }
+    if record.owner:
+        reference = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease"}
+        metadata["ownerReferences"] = [{**reference, "name": record.owner.name, "uid": record.owner.uid}]
+    if lease:
+        return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec}
+    data = {part: found for part, found in _data(record.value).items() if found is not None}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, **data}
+
+
+def _place(kind: Kind, field: str) -> str:
+    if kind is not Kind.NODE and field in _SPEC:
+        return f"/spec/{_SPEC[field]}"
+    return "/metadata/annotations/" + (PREFIX + field).replace("/", "~1")
+
+
+def _typed(field: str, text: str) -> str | int:
+    return int(text) if field in _NUMBERS else text
+
+
+def _test(kind: Kind, field: str, text: str | None) -> dict[str, Any]:
+    """Return the test that a field is so; a test for null passes where there is none."""
+    place = _place(kind, field)
+    typed = _typed(field, text) if text is not None and place.startswith("/spec") else text
+    return {"op": "test", "path": place, "value": typed}
+
+
+def _operations(kind: Kind, field: str, text: str | None) -> list[dict[str, Any]]:
+    place = _place(kind, field)
+    if place.startswith("/spec"):
+        return [{"op": "add", "path": place, "value": None if text is None else _typed(field, text)}]
+    if text is None:  # (what is not there can't be removed)
+        return [{"op": "add", "path": place, "value": ""}, {"op": "remove", "path": place}]
+    return [{"op": "add", "path": place, "value": text}]
+
+
+async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """Yield lines of any length: `readline` refuses those that are longer than its buffer."""
+    parts: list[bytes] = []
+    async for piece in content.iter_any():
+        *ends, rest = piece.split(b"\n")
+        for end in ends:
+            parts.append(end)
+            yield b"".join(parts)
+            parts = []
+        parts.append(rest)
+
+
+def _refuse(status: int, said: str) -> NoReturn:
+    """Raise what an answer of the API server means."""
+    try:
+        message, reason = (str(json.loads(said).get(name) or "") for name in ("message", "reason"))
+    except (ValueError, AttributeError):
+        message, reason = said[:500], ""
+    if status == 404:
+        raise Missing(message)
+    if status == 409:
+        raise (Exists if reason == "AlreadyExists" else Conflict)(message)
+    if status == 410:
+        raise HistoryGone(message)
+    if status == 422 and "rejected our request due to an error in our request" in message:
+        raise _Unfit(message)
+    if status == 401 or (status == 403 and "quota" not in message):
+        raise Denied(
+            f"the API server does not let you: {message}; the role `gristmill-coordination` has the rights "
+            "that are needed (a ChunkJob gets it by `coordination: true`)"
+        )
+    if status in (400, 403, 413, 422) or "too large" in message:
+        raise Refused(f"the API server does not take it: {message}")
+    raise Unavailable(f"the API server can't answer: HTTP status {status}: {message}")

@@ -1,0 +1,186 @@
+"""A lock that one holds at a time, in turn, and whose holder learns of its loss before another can have it.
+
+What can't be promised is that a process that was stopped does nothing when it goes on: for that there is `token`, which
+what the lock protects has to compare with the highest that it has seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from contextlib import suppress
+from dataclasses import dataclass
+from math import inf
+
+from gristmill.coordination import leases
+from gristmill.coordination.acquiring import Acquisition, Hold, give_up
+from gristmill.coordination.clock import Clock, wall_time
+from gristmill.coordination.errors import (
+    Conflict,
+    CoordinationError,
+    LockLost,
+    LockTimeout,
+    Missing,
+    NotHeld,
+)
+from gristmill.coordination.port import HOLDER, RENEWED, Kind, Store
+
+log = logging.getLogger(__name__)
+
+#: seconds until it is tried again to renew, or to give up, a lock
+_RETRY_SECONDS = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """Tells an earlier holder of a lock from a later one, whose `number` is higher: also where the lock was deleted."""
+
+    lock: str
+    number: int
+
+
+class Lock:
+    """One holder's handle of the lock of a name; another handle in the same process is another holder."""
+
+    def __init__(
+        self,
+        store: Store,
+        name: str,
+        *,
+        identity: str,
+        seconds: int,
+        clock: Clock,
+        timeout: float | None = None,
+    ) -> None:
+        self.name = name
+        #: is set when the lock is lost; not when it is given up
+        self.lost = asyncio.Event()
+        self._store = store
+        self._identity = identity
+        self._seconds = seconds
+        self._clock = clock
+        self._timeout = timeout
+        self._hold: Hold | None = None
+        self._keeping: asyncio.Task[None] | None = None
+        self._sighting: leases.Sighting | None = None
+        self._turn = asyncio.Lock()
+
+    @property
+    def held(self) -> bool:
+        """Whether the lock is held now, by one's own clock: a process that was stopped sees here that it is not."""
+        return self._hold is not None and not self.lost.is_set() and self._clock() < self._hold.until
+
+    @property
+    def token(self) -> Token:
+        """The fencing token of this hold. NotHeld where there is none, LockLost where it is over."""
+        if self._hold is None:
+            raise NotHeld(f"lock {self.name} is not held: acquire it first")
+        if not self.held:
+            raise LockLost(f"lock {self.name} was lost, and another may hold it now: stop what it protected")
+        return Token(self.name, self._hold.number)
+
+    async def acquire(self, timeout: float | None = None, *, blocking: bool = True) -> bool:
+        """Take the lock; return whether it was had within `timeout` seconds (None: as long as it takes).
+
+        Without `blocking` it is had at once or not. That a holder has died is seen by who waits, or tries again after
+        its time.
+        """
+        if timeout is not None and (timeout < 0 or not blocking):
+            raise ValueError("timeout: it is 0 or more, and says something only where acquire may wait")
+        async with self._turn:
+            if self.held:
+                raise NotHeld(
+                    f"lock {self.name} is held by this handle already: release it, or use another handle"
+                )
+            await self._forget()
+            end = (self._clock() + timeout if timeout is not None else inf) if blocking else -inf
+            who = f"{self._identity}-{random.randbytes(4).hex()}"
+            attempt = Acquisition(self._store, self.name, who, self._seconds, self._clock, self._sighting)
+            try:
+                self._hold = await attempt.take(end)
+            finally:
+                self._sighting = attempt.sighting
+            if self._hold is None:
+                return False
+            self._keeping = asyncio.create_task(self._keep(self._hold), name=f"lock {self.name}")
+            return True
+
+    async def release(self) -> None:
+        """Give the lock up. NotHeld where it was not held, LockLost where it was lost meanwhile."""
+        async with self._turn:
+            hold, held = self._hold, self.held
+            if hold is None:
+                raise NotHeld(
+                    f"lock {self.name} is not held: it was never acquired, or has been released before"
+                )
+            await self._forget()
+            if not held:
+                raise LockLost(
+                    f"lock {self.name} was lost before it was released: another may have had it meanwhile"
+                )
+            await asyncio.shield(self._give_up(hold))
+
+    async def __aenter__(self) -> Lock:
+        """Take the lock. LockTimeout where that takes longer than the `timeout` of the lock."""
+        if not await self.acquire(self._timeout):
+            holder = leases.holder_of(self._sighting.record) if self._sighting else None
+            raise LockTimeout(
+                f"lock {self.name} was not had within {self._timeout:g} s: {holder or 'nobody'} has it"
+            )
+        return self
+
+    async def __aexit__(self, kind: object, *_: object) -> None:
+        """Give the lock up. That it was lost is raised where nothing else is."""
+        try:
+            await self.release()
+        except NotHeld:
+            if kind is None:
+                raise
+
+    async def _keep(self, hold: Hold) -> None:
+        """Renew the lock, and tell when it is lost."""
+        pause = self._seconds * leases.RENEW_PART
+        while True:
+            await asyncio.sleep(max(0.0, min(pause, hold.until - self._clock())))
+            begin = self._clock()
+            if begin >= hold.until:
+                return self._lose("it could not be renewed in time")
+            pause = min(_RETRY_SECONDS, self._seconds * leases.RENEW_PART / 2)
+            try:
+                async with asyncio.timeout(hold.until - begin):
+                    renewed = wall_time(unlike=hold.record.fields.get(RENEWED, ""))
+                    hold.record = await self._store.update(
+                        Kind.LOCK, self.name, {RENEWED: renewed}, where={HOLDER: hold.who}
+                    )
+            except (Conflict, Missing) as error:
+                return self._lose(f"it was taken away ({error})")
+            except (CoordinationError, TimeoutError) as error:
+                log.warning("lock %s can't be renewed now: %s", self.name, error)
+            else:
+                hold.until = begin + self._seconds * leases.HOLDERS_PART
+                pause = self._seconds * leases.RENEW_PART
+
+    def _lose(self, why: str) -> None:
+        log.warning("lock %s is lost: %s", self.name, why)
+        self.lost.set()
+
+    async def _forget(self) -> None:
+        """Forget the last hold."""
+        keeping, self._keeping, self._hold = self._keeping, None, None
+        if keeping is not None:
+            keeping.cancel()
+            with suppress(asyncio.CancelledError):
+                await keeping
+        self.lost.clear()
+
+    async def _give_up(self, hold: Hold) -> None:
+        """Give the lock up for as long as it is ours; later it is free anyway."""
+        while True:
+            try:
+                return await give_up(self._store, hold.record, hold.who)
+            except CoordinationError as error:
+                if self._clock() + _RETRY_SECONDS >= hold.until:
+                    log.warning("lock %s can't be given up, it will end by itself: %s", self.name, error)
+                    return None
+            await asyncio.sleep(_RETRY_SECONDS)

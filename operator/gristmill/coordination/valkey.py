@@ -1,0 +1,198 @@
+"""Records in a Valkey: coordination where there is no cluster, by the same calls."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from importlib.resources import files
+from typing import Any, NoReturn
+
+import msgpack
+from redis.asyncio import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError, RedisError, ResponseError, TimeoutError
+from redis.retry import Retry
+
+from gristmill.coordination.errors import (
+    Conflict,
+    Denied,
+    Exists,
+    HistoryGone,
+    Missing,
+    Refused,
+    Unavailable,
+)
+from gristmill.coordination.port import Change, Changes, Kind, Owner, Record, Scope, check_size
+
+#: seconds that an answer may take
+_ANSWER_SECONDS = 10.0
+#: ms for which a look at the log waits for news
+_NEWS_MS = 2_000
+#: seconds until a server that is away is asked again
+_AWAY_SECONDS = 0.5
+_REFUSALS = {"EXISTS": Exists, "MISSING": Missing, "CONFLICT": Conflict, "NOOWNER": Missing}
+
+
+class ValkeyStore:
+    """The records of a name space of a server."""
+
+    def __init__(self, url: str, namespace: str) -> None:
+        self._client: Any = Redis.from_url(
+            url,
+            socket_timeout=_ANSWER_SECONDS,
+            socket_connect_timeout=_ANSWER_SECONDS,
+            retry=Retry(NoBackoff(), 0),
+        )
+        self._keys = [f"gristmill:coordination:{{{namespace}}}:{part}" for part in ("records", "log", "last")]
+        self._script = self._client.register_script(
+            (files("gristmill.coordination") / "valkey.lua").read_text(encoding="utf-8")
+        )
+
+    async def get(self, kind: Kind, name: str) -> Record | None:
+        """Return a record as it is now, or None."""
+        try:
+            found = await self._client.hget(self._keys[0], f"{kind}/{name}")
+        except RedisError as error:
+            _refuse(error)
+        return None if found is None else _record(kind, name, found)
+
+    async def list(self, scope: Scope) -> tuple[Sequence[Record], int]:
+        """Return the records, and the revision at which they were so."""
+        pipeline = self._client.pipeline(transaction=True)
+        pipeline.get(self._keys[2])
+        pipeline.hgetall(self._keys[0])
+        try:
+            last, found = await pipeline.execute()
+        except RedisError as error:
+            _refuse(error)
+        records = []
+        for place, text in found.items():
+            kind, _, name = place.decode().partition("/")
+            if kind == scope.kind and scope.name in ("", name):
+                record = _record(scope.kind, name, text)
+                if scope.group in ("", record.group):
+                    records.append(record)
+        return records, int(last or 0)
+
+    async def create(self, record: Record) -> Record:
+        """Make a record, and return it as it is then."""
+        check_size(record.value)
+        owner = record.owner and [record.owner.name, record.owner.uid]
+        given = {
+            "group": record.group,
+            "fields": dict(record.fields),
+            "value": record.value,
+            "owner": owner or False,
+        }
+        return await self._write("create", record.kind, record.name, given)
+
+    async def update(
+        self,
+        kind: Kind,
+        name: str,
+        changes: Changes,
+        *,
+        value: bytes | None = None,
+        where: Changes | None = None,
+        revision: int | None = None,
+    ) -> Record:
+        """Change fields and value of a record under conditions; return it as it is then."""
+        check_size(value or b"")
+        given = {
+            "changes": _texts(changes),
+            "value": value,
+            "where": _texts(where or {}),
+            "revision": revision,
+        }
+        return await self._write("update", kind, name, given)
+
+    async def delete(self, kind: Kind, name: str, *, revision: int | None = None, uid: str = "") -> None:
+        """Delete a record, and what it owns."""
+        await self._write("delete", kind, name, {"revision": revision, "uid": uid})
+
+    async def watch(self, scope: Scope, revision: int) -> AsyncIterator[Change]:
+        """Yield every change after a revision in its order, without end."""
+        seen = revision
+        await self._check_known(revision)
+        while True:
+            try:
+                found = await self._client.xread({self._keys[1]: f"{seen}-0"}, count=1000, block=_NEWS_MS)
+            except (ConnectionError, TimeoutError, OSError):
+                await asyncio.sleep(_AWAY_SECONDS)
+                await self._check_known(seen, patient=True)
+                continue
+            except RedisError as error:
+                _refuse(error)
+            for entry, fields in found[0][1] if found else ():
+                if int(fields[b"before"]) != seen:
+                    raise HistoryGone(f"the changes after revision {seen} are not known any more")
+                seen = int(entry.partition(b"-")[0])
+                yield _change(scope, seen, fields)
+
+    async def close(self) -> None:
+        """Let go of connections."""
+        await self._client.aclose()
+
+    async def _check_known(self, revision: int, *, patient: bool = False) -> None:
+        """Raise HistoryGone where the server never was at a revision: it has lost its memory."""
+        while True:
+            try:
+                last = int(await self._client.get(self._keys[2]) or 0)
+            except RedisError as error:
+                if not patient:
+                    _refuse(error)
+                await asyncio.sleep(_AWAY_SECONDS)
+                continue
+            if last < revision:
+                raise HistoryGone(f"the server knows nothing of revision {revision}")
+            return
+
+    async def _write(self, what: str, kind: Kind, name: str, given: dict[str, Any]) -> Record:
+        words = {key: value for key, value in given.items() if value is not None}
+        try:
+            answer = await self._script(
+                keys=self._keys, args=[what, str(kind), name, msgpack.packb(words, use_bin_type=False)]
+            )
+        except RedisError as error:
+            _refuse(error)
+        return _record(kind, name, answer)
+
+
+def _texts(changes: Changes) -> dict[str, str | bool]:
+    return {name: False if text is None else text for name, text in changes.items()}
+
+
+def _record(kind: Kind, name: str, packed: bytes) -> Record:
+    found = msgpack.unpackb(packed, raw=True)
+    return Record(
+        kind=kind,
+        name=name,
+        group=found[b"group"].decode(),
+        # (an empty table of Lua is a list)
+        fields={key.decode(): text.decode() for key, text in dict(found[b"fields"] or {}).items()},
+        value=found[b"value"],
+        owner=Owner(*(word.decode() for word in found[b"owner"])) if found[b"owner"] else None,
+        revision=int(found[b"revision"]),
+        uid=found[b"uid"].decode(),
+    )
+
+
+def _change(scope: Scope, revision: int, entry: dict[bytes, bytes]) -> Change:
+    kind, name, group = entry[b"kind"].decode(), entry[b"name"].decode(), entry[b"group"].decode()
+    if kind != scope.kind or scope.group not in ("", group) or scope.name not in ("", name):
+        return Change(revision)
+    return Change(revision, _record(scope.kind, name, entry[b"record"]), entry[b"deleted"] == b"1")
+
+
+def _refuse(error: RedisError) -> NoReturn:
+    words = str(error)
+    known = _REFUSALS.get(words.partition(" ")[0])
+    if isinstance(error, ResponseError) and known is not None:
+        raise known(f"{words.partition(' ')[2]}: {known.__name__.lower()}") from None
+    if words.startswith(("NOPERM", "NOAUTH", "WRONGPASS")):
+        raise Denied(f"the server refuses it to this user: {words}") from error
+    if isinstance(error, ResponseError) and not words.startswith(
+        ("OOM", "MISCONF", "BUSY", "LOADING", "READONLY")
+    ):
+        raise Refused(f"the server refuses it: {words}") from error
+    raise Unavailable(f"the server does not answer: {words or type(error).__name__}") from error

