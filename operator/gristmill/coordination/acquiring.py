@@ -10,7 +10,6 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
@@ -24,6 +23,7 @@ from gristmill.coordination.errors import (
     Missing,
     Unavailable,
 )
+from gristmill.coordination.holding import Hold, hold
 from gristmill.coordination.port import (
     ACQUIRED,
     HOLDER,
@@ -41,17 +41,6 @@ T = TypeVar("T")
 
 #: seconds until a server that does not answer is asked again, about
 _AWAY_SECONDS = 0.5
-
-
-@dataclass
-class Hold:
-    """That somebody holds a lock: as whom, since which revision, and until when by their own clock."""
-
-    who: str
-    number: int
-    #: the lock as it was seen last
-    record: Record
-    until: float
 
 
 class Acquisition:
@@ -79,18 +68,18 @@ class Acquisition:
 
     async def take(self, end: float) -> Hold | None:
         """Return the hold on the lock, or None where it can't be had until `end`."""
-        hold = None
+        had = None
         try:
-            while hold is None:
-                hold = await self._patiently(end, self._make)
-                record = None if hold else await self._patiently(end, self._get)
+            while had is None:
+                had = await self._patiently(end, self._make)
+                record = None if had else await self._patiently(end, self._get)
                 if record is not None:
-                    hold = await self._wait(record, end)
-                if hold is None and self._clock() >= end:
+                    had = await self._wait(record, end)
+                if had is None and self._clock() >= end:
                     return None
-            return hold
+            return had
         finally:
-            if hold is None and self._asked:
+            if had is None and self._asked:
                 await asyncio.shield(self._withdraw())
 
     async def _make(self) -> Hold | None:
@@ -107,8 +96,8 @@ class Acquisition:
             while record is not None:
                 step = self._step(record)
                 if step is not None:
-                    if (hold := await self._patiently(end, step)) is not None:
-                        return hold
+                    if (had := await self._patiently(end, step)) is not None:
+                        return had
                     record = await self._patiently(end, self._get)
                 elif self._clock() >= end:
                     return None
@@ -189,8 +178,7 @@ class Acquisition:
                 await asyncio.sleep(pause)
 
     def _held(self, record: Record, begin: float) -> Hold:
-        until = begin + self._seconds * leases.HOLDERS_PART
-        return Hold(self._who, record.revision, record, until)
+        return hold(self._who, record, begin, self._seconds)
 
     def _taken(self, changed: int, renewed: str) -> dict[str, str]:
         now = wall_time(unlike=renewed)

@@ -17,10 +17,6 @@ from gristmill.coordination.port import HOLDER, RENEWED, SECONDS, Record
 GRACE_SECONDS = 1.0
 #: seconds between the tries of those that come after
 STAGGER_SECONDS = 0.02
-#: the part of a lease's time after which a holder that could not renew it takes it for lost
-HOLDERS_PART = 2 / 3
-#: and after which it renews it
-RENEW_PART = 1 / 4
 #: seconds of a lease whose record does not say, or says nonsense
 _UNSAID_SECONDS = 60.0
 

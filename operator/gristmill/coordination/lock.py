@@ -14,21 +14,15 @@ from dataclasses import dataclass
 from math import inf
 
 from gristmill.coordination import leases
-from gristmill.coordination.acquiring import Acquisition, Hold, give_up
-from gristmill.coordination.clock import Clock, wall_time
-from gristmill.coordination.errors import (
-    Conflict,
-    CoordinationError,
-    LockLost,
-    LockTimeout,
-    Missing,
-    NotHeld,
-)
-from gristmill.coordination.port import HOLDER, RENEWED, Kind, Store
+from gristmill.coordination.acquiring import Acquisition, give_up
+from gristmill.coordination.clock import Clock
+from gristmill.coordination.errors import CoordinationError, LockLost, LockTimeout, NotHeld
+from gristmill.coordination.holding import Hold, keep
+from gristmill.coordination.port import Store
 
 log = logging.getLogger(__name__)
 
-#: seconds until it is tried again to renew, or to give up, a lock
+#: seconds until it is tried again to give a lock up
 _RETRY_SECONDS = 0.5
 
 
@@ -139,29 +133,7 @@ class Lock:
                 raise
 
     async def _keep(self, hold: Hold) -> None:
-        """Renew the lock, and tell when it is lost."""
-        pause = self._seconds * leases.RENEW_PART
-        while True:
-            await asyncio.sleep(max(0.0, min(pause, hold.until - self._clock())))
-            begin = self._clock()
-            if begin >= hold.until:
-                return self._lose("it could not be renewed in time")
-            pause = min(_RETRY_SECONDS, self._seconds * leases.RENEW_PART / 2)
-            try:
-                async with asyncio.timeout(hold.until - begin):
-                    renewed = wall_time(unlike=hold.record.fields.get(RENEWED, ""))
-                    hold.record = await self._store.update(
-                        Kind.LOCK, self.name, {RENEWED: renewed}, where={HOLDER: hold.who}
-                    )
-            except (Conflict, Missing) as error:
-                return self._lose(f"it was taken away ({error})")
-            except (CoordinationError, TimeoutError) as error:
-                log.warning("lock %s can't be renewed now: %s", self.name, error)
-            else:
-                hold.until = begin + self._seconds * leases.HOLDERS_PART
-                pause = self._seconds * leases.RENEW_PART
-
-    def _lose(self, why: str) -> None:
+        why = await keep(self._store, hold, self._seconds, self._clock)
         log.warning("lock %s is lost: %s", self.name, why)
         self.lost.set()
 
