@@ -1,4 +1,4 @@
-"""Two servers of records, which the same tests hold to what is promised; the cluster's are skipped where there is none."""
+"""Two servers of records, which the same tests hold to what is promised; without a cluster its tests are skipped."""
 
 from __future__ import annotations
 

@@ -47,3 +47,25 @@ class NotHeld(CoordinationError):  # noqa: N818
 
 class LockLost(NotHeld):
     """A lock was held, and is not any more: it could not be renewed in time, or was taken away."""
+
+
+class BadName(CoordinationError):  # noqa: N818
+    """What was given is no name of a lock or tree, or no path."""
+
+    exit_code = 2
+
+
+class BadValue(CoordinationError):  # noqa: N818
+    """A value is not what it should be: no text, no JSON, or not as its schema says."""
+
+
+class Fenced(CoordinationError):  # noqa: N818
+    """A write was made for one who held a lock, and a later holder has written since; or it is another lock's."""
+
+
+class Closed(CoordinationError):  # noqa: N818
+    """The client was closed, or made in another process."""
+
+
+class NotEmpty(CoordinationError):  # noqa: N818
+    """A node that is to be deleted has children."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from contextlib import suppress
 from importlib.resources import files
 from typing import Any, NoReturn
 
 import msgpack
 from redis.asyncio import Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import ConnectionError, RedisError, ResponseError, TimeoutError
+from redis.exceptions import RedisError, ResponseError
 from redis.retry import Retry
 
 from gristmill.coordination.errors import (
@@ -37,11 +38,9 @@ class ValkeyStore:
     """The records of a name space of a server."""
 
     def __init__(self, url: str, namespace: str) -> None:
+        # (with time-outs of its own the client swallows the cancellation of a call, by Python 3.11's asyncio.wait_for)
         self._client: Any = Redis.from_url(
-            url,
-            socket_timeout=_ANSWER_SECONDS,
-            socket_connect_timeout=_ANSWER_SECONDS,
-            retry=Retry(NoBackoff(), 0),
+            url, socket_timeout=None, socket_connect_timeout=None, retry=Retry(NoBackoff(), 0)
         )
         self._keys = [f"gristmill:coordination:{{{namespace}}}:{part}" for part in ("records", "log", "last")]
         self._script = self._client.register_script(
@@ -50,10 +49,7 @@ class ValkeyStore:
 
     async def get(self, kind: Kind, name: str) -> Record | None:
         """Return a record as it is now, or None."""
-        try:
-            found = await self._client.hget(self._keys[0], f"{kind}/{name}")
-        except RedisError as error:
-            _refuse(error)
+        found = await _answer(self._client.hget(self._keys[0], f"{kind}/{name}"))
         return None if found is None else _record(kind, name, found)
 
     async def list(self, scope: Scope) -> tuple[Sequence[Record], int]:
@@ -61,10 +57,7 @@ class ValkeyStore:
         pipeline = self._client.pipeline(transaction=True)
         pipeline.get(self._keys[2])
         pipeline.hgetall(self._keys[0])
-        try:
-            last, found = await pipeline.execute()
-        except RedisError as error:
-            _refuse(error)
+        last, found = await _answer(pipeline.execute())
         records = []
         for place, text in found.items():
             kind, _, name = place.decode().partition("/")
@@ -116,13 +109,13 @@ class ValkeyStore:
         await self._check_known(revision)
         while True:
             try:
-                found = await self._client.xread({self._keys[1]: f"{seen}-0"}, count=1000, block=_NEWS_MS)
-            except (ConnectionError, TimeoutError, OSError):
+                news = self._client.xread({self._keys[1]: f"{seen}-0"}, count=1000, block=_NEWS_MS)
+                found = await _answer(news)
+            except Unavailable:
                 await asyncio.sleep(_AWAY_SECONDS)
-                await self._check_known(seen, patient=True)
+                with suppress(Unavailable):
+                    await self._check_known(seen)
                 continue
-            except RedisError as error:
-                _refuse(error)
             for entry, fields in found[0][1] if found else ():
                 if int(fields[b"before"]) != seen:
                     raise HistoryGone(f"the changes after revision {seen} are not known any more")
@@ -133,19 +126,10 @@ class ValkeyStore:
         """Let go of connections."""
         await self._client.aclose()
 
-    async def _check_known(self, revision: int, *, patient: bool = False) -> None:
+    async def _check_known(self, revision: int) -> None:
         """Raise HistoryGone where the server never was at a revision: it has lost its memory."""
-        while True:
-            try:
-                last = int(await self._client.get(self._keys[2]) or 0)
-            except RedisError as error:
-                if not patient:
-                    _refuse(error)
-                await asyncio.sleep(_AWAY_SECONDS)
-                continue
-            if last < revision:
-                raise HistoryGone(f"the server knows nothing of revision {revision}")
-            return
+        if int(await _answer(self._client.get(self._keys[2])) or 0) < revision:
+            raise HistoryGone(f"the server knows nothing of revision {revision}")
 
     async def _write(self, what: str, kind: Kind, name: str, given: dict[str, Any]) -> Record:
         words = {key: value for key, value in given.items() if value is not None}
@@ -156,6 +140,17 @@ class ValkeyStore:
         except RedisError as error:
             _refuse(error)
         return _record(kind, name, answer)
+
+
+async def _answer(call: Awaitable[Any]) -> Any:
+    """Return the answer to a call. Unavailable, Denied, Refused, or what the script says, where there is none."""
+    try:
+        async with asyncio.timeout(_ANSWER_SECONDS):
+            return await call
+    except TimeoutError as error:
+        raise Unavailable(f"the server has not answered for {_ANSWER_SECONDS:g} s") from error
+    except (RedisError, OSError) as error:
+        _refuse(error)
 
 
 def _texts(changes: Changes) -> dict[str, str | bool]:
@@ -184,7 +179,7 @@ def _change(scope: Scope, revision: int, entry: dict[bytes, bytes]) -> Change:
     return Change(revision, _record(scope.kind, name, entry[b"record"]), entry[b"deleted"] == b"1")
 
 
-def _refuse(error: RedisError) -> NoReturn:
+def _refuse(error: Exception) -> NoReturn:
     words = str(error)
     known = _REFUSALS.get(words.partition(" ")[0])
     if isinstance(error, ResponseError) and known is not None:

@@ -1,0 +1,142 @@
+"""Locks, elections and trees for programs with an event loop; `gristmill.coordination` has the same for others."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+from collections.abc import Mapping
+from typing import Any
+
+from gristmill.coordination.clock import Clock, boot_time
+from gristmill.coordination.connecting import open_store
+from gristmill.coordination.election import Election
+from gristmill.coordination.errors import Closed, CoordinationError
+from gristmill.coordination.lock import Lock, Token
+from gristmill.coordination.names import check_lock, check_tree
+from gristmill.coordination.nodes import Event, EventKind, Node, Resync
+from gristmill.coordination.port import Store
+from gristmill.coordination.tree import ConfigTree
+from gristmill.coordination.watching import Depth, Watch
+
+__all__ = [
+    "Client",
+    "ConfigTree",
+    "Depth",
+    "Election",
+    "Event",
+    "EventKind",
+    "Lock",
+    "Node",
+    "Resync",
+    "Token",
+    "Watch",
+    "connect",
+]
+
+#: seconds for which a lock or session outlives a holder that has died, at the most; and the least that may be
+LEASE_SECONDS = 15
+_LEAST_SECONDS = 1
+
+
+async def connect(
+    url: str | None = None, *, namespace: str | None = None, context: str | None = None, identity: str = ""
+) -> Client:
+    """Return a client of the Valkey at `url` (redis://..., unix://...), else of a cluster.
+
+    Without an address it is that of GRISTMILL_COORDINATION, of the cluster that the program runs in, or of the current
+    kube context. `identity` is what others see as the holder of a lock, the host and process where it is not said.
+    """
+    return Client(await open_store(url, namespace, context), identity=identity)
+
+
+class Client:
+    """Makes locks, elections and trees. Close it, or use it as a context manager: then what is held is given up."""
+
+    def __init__(self, store: Store, *, identity: str = "", clock: Clock = boot_time) -> None:
+        self._store = store
+        self._clock = clock
+        self._identity = _identity(identity)
+        self._locks: list[Lock] = []
+        self._trees: dict[str, ConfigTree] = {}
+        self._closed = False
+
+    def lock(self, name: str, *, seconds: int = LEASE_SECONDS, timeout: float | None = None) -> Lock:
+        """Return a handle of the lock of a name, which is not held yet.
+
+        `seconds`: for how long others wait where a holder has died. `timeout`: seconds that `async with` waits for it.
+        """
+        self._check_open()
+        lock = Lock(
+            self._store,
+            check_lock(name),
+            identity=self._identity,
+            seconds=_seconds(seconds),
+            clock=self._clock,
+            timeout=timeout,
+        )
+        self._locks = [one for one in self._locks if one.held] + [lock]
+        return lock
+
+    def election(self, name: str, *, seconds: int = LEASE_SECONDS) -> Election:
+        """Return a candidate in the election of a name."""
+        return Election(self.lock(name, seconds=seconds))
+
+    async def tree(
+        self, name: str, *, seconds: int = LEASE_SECONDS, schemas: Mapping[str, Any] | None = None
+    ) -> ConfigTree:
+        """Return the tree of a name, which is read now and followed; the same one each time.
+
+        `seconds`: within which its ephemeral nodes vanish where this client dies. `schemas`: JSON schemas by shell
+        patterns of paths.
+        """
+        self._check_open()
+        if name not in self._trees:
+            tree = ConfigTree(
+                self._store,
+                check_tree(name),
+                identity=self._identity,
+                seconds=_seconds(seconds),
+                clock=self._clock,
+                schemas=schemas or {},
+            )
+            await tree.start()
+            self._trees[name] = tree
+        return self._trees[name]
+
+    async def close(self) -> None:
+        """Give up what is held, and end."""
+        if self._closed:
+            return
+        self._closed = True
+        for lock in self._locks:
+            if lock.held:
+                await lock.release()
+        for tree in self._trees.values():
+            await tree.close()
+        await self._store.close()
+
+    async def __aenter__(self) -> Client:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise Closed("the client is closed: connect again")
+
+
+def _seconds(seconds: int) -> int:
+    if not isinstance(seconds, int) or seconds < _LEAST_SECONDS:
+        raise CoordinationError(
+            f"seconds: {seconds!r} is no whole number of seconds from {_LEAST_SECONDS} on"
+        )
+    return seconds
+
+
+def _identity(given: str) -> str:
+    """Return what a holder is called: unlike all others, and of letters that a label of a waiter may have."""
+    name = given or f"{socket.gethostname()}-{os.getpid()}"
+    clean = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in name).strip("-")
+    return f"{clean[:36] or 'x'}-{random.randbytes(3).hex()}"

@@ -1,0 +1,64 @@
+"""Where to coordinate: at the Valkey that the program or its environment names, else on a cluster."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from gristmill.coordination.errors import CoordinationError, Unavailable
+from gristmill.coordination.port import Store
+
+#: says where, in the environment: redis://... or unix://... of a Valkey
+VARIABLE = "GRISTMILL_COORDINATION"
+#: the name space of a Valkey where none is said
+_NAMESPACE = "default"
+_SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+
+
+async def open_store(
+    url: str | None = None, namespace: str | None = None, context: str | None = None
+) -> Store:
+    """Return the records of a name space: of the Valkey at `url`, else of a cluster.
+
+    CoordinationError where there is neither, or a package is missing.
+    """
+    if context is None:
+        url = url or os.environ.get(VARIABLE)
+    if url:
+        from gristmill.coordination.valkey import ValkeyStore
+
+        return ValkeyStore(url, namespace or _NAMESPACE)
+    return await _cluster(namespace, context)
+
+
+async def _cluster(namespace: str | None, context: str | None) -> Store:
+    try:
+        from kubernetes.aio import client as api
+        from kubernetes.aio import config
+    except ImportError as error:
+        raise CoordinationError(
+            "coordination on a cluster needs the package kubernetes 37 or later: pip install 'gristmill[coordination]'"
+        ) from error
+    from gristmill.coordination.kube import KubeStore
+
+    configuration: Any = api.Configuration()
+    configuration.connection_pool_maxsize = 0  # (each who waits for a lock has a watch open)
+    if (
+        context is None
+        and os.environ.get("KUBERNETES_SERVICE_HOST")
+        and (_SERVICE_ACCOUNT / "token").exists()
+    ):
+        config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
+        there = (_SERVICE_ACCOUNT / "namespace").read_text(encoding="utf-8").strip()
+    else:
+        try:
+            load: Any = config.load_kube_config
+            await load(context=context, client_configuration=configuration)
+            _, active = config.list_kube_config_contexts()  # type: ignore[no-untyped-call]
+        except (config.ConfigException, OSError) as error:
+            raise Unavailable(
+                f"there is nowhere to coordinate: no cluster ({error}), and {VARIABLE} names no Valkey"
+            ) from error
+        there = (active or {}).get("context", {}).get("namespace") or _NAMESPACE
+    return KubeStore(api.ApiClient(configuration), namespace or there)

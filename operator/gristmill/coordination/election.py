@@ -1,0 +1,59 @@
+"""One of many who leads: the holder of a lock, told when it does, and first of all when it does not any more."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+
+from gristmill.coordination.errors import LockLost
+from gristmill.coordination.lock import Lock, Token
+
+#: is called with the token of one's leadership
+OnElected = Callable[[Token], Awaitable[None] | None]
+#: is called when one leads no more
+OnLost = Callable[[], Awaitable[None] | None]
+
+
+class Election:
+    """A candidate. While its leadership is not lost, nobody else leads."""
+
+    def __init__(self, lock: Lock) -> None:
+        self._lock = lock
+
+    @property
+    def leads(self) -> bool:
+        """Whether this candidate leads now."""
+        return self._lock.held
+
+    async def run(self, on_elected: OnElected, on_lost: OnLost | None = None) -> None:
+        """Lead once: wait for the turn, call `on_elected`, and give up the lead when that has ended.
+
+        Where the lead is lost before, `on_lost` is called at once, then what `on_elected` awaits is cancelled, and
+        LockLost is raised: call `run` again to be a candidate again. What `on_elected` raises is raised.
+        """
+        await self._lock.acquire()
+        work = asyncio.ensure_future(_called(on_elected, self._lock.token))
+        lost = asyncio.ensure_future(self._lock.lost.wait())
+        try:
+            await asyncio.wait({work, lost}, return_when=asyncio.FIRST_COMPLETED)
+            if not self._lock.held and not work.done():
+                if on_lost is not None:
+                    await _called(on_lost)
+                work.cancel()
+                with suppress(asyncio.CancelledError):
+                    await work
+                raise LockLost(f"the lead in {self._lock.name} was lost: another may lead now")
+            await work
+        finally:
+            for task in (work, lost):
+                task.cancel()
+            with suppress(LockLost):
+                await self._lock.release()
+
+
+async def _called(call: Callable[..., Awaitable[None] | None], *args: object) -> None:
+    found = call(*args)
+    if inspect.isawaitable(found):
+        await found

@@ -1,0 +1,301 @@
+"""A tree of small values that many read and few change: read from memory, changed node by node, watched in order."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from contextlib import suppress
+from typing import Any
+
+from gristmill.coordination.clock import Clock
+from gristmill.coordination.errors import Conflict, Exists, Fenced, Missing, NotEmpty
+from gristmill.coordination.lock import Token
+from gristmill.coordination.names import check_path, is_below, node_name, parent_of
+from gristmill.coordination.nodes import (
+    COUNTER,
+    FENCE_LOCK,
+    FENCE_NUMBER,
+    PATH,
+    Event,
+    EventKind,
+    Node,
+    Resync,
+    bytes_of,
+    node_of,
+)
+from gristmill.coordination.port import Change, Kind, Owner, Record, Scope, Store
+from gristmill.coordination.schemas import Schemas
+from gristmill.coordination.session import Reaper, Session
+from gristmill.coordination.view import Gap, View
+from gristmill.coordination.watching import Depth, Watch
+
+log = logging.getLogger(__name__)
+
+#: digits of the number that a sequential node gets
+_DIGITS = 10
+
+
+class ConfigTree:
+    """A tree as one client sees it. Paths are like /db/host; a node's parents need not be there."""
+
+    def __init__(
+        self,
+        store: Store,
+        name: str,
+        *,
+        identity: str,
+        seconds: int,
+        clock: Clock,
+        schemas: Mapping[str, Any],
+    ) -> None:
+        self.name = name
+        #: the session of what is ephemeral
+        self.session = Session(store, name, identity, seconds, clock)
+        self._store = store
+        self._schemas = Schemas(schemas)
+        self._view = View(store, Scope(Kind.NODE, name))
+        self._view.listen(self._hear)
+        self._watches: list[Watch] = []
+        self._reaper = Reaper(store, Scope(Kind.SESSION, name), clock)
+        self._reaping: asyncio.Task[None] | None = None
+        #: objects of this tree that are no nodes of it, which was said
+        self._strange: set[str] = set()
+
+    async def start(self) -> None:
+        """Read the tree, and follow it."""
+        await self._view.start()
+        self._reaping = asyncio.create_task(
+            self._reaper.run(self._has_ephemeral), name=f"sessions of {self.name}"
+        )
+
+    async def close(self) -> None:
+        """Follow it no more; what was ephemeral goes."""
+        for watch in list(self._watches):
+            watch.close()
+        if self._reaping is not None:
+            self._reaping.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._reaping
+        await self._view.stop()
+        await self.session.close()
+
+    # -- reading: from memory
+
+    def get(self, path: str) -> Node | None:
+        """Return a node, or None."""
+        record = self._view.get(node_name(self.name, check_path(path)))
+        return node_of(record) if record is not None and record.fields.get(PATH) == path else None
+
+    def children(self, path: str = "/") -> list[str]:
+        """Return the names of what is directly below a path, also where that leads on to others only."""
+        top = check_path(path).rstrip("/") + "/"
+        below = (node.path for node in self._nodes(self._view.all()))
+        return sorted(
+            {one.removeprefix(top).partition("/")[0] for one in below if one.startswith(top) and one != top}
+        )
+
+    def walk(self, path: str = "/") -> list[Node]:
+        """Return all nodes of a subtree, its top included, by their paths."""
+        check_path(path)
+        return sorted(
+            (node for node in self._nodes(self._view.all()) if is_below(node.path, path)),
+            key=lambda node: node.path,
+        )
+
+    def watch(self, path: str = "/", depth: Depth | str = Depth.SUBTREE, *, initial: bool = True) -> Watch:
+        """Return an iterator of what happens from now on, and first (`initial`) of what there is, as created."""
+
+        def current() -> tuple[list[Node], int]:
+            return self._nodes(self._view.seen()), self._view.revision
+
+        watch = Watch(check_path(path), Depth(depth), current, initial=initial, stop=self._watches.remove)
+        self._watches.append(watch)
+        return watch
+
+    # -- writing
+
+    async def create(
+        self, path: str, value: Any = b"", *, ephemeral: bool = False, sequential: bool = False
+    ) -> Node:
+        """Make a node; Exists where there is one.
+
+        `ephemeral`: it goes with this client. `sequential`: a number of ten digits, higher than all before below the
+        same parent, is put to the end of its path.
+        """
+        check_path(path + "0" if sequential else path)
+        if sequential:
+            path += f"{await self._count(parent_of(path + '0') or '/'):0{_DIGITS}}"
+        data = self._checked(path, value)
+        owner = await self.session.owner() if ephemeral else None
+        return self._wrote(await self._make(path, data, {}, owner))
+
+    async def ensure(self, path: str, value: Any = b"") -> Node:
+        """Return a node, which is made with this value where there is none."""
+        while (node := self.get(path)) is None:
+            try:
+                return await self.create(path, value)
+            except Exists:
+                record = await self._store.get(Kind.NODE, node_name(self.name, path))
+                if record is not None:
+                    return self._wrote(record)
+        return node
+
+    async def set(
+        self, path: str, value: Any, *, version: int | None = None, token: Token | None = None
+    ) -> Node:
+        """Give a node a value; make it where there is none.
+
+        `version`: only where it is at this version (0: not there); Conflict else. `token`: only where no later holder
+        of the lock has written to it; Fenced else.
+        """
+        data = self._checked(check_path(path), value)
+        name = node_name(self.name, path)
+        fence = {} if token is None else {FENCE_LOCK: token.lock, FENCE_NUMBER: str(token.number)}
+        known = self._view.get(name)
+        while True:
+            try:
+                if known is None and version is None and token is None:
+                    return self._wrote(await self._make(path, data, fence))
+                if version is None and token is None:
+                    return self._wrote(await self._store.update(Kind.NODE, name, {}, value=data))
+                current = known.revision if known is not None else 0
+                if version is None or version == current:
+                    _check_fence(path, known, token)
+                    if known is None:
+                        return self._wrote(await self._make(path, data, fence))
+                    return self._wrote(
+                        await self._store.update(Kind.NODE, name, fence, value=data, revision=current)
+                    )
+            except (Exists, Missing, Conflict):
+                pass
+            fresh = await self._store.get(Kind.NODE, name)
+            if version is not None and version != (fresh.revision if fresh is not None else 0):
+                found = f"is at version {fresh.revision}" if fresh is not None else "is not there"
+                raise Conflict(
+                    f"{path} {found}, and not at version {version}: read it again, and decide again"
+                )
+            known = fresh
+
+    async def delete(
+        self, path: str, *, version: int | None = None, token: Token | None = None, recursive: bool = False
+    ) -> None:
+        """Delete a node, under the conditions of `set`; with `recursive` all that is below it, first."""
+        below = [node for node in self.walk(path) if node.path != path]
+        if below and not recursive:
+            raise NotEmpty(
+                f"{path} has {len(below)} nodes below it: delete them first, or pass recursive=True"
+            )
+        for node in reversed(below):
+            with suppress(Missing):
+                await self._delete(node.path, None, None)
+        try:
+            await self._delete(path, version, token)
+        except Missing:
+            if not below:
+                raise
+
+    # -- the parts
+
+    async def _delete(self, path: str, version: int | None, token: Token | None) -> None:
+        name = node_name(self.name, path)
+        while True:
+            record = await self._store.get(Kind.NODE, name)
+            if record is None:
+                raise Missing(f"{path} is not there")
+            if version not in (None, record.revision):
+                raise Conflict(
+                    f"{path} is at version {record.revision}, and not at version {version}: decide again"
+                )
+            _check_fence(path, record, token)
+            try:
+                await self._store.delete(Kind.NODE, name, revision=record.revision, uid=record.uid)
+            except Conflict:
+                continue
+            self._view.deleted(record)
+            return
+
+    async def _make(
+        self, path: str, value: bytes, fields: Mapping[str, str], owner: Owner | None = None
+    ) -> Record:
+        record = Record(
+            Kind.NODE, node_name(self.name, path), self.name, {PATH: path, **fields}, value, owner=owner
+        )
+        try:
+            return await self._store.create(record)
+        except Exists:
+            raise Exists(f"{path} is there already") from None
+
+    async def _count(self, parent: str) -> int:
+        """Return the next number of a parent, which is made where there is none."""
+        await self.ensure(parent)
+        name = node_name(self.name, parent)
+        record = self._view.get(name)
+        while True:
+            before = record.fields.get(COUNTER) if record is not None else None
+            number = int(before or 0) + 1
+            try:
+                found = await self._store.update(
+                    Kind.NODE, name, {COUNTER: str(number)}, where={COUNTER: before}
+                )
+            except Conflict:
+                record = await self._store.get(Kind.NODE, name)
+            except Missing:
+                record = self._view_of(await self.ensure(parent))
+            else:
+                self._view.wrote(found)
+                return number
+
+    def _view_of(self, node: Node) -> Record | None:
+        return self._view.get(node_name(self.name, node.path))
+
+    def _checked(self, path: str, value: Any) -> bytes:
+        data = bytes_of(path, value)
+        self._schemas.check(path, data)
+        return data
+
+    def _wrote(self, record: Record) -> Node:
+        self._view.wrote(record)
+        return node_of(record)
+
+    def _nodes(self, records: Mapping[str, Record]) -> list[Node]:
+        return [node_of(record) for record in records.values() if self._is_node(record)]
+
+    def _is_node(self, record: Record) -> bool:
+        """Whether a record is a node, and has the name that it must have: others would be two of one path."""
+        path = record.fields.get(PATH, "")
+        right = bool(path) and node_name(self.name, path) == record.name
+        if not right and record.name not in self._strange:
+            self._strange.add(record.name)
+            remedy = f"name it {node_name(self.name, path)}" if path else "say its path in the annotation"
+            log.warning("tree %s: %s is no node of it; %s", self.name, record.name, remedy)
+        return right
+
+    def _has_ephemeral(self) -> bool:
+        return any(record.owner is not None for record in self._view.all().values())
+
+    def _hear(self, change: Change | Gap, before: Record | None) -> None:
+        if isinstance(change, Gap):
+            event: Event | Resync = Resync(change.revision)
+        elif change.record is None or not self._is_node(change.record):
+            return
+        else:
+            kind = EventKind.CREATED if before is None else EventKind.CHANGED
+            event = Event(EventKind.DELETED if change.deleted else kind, node_of(change.record))
+        for watch in list(self._watches):
+            watch.hear(event)
+
+
+def _check_fence(path: str, record: Record | None, token: Token | None) -> None:
+    """Raise Fenced where a token is older than one that has written, or of another lock."""
+    if token is None or record is None or FENCE_NUMBER not in record.fields:
+        return
+    lock, number = record.fields.get(FENCE_LOCK, ""), int(record.fields[FENCE_NUMBER])
+    if lock != token.lock:
+        raise Fenced(
+            f"{path} is written by holders of lock {lock}, and the token is of lock {token.lock}: take that lock"
+        )
+    if token.number < number:
+        raise Fenced(
+            f"{path} was written by a later holder of lock {lock}: the lock was lost; stop what it protected"
+        )

@@ -1,0 +1,161 @@
+"""What a server's records of a scope are, followed by one list and one watch however many look at it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+
+from gristmill.coordination.errors import CoordinationError, Denied, HistoryGone, Unavailable
+from gristmill.coordination.port import Change, Record, Scope, Store
+
+log = logging.getLogger(__name__)
+
+#: seconds until what failed is tried again, at the least and the most
+_AGAIN_SECONDS = (0.1, 5.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """Changes may have been missed; those that follow lead to the state at `revision`."""
+
+    revision: int
+
+
+#: is told of each change in its order, with the record as it was known before
+Listener = Callable[[Change | Gap, Record | None], None]
+
+
+class View:
+    """The records as they are known here: those that others have changed a moment ago may be as they were.
+
+    What was written from here is known at once (`ahead`); listeners hear of it in its turn.
+    """
+
+    def __init__(self, store: Store, scope: Scope) -> None:
+        self.revision = 0
+        self._store = store
+        self._scope = scope
+        self._records: dict[str, Record] = {}
+        #: what was written from here and not seen yet: the record, or the uid of one that was deleted
+        self._ahead: dict[str, Record | str] = {}
+        self._listeners: list[Listener] = []
+        self._following: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Read what is there, and follow it from then on."""
+        records, self.revision = await self._store.list(self._scope)
+        self._records = {record.name: record for record in records}
+        self._following = asyncio.create_task(self._follow(), name=f"view of {self._scope}")
+
+    async def stop(self) -> None:
+        """Follow no more."""
+        if self._following is not None:
+            self._following.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._following
+
+    def get(self, name: str) -> Record | None:
+        """Return a record, or None."""
+        record = self._records.get(name)
+        if not self._ahead:
+            return record
+        ahead = self._ahead.get(name)
+        if isinstance(ahead, Record):
+            return ahead
+        return None if ahead is not None and record is not None and ahead == record.uid else record
+
+    def all(self) -> Mapping[str, Record]:
+        """Return all records by name."""
+        if not self._ahead:
+            return self._records
+        found = {name: self.get(name) for name in {**self._records, **self._ahead}}
+        return {name: record for name, record in found.items() if record is not None}
+
+    def seen(self) -> Mapping[str, Record]:
+        """Return all records as the listeners have heard of them."""
+        return self._records
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Have somebody told of every change from now on; return what ends that."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def wrote(self, record: Record) -> None:
+        """Know a record that was written from here."""
+        if record.revision > self.revision:
+            self._ahead[record.name] = record
+
+    def deleted(self, record: Record) -> None:
+        """Know that a record was deleted from here."""
+        if self._records.get(record.name, record).uid == record.uid:
+            self._ahead[record.name] = record.uid
+
+    async def _follow(self) -> None:
+        pause = _AGAIN_SECONDS[0]
+        while True:
+            try:
+                async for change in self._store.watch(self._scope, self.revision):
+                    self._take(change)
+                    pause = _AGAIN_SECONDS[0]
+            except HistoryGone as gone:
+                log.info("%s: %s; it is read again", self._scope, gone)
+                try:
+                    await self._read_again()
+                    continue
+                except CoordinationError as error:
+                    log.warning("%s can't be read: %s", self._scope, error)
+            except (Unavailable, Denied) as error:
+                log.warning("%s can't be watched: %s", self._scope, error)
+            await asyncio.sleep(pause * random.uniform(0.5, 1.5))
+            pause = min(2 * pause, _AGAIN_SECONDS[1])
+
+    async def _read_again(self) -> None:
+        """Tell of the gap, and then of what has changed in it."""
+        records, revision = await self._store.list(self._scope)
+        there = {record.name: record for record in records}
+        self._tell(Gap(revision), None)
+        for name, record in list(self._records.items()):
+            if name not in there or there[name].uid != record.uid:
+                self._take(Change(self.revision, record, deleted=True))
+        for record in sorted(records, key=lambda record: record.revision):
+            known = self._records.get(record.name)
+            if known is None or known.revision != record.revision:
+                self._take(Change(record.revision, record))
+        self.revision = revision
+        later = {name: one for name, one in self._ahead.items() if isinstance(one, Record)}
+        self._ahead = {name: one for name, one in later.items() if one.revision > revision}
+
+    def _take(self, change: Change) -> None:
+        self.revision = max(self.revision, change.revision)
+        record = change.record
+        if record is None:
+            return
+        known = self._records.get(record.name)
+        if change.deleted:
+            if known is None or known.uid != record.uid:
+                return
+            del self._records[record.name]
+        else:
+            if known is not None and known.revision >= record.revision:
+                return
+            self._records[record.name] = record
+        self._catch_up(record, deleted=change.deleted)
+        self._tell(change, known)
+
+    def _catch_up(self, record: Record, *, deleted: bool) -> None:
+        """Drop what was known ahead and has been seen now."""
+        ahead = self._ahead.get(record.name)
+        if isinstance(ahead, Record):
+            seen = record.revision >= ahead.revision or (deleted and record.uid == ahead.uid)
+        else:
+            seen = deleted or record.uid != ahead
+        if ahead is not None and seen:
+            del self._ahead[record.name]
+
+    def _tell(self, change: Change | Gap, before: Record | None) -> None:
+        for listener in list(self._listeners):
+            listener(change, before)

@@ -1,0 +1,432 @@
+"""What a configuration tree promises, at each server."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+from tests.coordination.conftest import Place, until
+
+from gristmill.coordination.aio import Client
+from gristmill.coordination.errors import (
+    BadName,
+    BadValue,
+    Conflict,
+    Exists,
+    Fenced,
+    HistoryGone,
+    Missing,
+    NotEmpty,
+)
+from gristmill.coordination.lock import Token
+from gristmill.coordination.nodes import Event, Resync
+from gristmill.coordination.tree import ConfigTree
+from gristmill.coordination.watching import Depth
+
+#: seconds of a session in these tests
+SECONDS = 2
+
+
+class Bench:
+    """One tree, as many clients have it."""
+
+    def __init__(self, place: Place, clients: list[Client], stack: Any) -> None:
+        self._place = place
+        self._clients = clients
+        self._stack = stack
+        self.name = f"t-{secrets.token_hex(4)}"
+
+    async def client(self) -> Client:
+        return Client(await self._stack.enter_async_context(self._place.store()))
+
+    async def tree(self, **more: Any) -> ConfigTree:
+        client = await self.client()
+        self._clients.append(client)
+        return await client.tree(self.name, seconds=SECONDS, **more)
+
+
+def run(place: Place, test: Callable[[Bench], Awaitable[None]]) -> None:
+    from contextlib import AsyncExitStack
+
+    async def whole() -> None:
+        async with asyncio.timeout(60), AsyncExitStack() as stack:
+            clients: list[Client] = []
+            await test(Bench(place, clients, stack))
+            for client in clients:
+                await client.close()
+
+    asyncio.run(whole())
+
+
+def told(events: list[Event | Resync]) -> list[tuple[str, str, bytes]]:
+    return [(str(one.kind), one.path, one.node.value) for one in events if isinstance(one, Event)]
+
+
+def test_a_node_is_made_read_changed_and_deleted(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        tree, other = await bench.tree(), await bench.tree()
+        made = await tree.create("/db/host", "a.example")
+        assert tree.get("/db/host") == made
+        assert (made.text, made.name, made.ephemeral) == ("a.example", "host", False)
+        await until(lambda: other.get("/db/host") == made)
+        changed = await other.set("/db/host", {"port": 5, "name": "ü"})
+        assert changed.version > made.version
+        assert changed.json == {"port": 5, "name": "ü"}
+        assert other.get("/db/host") == changed
+        await until(lambda: tree.get("/db/host") == changed)
+        await tree.delete("/db/host")
+        assert tree.get("/db/host") is None
+        await until(lambda: other.get("/db/host") is None)
+
+    run(place, test)
+
+
+def test_what_was_written_here_is_read_here_at_once(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        tree = await bench.tree()
+        for n in range(10):
+            assert (await tree.set("/a", str(n))) == tree.get("/a")
+            assert tree.children() == ["a"]
+        await tree.delete("/a")
+        assert tree.get("/a") is None
+        assert tree.walk() == []
+        again = await tree.create("/a", b"again")
+        assert tree.get("/a") == again
+        await until(lambda: not tree._view._ahead)
+        assert tree.get("/a") == again
+
+    run(place, test)
+
+
+def test_a_version_is_expected(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        tree, other = await bench.tree(), await bench.tree()
+        first = await tree.set("/a", "1", version=0)
+        with pytest.raises(Conflict, match=f"/a is at version {first.version}, and not at version 0"):
+            await other.set("/a", "2", version=0)
+        second = await other.set("/a", "2", version=first.version)
+        with pytest.raises(Conflict, match="decide again"):
+            await tree.set("/a", "3", version=first.version)
+        with pytest.raises(Conflict, match="decide again"):
+            await tree.delete("/a", version=first.version)
+        await tree.delete("/a", version=second.version)
+        with pytest.raises(Conflict, match="/a is not there, and not at version"):
+            await other.set("/a", "3", version=second.version)
+        with pytest.raises(Missing, match="/a is not there"):
+            await other.delete("/a")
+
+    run(place, test)
+
+
+def test_many_count_in_one_node_by_its_version_and_no_step_is_lost(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        trees = [await bench.tree() for _ in range(4)]
+        await trees[0].set("/n", "0")
+
+        async def count(tree: ConfigTree) -> None:
+            for _ in range(5):
+                while True:
+                    node = tree.get("/n")
+                    if node is None:
+                        await asyncio.sleep(0.01)
+                        continue
+                    try:
+                        await tree.set("/n", str(int(node.text) + 1), version=node.version)
+                        break
+                    except Conflict:
+                        await asyncio.sleep(0.005)
+
+        await asyncio.gather(*(count(tree) for tree in trees))
+        await until(lambda: all((tree.get("/n") or 0) and tree.get("/n").text == "20" for tree in trees))  # type: ignore[union-attr]
+
+    run(place, test)
+
+
+def test_a_node_is_made_once_and_ensured_as_often_as_one_likes(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        tree, other = await bench.tree(), await bench.tree()
+        made = await tree.create("/a", "x")
+        with pytest.raises(Exists, match="/a is there already"):
+            await other.create("/a", "y")
+        assert await other.ensure("/a", "y") == made
+        both = await asyncio.gather(tree.ensure("/b", "1"), other.ensure("/b", "2"))
+        assert both[0].version == both[1].version
+
+    run(place, test)
+
+
+def test_children_and_subtrees_by_any_path(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        tree, other = await bench.tree(), await bench.tree()
+        paths = [
+            "/",
+            "/a",
+            "/a/b",
+            "/a.b",
+            "/a-b",
+            "/A",
+            "/a/ü ß",
+            "/a/b/c/d",
+            "/x/y",
+            "/a--b",
+            "/" + "w" * 300,
+        ]
+        for path in paths:
+            await tree.set(path, path)
+        await until(lambda: len(other.walk()) == len(paths))
+        for one in (tree, other):
+            assert [node.path for node in one.walk()] == sorted(paths)
+            assert all(node.text == node.path for node in one.walk())
+            assert one.children("/a") == ["b", "ü ß"]
+            assert one.children() == sorted(["a", "a.b", "a-b", "A", "x", "a--b", "w" * 300])
+            assert one.children("/a/b") == ["c"]
+            assert one.children("/nothing") == []
+            assert [node.path for node in one.walk("/a")] == ["/a", "/a/b", "/a/b/c/d", "/a/ü ß"]
+        with pytest.raises(NotEmpty, match="/a has 3 nodes below it"):
+            await tree.delete("/a")
+        await tree.delete("/a", recursive=True)
+        assert tree.children("/a") == []
+        assert tree.get("/a.b") is not None
+
+    run(place, test)
+
+
+def test_sequential_nodes_have_rising_numbers_also_after_deletion(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        trees = [await bench.tree() for _ in range(3)]
+        made = await asyncio.gather(
+            *(tree.create("/q/item-", str(n), sequential=True) for n, tree in enumerate(trees * 4))
+        )
+        assert sorted(node.path for node in made) == [f"/q/item-{n:010d}" for n in range(1, 13)]
+        await until(lambda: len(trees[0].children("/q")) == 12)
+        await trees[0].delete("/q/item-0000000012")
+        assert (await trees[1].create("/q/item-", sequential=True)).path == "/q/item-0000000013"
+
+    run(place, test)
+
+
+def test_a_watch_tells_what_is_there_and_then_what_happens(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        tree, writer = await bench.tree(), await bench.tree()
+        await tree.set("/a", "0")
+        watch = tree.watch()
+        await until(lambda: writer.get("/a") is not None)
+        await writer.set("/a", "1")
+        await writer.set("/b/c", "2")
+        await writer.delete("/a")
+        await writer.set("/a", "3")
+        events = [await anext(watch) for _ in range(5)]
+        expected = [
+            ("created", "/a", b"0"),
+            ("changed", "/a", b"1"),
+            ("created", "/b/c", b"2"),
+            ("deleted", "/a", b"1"),
+        ]
+        assert told(events) == [*expected, ("created", "/a", b"3")]
+        versions = [one.node.version for one in events if isinstance(one, Event)]
+        assert versions[:3] == sorted(versions[:3])
+        watch.close()
+        with pytest.raises(StopAsyncIteration):
+            await anext(watch)
+
+    run(place, test)
+
+
+@pytest.mark.parametrize(
+    ("depth", "expected"),
+    [
+        (Depth.NODE, ["/a"]),
+        (Depth.CHILDREN, ["/a/b", "/a/c"]),
+        (Depth.SUBTREE, ["/a", "/a/b", "/a/b/d", "/a/c"]),
+    ],
+)
+def test_a_watch_looks_at_a_node_its_children_or_all_below(
+    place: Place, depth: Depth, expected: list[str]
+) -> None:
+    async def test(bench: Bench) -> None:
+        tree, writer = await bench.tree(), await bench.tree()
+        watch = tree.watch("/a", depth, initial=False)
+        for path in ("/", "/ab", "/a", "/a/b", "/a/b/d", "/a/c"):
+            await writer.set(path, "x")
+        assert [(await anext(watch)).path for _ in expected] == expected  # type: ignore[union-attr]
+        await until(lambda: tree.get("/a/c") is not None)
+        assert not watch._waiting
+
+    run(place, test)
+
+
+def test_a_watcher_that_does_not_listen_hears_of_a_gap_and_the_latest_state(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gristmill.coordination.watching.MOST_WAITING", 5)
+
+    async def test(bench: Bench) -> None:
+        tree = await bench.tree()
+        watch = tree.watch()
+        last = [await tree.set(path, str(n)) for n in range(4) for path in ("/a", "/b")]
+        await until(lambda: tree._view.revision >= last[-1].version)
+        events = []
+        while watch._waiting:
+            events.append(await anext(watch))
+        assert any(isinstance(one, Resync) for one in events)
+        state = {one.path: one.node.text for one in events if isinstance(one, Event)}
+        assert state == {"/a": "3", "/b": "3"}
+        assert len(events) <= 6
+
+    run(place, test)
+
+
+def test_a_view_whose_history_is_gone_tells_so_and_reaches_the_latest_state(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        tree, writer = await bench.tree(), await bench.tree()
+        for path in ("/stays", "/changes", "/goes", "/again"):
+            await writer.set(path, "1")
+        await until(lambda: len(tree.walk()) == 4)
+        watch = tree.watch(initial=False)
+        await tree._view.stop()
+        await writer.set("/changes", "2")
+        await writer.delete("/goes")
+        await writer.delete("/again")
+        await writer.set("/again", "2")
+        await writer.set("/new", "2")
+
+        real, calls = tree._store.watch, []
+
+        def gone(scope: Any, revision: int) -> Any:
+            calls.append(revision)
+            if len(calls) > 1:
+                return real(scope, revision)
+
+            async def refuse() -> Any:
+                raise HistoryGone("compacted")
+                yield
+
+            return refuse()
+
+        tree._store.watch = gone  # type: ignore[method-assign]
+        tree._view._following = asyncio.create_task(tree._view._follow())
+        await until(lambda: tree.get("/new") is not None)
+        await writer.set("/new", "3")
+        events = [await anext(watch) for _ in range(7)]
+        assert isinstance(events[0], Resync)
+        assert sorted(told(events[1:3])) == [("deleted", "/again", b"1"), ("deleted", "/goes", b"1")]
+        assert told(events[3:]) == [
+            ("changed", "/changes", b"2"),
+            ("created", "/again", b"2"),
+            ("created", "/new", b"2"),
+            ("changed", "/new", b"3"),
+        ]
+
+    run(place, test)
+
+
+def test_what_is_ephemeral_goes_when_its_client_closes(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        tree = await bench.tree()
+        client = await bench.client()
+        mine = await client.tree(bench.name, seconds=SECONDS)
+        node = await mine.create("/members/a", "x", ephemeral=True)
+        assert node.ephemeral
+        await until(lambda: tree.children("/members") == ["a"])
+        await client.close()
+        await until(lambda: tree.children("/members") == [])
+
+    run(place, test)
+
+
+def test_what_is_ephemeral_stays_while_its_client_lives_and_vanishes_within_its_time_when_it_dies(
+    place: Place,
+) -> None:
+    async def test(bench: Bench) -> None:
+        tree = await bench.tree()
+        client = await bench.client()
+        mine = await client.tree(bench.name, seconds=SECONDS)
+        await mine.create("/members/a", "x", ephemeral=True)
+        await until(lambda: tree.children("/members") == ["a"])
+        watch = tree.watch(initial=False)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(anext(watch), 2 * SECONDS)
+        mine.session._keeping.cancel()  # type: ignore[union-attr]
+        mine._reaping.cancel()  # type: ignore[union-attr]
+        begin = time.monotonic()
+        event = await anext(watch)
+        assert told([event]) == [("deleted", "/members/a", b"x")]
+        assert time.monotonic() - begin < SECONDS + 1
+
+    run(place, test)
+
+
+def test_a_token_that_is_older_than_one_that_has_written_is_refused(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        tree, other = await bench.tree(), await bench.tree()
+        await tree.set("/a", "1", token=Token("l", 10))
+        await tree.set("/a", "2", token=Token("l", 10))
+        await other.set("/a", "3", token=Token("l", 12))
+        with pytest.raises(Fenced, match="written by a later holder of lock l"):
+            await tree.set("/a", "4", token=Token("l", 11))
+        with pytest.raises(Fenced, match="later holder"):
+            await tree.delete("/a", token=Token("l", 11))
+        with pytest.raises(Fenced, match="holders of lock l, and the token is of lock m"):
+            await tree.set("/a", "4", token=Token("m", 99))
+        await until(lambda: tree.get("/a").text == "3")  # type: ignore[union-attr]
+        await tree.set("/a", "4")
+        with pytest.raises(Fenced):
+            await tree.set("/a", "5", token=Token("l", 11))
+        await tree.delete("/a", token=Token("l", 12))
+
+    run(place, test)
+
+
+def test_a_value_that_is_not_as_its_schema_says_is_refused_before_it_is_written(place: Place) -> None:
+    schema = {"type": "object", "properties": {"port": {"type": "integer"}}, "required": ["port"]}
+
+    async def test(bench: Bench) -> None:
+        tree = await bench.tree(schemas={"/db/*": schema})
+        await tree.set("/db/a", {"port": 1})
+        with pytest.raises(BadValue, match=r"/db/a\['port'\]: 'x' is not of type 'integer'"):
+            await tree.set("/db/a", {"port": "x"})
+        with pytest.raises(BadValue, match="no JSON"):
+            await tree.create("/db/b", "text")
+        with pytest.raises(BadValue, match="'port' is a required property"):
+            await tree.ensure("/db/b", {})
+        await tree.set("/other", "text")
+        assert tree.get("/db/a").json == {"port": 1}  # type: ignore[union-attr]
+
+    run(place, test)
+
+
+@pytest.mark.parametrize(
+    "path", ["", "a", "a/b", "/a/", "//", "/a//b", "/a/./b", "/..", "/a\nb", "/a\x00", "/" + "ü" * 600]
+)
+def test_a_wrong_path_is_told(place: Place, path: str) -> None:
+    async def test(bench: Bench) -> None:
+        tree = await bench.tree()
+        for call in (tree.get, tree.children, tree.walk, tree.watch):
+            with pytest.raises(BadName, match=r"^path "):
+                call(path)
+        for change in (tree.create, tree.ensure, tree.delete):
+            with pytest.raises(BadName, match=r"^path "):
+                await change(path)
+        with pytest.raises(BadName, match=r"^path "):
+            await tree.set(path, "x")
+
+    run(place, test)
+
+
+def test_wrong_values_are_told(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        tree = await bench.tree()
+        for value in (object(), {1, 2}, float("nan"), {"a": float("inf")}):
+            with pytest.raises(BadValue, match="/a: the value is neither bytes nor text"):
+                await tree.set("/a", value)
+        node = await tree.set("/a", b"\xff")
+        with pytest.raises(BadValue, match=r"/a: the value is no text .*use \.value"):
+            _ = node.text
+        with pytest.raises(BadValue, match="/a: the value is no JSON"):
+            _ = node.json
+
+    run(place, test)
