@@ -1,0 +1,342 @@
+"""The same for programs without an event loop: a loop in a thread of its own does the work, and is waited for here.
+
+Nothing is implemented twice: each call is made of the one in `aio`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import threading
+import weakref
+from collections.abc import Callable, Coroutine, Iterator, Mapping
+from concurrent.futures import CancelledError, Future
+from contextlib import suppress
+from typing import Any, Self, TypeVar
+
+from gristmill.coordination import aio
+from gristmill.coordination.errors import Closed
+from gristmill.coordination.lock import Token
+from gristmill.coordination.nodes import Event, Node, Resync
+from gristmill.coordination.watching import Depth
+
+T = TypeVar("T")
+
+#: seconds between two looks at whether a lock that was lost while its process stood still is lost
+_LOOK_SECONDS = 0.1
+
+
+def connect(
+    url: str | None = None, *, namespace: str | None = None, context: str | None = None, identity: str = ""
+) -> Client:
+    """Return a client, as `aio.connect` does."""
+    runner = _Runner()
+    try:
+        client = runner.wait(aio.connect(url, namespace=namespace, context=context, identity=identity))
+    except BaseException:
+        runner.stop()
+        raise
+    return Client(client, runner)
+
+
+class _Runner:
+    """An event loop in a thread, until it is stopped."""
+
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="gristmill coordination", daemon=True)
+        self._thread.start()
+
+    def wait(self, work: Coroutine[Any, Any, T]) -> T:
+        """Return what a coroutine does; what interrupts the wait (Ctrl-C) cancels it, and waits until it has ended."""
+        if self._pid != os.getpid():
+            work.close()
+            raise Closed("the client was made in another process: connect again in this one")
+        if not self._thread.is_alive() or threading.current_thread() is self._thread:
+            work.close()
+            raise Closed(
+                "the client is closed, or its own callback waits for it: connect again, or use another thread"
+            )
+        answer: Future[T] = Future()
+        tasks: list[asyncio.Task[T]] = []
+
+        def begin() -> None:
+            tasks.append(self._loop.create_task(work))
+            tasks[0].add_done_callback(lambda task: _copy(task, answer))
+
+        self._loop.call_soon_threadsafe(begin)
+        try:
+            return answer.result()
+        except BaseException:
+            if not answer.done():
+                self._loop.call_soon_threadsafe(lambda: tasks[0].cancel())
+                with suppress(BaseException):
+                    answer.result()
+            raise
+
+    def call(self, call: Callable[[], T]) -> T:
+        """Return what a function does that must run where the loop is."""
+
+        async def work() -> T:
+            return call()
+
+        return self.wait(work())
+
+    def stop(self) -> None:
+        """End the loop."""
+        if self._pid == os.getpid() and self._thread.is_alive():
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+
+    def _run(self) -> None:
+        try:
+            self._loop.run_forever()
+        finally:
+            self._loop.close()
+
+
+def _copy(task: asyncio.Task[T], answer: Future[T]) -> None:
+    if task.cancelled():
+        answer.set_exception(CancelledError())
+    elif error := task.exception():
+        answer.set_exception(error)
+    else:
+        answer.set_result(task.result())
+
+
+class Client:
+    """Makes locks, elections and trees. When it is closed, or the program ends, what is held is given up."""
+
+    def __init__(self, client: aio.Client, runner: _Runner) -> None:
+        self._client = client
+        self._runner = runner
+        self._at_exit = weakref.WeakMethod(self.close)
+        atexit.register(_call, self._at_exit)
+
+    def lock(self, name: str, *, seconds: int = aio.LEASE_SECONDS, timeout: float | None = None) -> Lock:
+        """Return a handle of the lock of a name, as `aio.Client.lock`."""
+        return Lock(
+            self._runner.call(lambda: self._client.lock(name, seconds=seconds, timeout=timeout)), self._runner
+        )
+
+    def election(self, name: str, *, seconds: int = aio.LEASE_SECONDS) -> Election:
+        """Return a candidate in the election of a name."""
+        return Election(self.lock(name, seconds=seconds))
+
+    def tree(
+        self, name: str, *, seconds: int = aio.LEASE_SECONDS, schemas: Mapping[str, Any] | None = None
+    ) -> ConfigTree:
+        """Return the tree of a name, as `aio.Client.tree`."""
+        tree = self._runner.wait(self._client.tree(name, seconds=seconds, schemas=schemas))
+        return ConfigTree(tree, self._runner)
+
+    def close(self) -> None:
+        """Give up what is held, and end."""
+        atexit.unregister(self._at_exit)
+        try:
+            with suppress(Closed):
+                self._runner.wait(self._client.close())
+        finally:
+            self._runner.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _call(method: weakref.WeakMethod[Callable[[], None]]) -> None:
+    if (there := method()) is not None:
+        there()
+
+
+class Lock:
+    """One holder's handle of a lock; see `gristmill.coordination.lock.Lock`."""
+
+    def __init__(self, lock: aio.Lock, runner: _Runner) -> None:
+        self._lock = lock
+        self._runner = runner
+
+    @property
+    def name(self) -> str:
+        """The lock's name."""
+        return self._lock.name
+
+    @property
+    def held(self) -> bool:
+        """Whether it is held now, by one's own clock."""
+        return self._lock.held
+
+    @property
+    def token(self) -> Token:
+        """The fencing token of this hold. NotHeld where there is none, LockLost where it is over."""
+        return self._lock.token
+
+    def acquire(self, timeout: float | None = None, *, blocking: bool = True) -> bool:
+        """Take the lock; return whether it was had within `timeout` seconds (None: as long as it takes)."""
+        return self._runner.wait(self._lock.acquire(timeout, blocking=blocking))
+
+    def release(self) -> None:
+        """Give the lock up. NotHeld where it was not held, LockLost where it was lost meanwhile."""
+        self._runner.wait(self._lock.release())
+
+    def wait_lost(self, timeout: float | None = None) -> bool:
+        """Wait until the lock is lost or `timeout` seconds have passed; return whether it is lost."""
+
+        async def work() -> bool:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self._lock.lost.wait()
+            return self._lock.lost.is_set()
+
+        return self._runner.wait(work())
+
+    def __enter__(self) -> Self:
+        self._runner.wait(self._lock.__aenter__())
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._runner.wait(self._lock.__aexit__(kind))
+
+
+class Election:
+    """A candidate; see `gristmill.coordination.election.Election`."""
+
+    def __init__(self, lock: Lock) -> None:
+        self._lock = lock
+
+    @property
+    def leads(self) -> bool:
+        """Whether this candidate leads now."""
+        return self._lock.held
+
+    def run(self, on_elected: Callable[[Token], None], on_lost: Callable[[], None] | None = None) -> None:
+        """Lead once: wait for the turn, call `on_elected`, and give up the lead when it returns.
+
+        Where the lead is lost before, `on_lost` is called at once, in a thread of its own: it has to end what
+        `on_elected` does, for a function can't be ended from outside. LockLost is raised when that has returned.
+        """
+        self._lock.acquire()
+        over = threading.Event()
+        watcher = threading.Thread(target=self._watch, args=(over, on_lost), daemon=True)
+        watcher.start()
+        try:
+            on_elected(self._lock.token)
+        finally:
+            over.set()
+            watcher.join()
+            self._lock.release()
+
+    def _watch(self, over: threading.Event, on_lost: Callable[[], None] | None) -> None:
+        while not over.wait(_LOOK_SECONDS):
+            if not self._lock.held:
+                if on_lost is not None:
+                    on_lost()
+                return
+
+
+class ConfigTree:
+    """A tree; see `gristmill.coordination.tree.ConfigTree`."""
+
+    def __init__(self, tree: aio.ConfigTree, runner: _Runner) -> None:
+        self._tree = tree
+        self._runner = runner
+
+    @property
+    def name(self) -> str:
+        """The tree's name."""
+        return self._tree.name
+
+    def get(self, path: str) -> Node | None:
+        """Return a node, or None: from memory."""
+        return self._tree.get(path)
+
+    def children(self, path: str = "/") -> list[str]:
+        """Return the names of what is directly below a path."""
+        return self._runner.call(lambda: self._tree.children(path))
+
+    def walk(self, path: str = "/") -> list[Node]:
+        """Return all nodes of a subtree by their paths."""
+        return self._runner.call(lambda: self._tree.walk(path))
+
+    def create(
+        self, path: str, value: Any = b"", *, ephemeral: bool = False, sequential: bool = False
+    ) -> Node:
+        """Make a node; Exists where there is one."""
+        return self._runner.wait(self._tree.create(path, value, ephemeral=ephemeral, sequential=sequential))
+
+    def ensure(self, path: str, value: Any = b"") -> Node:
+        """Return a node, which is made with this value where there is none."""
+        return self._runner.wait(self._tree.ensure(path, value))
+
+    def set(self, path: str, value: Any, *, version: int | None = None, token: Token | None = None) -> Node:
+        """Give a node a value, under conditions; make it where there is none."""
+        return self._runner.wait(self._tree.set(path, value, version=version, token=token))
+
+    def delete(
+        self, path: str, *, version: int | None = None, token: Token | None = None, recursive: bool = False
+    ) -> None:
+        """Delete a node, under conditions; with `recursive` all that is below it, first."""
+        self._runner.wait(self._tree.delete(path, version=version, token=token, recursive=recursive))
+
+    def watch(
+        self,
+        path: str = "/",
+        depth: Depth | str = Depth.SUBTREE,
+        *,
+        initial: bool = True,
+        callback: Callable[[Event | Resync], None] | None = None,
+    ) -> Watch:
+        """Return an iterator of what happens; with a callback, that is called with each, in a thread of its own."""
+        watch = self._runner.call(lambda: self._tree.watch(path, depth, initial=initial))
+        return Watch(watch, self._runner, callback)
+
+
+class Watch:
+    """An iterator of events, until it is closed."""
+
+    def __init__(
+        self, watch: aio.Watch, runner: _Runner, callback: Callable[[Event | Resync], None] | None
+    ) -> None:
+        self._watch = watch
+        self._runner = runner
+        if callback is not None:
+            name = f"watch of {watch.path}"
+            threading.Thread(target=self._tell, args=(callback,), name=name, daemon=True).start()
+
+    def close(self) -> None:
+        """Hear no more."""
+        with suppress(Closed):
+            self._runner.call(self._watch.close)
+
+    def __iter__(self) -> Iterator[Event | Resync]:
+        return self
+
+    def __next__(self) -> Event | Resync:
+        """Return the next event."""
+
+        async def work() -> Event | Resync | None:
+            with suppress(StopAsyncIteration):
+                return await anext(self._watch)
+            return None
+
+        try:
+            event = self._runner.wait(work())
+        except (Closed, CancelledError):
+            event = None
+        if event is None:
+            raise StopIteration
+        return event
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _tell(self, callback: Callable[[Event | Resync], None]) -> None:
+        for event in self:
+            callback(event)

@@ -1,0 +1,250 @@
+"""What programs without an event loop have: the same promises, by calls that wait."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from tests.protocol.harness import Server
+
+from gristmill.coordination import connect
+from gristmill.coordination.errors import BadName, Closed, CoordinationError, LockLost, LockTimeout
+from gristmill.coordination.lock import Token
+from gristmill.coordination.nodes import Event
+from gristmill.coordination.sync import Client
+
+
+@pytest.fixture
+def namespace() -> str:
+    return secrets.token_hex(4)
+
+
+@pytest.fixture
+def client(valkey: Server, namespace: str) -> Iterator[Client]:
+    with connect(valkey.url, namespace=namespace) as made:
+        yield made
+
+
+def script(valkey: Server, namespace: str, text: str) -> subprocess.Popen[str]:
+    begin = (
+        f"from gristmill.coordination import connect\nc = connect({valkey.url!r}, namespace={namespace!r})\n"
+    )
+    return subprocess.Popen(
+        [sys.executable, "-c", begin + text], stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True
+    )
+
+
+def test_a_lock_is_had_in_turn(client: Client) -> None:
+    inside: list[int] = []
+
+    def work(n: int) -> None:
+        for _ in range(3):
+            with client.lock("l") as lock:
+                inside.append(n)
+                assert lock.held
+                assert len(inside) == 1
+                inside.remove(n)
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert client.lock("l").acquire(0)
+
+
+def test_waiting_for_a_lock_ends_in_time(client: Client) -> None:
+    with client.lock("l"):
+        with pytest.raises(LockTimeout), client.lock("l", timeout=0.1):
+            pass
+        assert not client.lock("l").acquire(blocking=False)
+        assert not client.lock("l").acquire(0.1)
+
+
+def test_a_loss_is_seen_while_one_waits_for_it(client: Client, valkey: Server) -> None:
+    lock = client.lock("l", seconds=2)
+    lock.acquire()
+    assert not lock.wait_lost(0.1)
+    with valkey.connect() as raw:
+        for key in raw.keys("gristmill:coordination:*:records"):
+            raw.hdel(key, "lock/l")
+    assert lock.wait_lost(5)
+    with pytest.raises(LockLost):
+        lock.release()
+
+
+def test_what_a_program_holds_is_given_up_when_it_ends(
+    client: Client, valkey: Server, namespace: str
+) -> None:
+    text = (
+        "lock = c.lock('l'); lock.acquire(); c.tree('t').create('/a', ephemeral=True); print('has'); input()"
+    )
+    program = script(valkey, namespace, f"{text}\nraise SystemExit(3)")
+    assert program.stdout is not None
+    assert program.stdout.readline() == "has\n"
+    assert not client.lock("l").acquire(0)
+    program.communicate("\n", timeout=20)
+    assert program.returncode == 3
+    assert client.lock("l").acquire(0)
+    assert client.tree("t").get("/a") is None
+
+
+def test_ctrl_c_while_one_waits_leaves_no_trace(client: Client, valkey: Server, namespace: str) -> None:
+    with client.lock("l"):
+        program = script(valkey, namespace, "print('waits', flush=True)\nc.lock('l').acquire()")
+        assert program.stdout is not None
+        assert program.stdout.readline() == "waits\n"
+        with valkey.connect() as raw:
+            key = f"gristmill:coordination:{{{namespace}}}:records"
+            while b"waiter-" not in (raw.hget(key, "lock/l") or b""):
+                time.sleep(0.01)
+            program.send_signal(signal.SIGINT)
+            program.communicate(timeout=20)
+            assert program.returncode == -signal.SIGINT
+            assert b"waiter-" not in (raw.hget(key, "lock/l") or b"")
+
+
+def test_a_holder_that_is_killed_is_followed_after_its_time(
+    client: Client, valkey: Server, namespace: str
+) -> None:
+    program = script(valkey, namespace, "c.lock('l', seconds=2).acquire(); print('has', flush=True); input()")
+    assert program.stdout is not None
+    assert program.stdout.readline() == "has\n"
+    program.kill()
+    begin = time.monotonic()
+    assert client.lock("l", seconds=2).acquire(10)
+    assert time.monotonic() - begin < 3
+    program.communicate()
+
+
+def test_a_stopped_holder_knows_that_its_lock_is_lost_when_it_goes_on(
+    client: Client, valkey: Server, namespace: str
+) -> None:
+    text = (
+        "lock = c.lock('l', seconds=1); lock.acquire(); print(lock.token.number, flush=True); input()\n"
+        "from gristmill.coordination.errors import LockLost\n"
+        "print(lock.held)\n"
+        "try: lock.token\n"
+        "except LockLost: print('lost')\n"
+    )
+    program = script(valkey, namespace, text)
+    assert program.stdout is not None
+    first = int(program.stdout.readline())
+    os.kill(program.pid, signal.SIGSTOP)
+    lock = client.lock("l", seconds=1)
+    assert lock.acquire(10)
+    assert lock.token.number > first
+    os.kill(program.pid, signal.SIGCONT)
+    out, _ = program.communicate("\n", timeout=20)
+    assert out == "False\nlost\n"
+    assert lock.held
+
+
+def test_one_leads_and_is_told_when_it_does_not(client: Client, valkey: Server) -> None:
+    election = client.election("e", seconds=2)
+    told: list[str] = []
+    over = threading.Event()
+
+    def lead(token: Token) -> None:
+        told.append(f"elected {token.lock}")
+        assert election.leads
+        with valkey.connect() as raw:
+            for key in raw.keys("gristmill:coordination:*:records"):
+                raw.hdel(key, "lock/e")
+        assert over.wait(10)
+
+    def lost() -> None:
+        told.append("lost")
+        over.set()
+
+    with pytest.raises(LockLost):
+        election.run(lead, lost)
+    assert told == ["elected e", "lost"]
+    election.run(lambda token: told.append("again"))
+    assert told[2:] == ["again"]
+    assert not election.leads
+
+
+def test_a_tree_is_read_written_and_watched(client: Client, valkey: Server, namespace: str) -> None:
+    tree = client.tree("t")
+    heard: list[str] = []
+    done = threading.Event()
+
+    def hear(event: object) -> None:
+        assert isinstance(event, Event)
+        heard.append(f"{event.kind} {event.path} {event.node.text}")
+        if event.path == "/end":
+            done.set()
+
+    watch = tree.watch(callback=hear)
+    with connect(valkey.url, namespace=namespace) as other:
+        theirs = other.tree("t")
+        node = theirs.set("/a", "1")
+        theirs.set("/a", "2", version=node.version)
+        theirs.delete("/a")
+        theirs.create("/end", "x")
+        assert done.wait(10)
+        assert heard == ["created /a 1", "changed /a 2", "deleted /a 2", "created /end x"]
+        with theirs.watch() as iterator:
+            assert next(iterator).path == "/end"  # type: ignore[union-attr]
+        assert list(iterator) == []
+    watch.close()
+    assert tree.children() == ["end"]
+    assert [one.path for one in tree.walk()] == ["/end"]
+    assert tree.ensure("/q/x", 1).json == 1
+    assert tree.create("/q/n-", sequential=True).path == "/q/n-0000000001"
+
+
+def test_a_closed_client_says_so(valkey: Server, namespace: str) -> None:
+    client = connect(valkey.url, namespace=namespace)
+    lock, tree = client.lock("l"), client.tree("t")
+    client.close()
+    client.close()
+    for call in (lambda: client.lock("m"), lock.acquire, lambda: tree.set("/a", 1), lambda: client.tree("u")):
+        with pytest.raises(Closed, match="connect again"):
+            call()
+
+
+def test_a_client_of_another_process_says_so(client: Client) -> None:
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            client.lock("l").acquire()
+        except Closed as error:
+            os.write(writer, str(error).encode())
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    assert b"connect again in this one" in os.read(reader, 1000)
+    os.close(reader)
+    os.close(writer)
+
+
+@pytest.mark.parametrize("name", ["", "A", "a_b", "-a", "a-", "a..b", "a" * 254, "ä", "a/b"])
+def test_a_wrong_name_is_told(client: Client, name: str) -> None:
+    with pytest.raises(BadName, match=r"^lock .*: a name has small letters"):
+        client.lock(name)
+    with pytest.raises(BadName, match=r"^tree .*: a name has small letters"):
+        client.tree(name)
+
+
+def test_wrong_seconds_are_told(client: Client) -> None:
+    for seconds in (0, -1, 1.5, "2"):
+        with pytest.raises(CoordinationError, match="whole number of seconds"):
+            client.lock("l", seconds=seconds)  # type: ignore[arg-type]
+
+
+def test_no_server_is_told(tmp_path: object) -> None:
+    with (
+        connect(f"unix://{tmp_path}/none") as client,
+        pytest.raises(CoordinationError, match="does not answer"),
+    ):
+        client.tree("t")
