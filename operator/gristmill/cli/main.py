@@ -9,6 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from gristmill.cli import configuring
 from gristmill.errors import GristmillError
 
 app = typer.Typer(
@@ -21,6 +22,8 @@ app = typer.Typer(
     "A job that is named is the run with a state folder here (.gristmill/NAME), else the ChunkJob of the current "
     "kube context and namespace; -n and --context always mean a cluster, --state always means here.",
 )
+
+app.add_typer(configuring.app, name="config")
 
 _Name = Annotated[str | None, typer.Argument(help="The job's name; not needed where there is one run only.")]
 _StateFolder = Annotated[Path | None, typer.Option("--state", metavar="DIR", help="The run's state folder.")]
@@ -244,6 +247,34 @@ def repro(
     from gristmill.cli.repeating import repeat_chunk
 
     raise typer.Exit(repeat_chunk(chunk, item, Where(state, namespace, context), debug=pdb))
+
+
+@app.command()
+def lock(
+    name: Annotated[str, typer.Argument(help="The lock's name.")],
+    command: Annotated[
+        list[str], typer.Argument(metavar="-- COMMAND", help="The command and its arguments.")
+    ],
+    timeout: Annotated[
+        float | None,
+        typer.Option(min=0, metavar="S", help="Give up after so many seconds, with exit code 75."),
+    ] = None,
+    seconds: Annotated[
+        int, typer.Option(min=1, max=3600, metavar="S", help="For how long others wait where this dies.")
+    ] = 15,
+    url: Annotated[
+        str | None, typer.Option("--url", metavar="URL", help="A Valkey: redis://HOST:PORT, unix://PATH.")
+    ] = None,
+    namespace: _Namespace = None,
+    context: _Context = None,
+) -> None:
+    """Run a command while a lock is held, and not longer: it is ended where the lock is lost (exit code 76)."""
+    from gristmill.cli.locking import run_locked
+
+    code = run_locked(
+        name, command, timeout=timeout, seconds=seconds, url=url, namespace=namespace, context=context
+    )
+    raise typer.Exit(code)
 
 
 @app.command()

@@ -71,7 +71,7 @@ class _Runner:
             return answer.result()
         except BaseException:
             if not answer.done():
-                self._loop.call_soon_threadsafe(lambda: tasks[0].cancel())
+                self._loop.call_soon_threadsafe(lambda: tasks[0].cancel() and None)
                 with suppress(BaseException):
                     answer.result()
             raise

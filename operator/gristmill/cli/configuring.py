@@ -1,0 +1,258 @@
+"""`gristmill config`: the nodes of a configuration tree, for people, scripts and GitOps."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from inspect import Parameter, Signature, signature
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
+
+if TYPE_CHECKING:
+    from gristmill.coordination.sync import ConfigTree
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Read, write and watch the nodes of a configuration tree: ConfigMaps of the current kube context and "
+    "namespace, or of the Valkey of --url (GRISTMILL_COORDINATION).",
+)
+
+#: the tree where none is named
+_DEFAULT = "config"
+
+_Tree = Annotated[str, typer.Option("--tree", metavar="NAME", help="The tree.")]
+_Url = Annotated[
+    str | None, typer.Option("--url", metavar="URL", help="A Valkey: redis://HOST:PORT, unix://PATH.")
+]
+_Namespace = Annotated[str | None, typer.Option("-n", "--namespace", metavar="NS", help="In this namespace.")]
+_Context = Annotated[
+    str | None, typer.Option("--context", metavar="CONTEXT", help="On the cluster of this context.")
+]
+_Path = Annotated[str, typer.Argument(metavar="[PATH]", help="A path, as /db/host.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_Version = Annotated[
+    int | None, typer.Option("--version", metavar="V", help="Only where it is at this version; 0: not there.")
+]
+
+
+@dataclass(frozen=True)
+class _Where:
+    """What was said of where a tree is."""
+
+    tree: str
+    url: str | None
+    namespace: str | None
+    context: str | None
+
+    @contextmanager
+    def open(self) -> Iterator[ConfigTree]:
+        """Give the tree."""
+        from gristmill.coordination import connect
+
+        with connect(self.url, namespace=self.namespace, context=self.context) as client:
+            yield client.tree(self.tree)
+
+
+#: options of every command
+_OPTIONS: dict[str, tuple[Any, Any]] = {
+    "tree": (_Tree, _DEFAULT),
+    "url": (_Url, None),
+    "namespace": (_Namespace, None),
+    "context": (_Context, None),
+}
+
+
+def _command(call: Callable[..., None]) -> Callable[..., None]:
+    """Make a command of a function: what it gets first, where the tree is, is said by options."""
+
+    def command(**said: Any) -> None:
+        where = _Where(**{name: said.pop(name) for name in _OPTIONS})
+        call(where, **said)
+
+    hints = get_type_hints(call, include_extras=True)
+    own = [one.replace(annotation=hints[name]) for name, one in signature(call).parameters.items()][1:]
+    kinds = [
+        Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=kind)
+        for name, (kind, default) in _OPTIONS.items()
+    ]
+    command.__signature__ = Signature([*own, *kinds])  # type: ignore[attr-defined]
+    command.__annotations__ = {one.name: one.annotation for one in (*own, *kinds)}
+    command.__doc__ = call.__doc__
+    app.command(name=call.__name__.rstrip("_"))(command)
+    return call
+
+
+@_command
+def get(
+    where: _Where, path: Annotated[str, typer.Argument(help="A path, as /db/host.")], as_json: _Json = False
+) -> None:
+    """Print the value of a node; exit code 1 where there is none."""
+    from gristmill.coordination.errors import Missing
+
+    with where.open() as tree:
+        node = tree.get(path)
+    if node is None:
+        raise Missing(f"{path} is not there; `gristmill config ls -r` lists what is")
+    if as_json:
+        _print_json(_told(node))
+        return
+    sys.stdout.buffer.write(node.value)
+    if sys.stdout.isatty() and not node.value.endswith(b"\n"):
+        sys.stdout.buffer.write(b"\n")
+
+
+@_command
+def set_(
+    where: _Where,
+    path: Annotated[str, typer.Argument(help="A path, as /db/host.")],
+    value: Annotated[str, typer.Argument(help="The value; - reads it from standard input.")],
+    version: _Version = None,
+) -> None:
+    """Give a node a value; make it where there is none. Prints its version."""
+    data: str | bytes = sys.stdin.buffer.read() if value == "-" else value
+    with where.open() as tree:
+        print(tree.set(path, data, version=version).version)
+
+
+@_command
+def ls(
+    where: _Where,
+    path: _Path = "/",
+    recursive: Annotated[bool, typer.Option("-r", "--recursive", help="All that is below, too.")] = False,
+    as_json: _Json = False,
+) -> None:
+    """List what is below a path."""
+    with where.open() as tree:
+        if as_json:
+            for node in tree.walk(path):
+                _print_json(_told(node))
+            return
+        for line in [node.path for node in tree.walk(path)] if recursive else tree.children(path):
+            print(line)
+
+
+@_command
+def rm(
+    where: _Where,
+    path: Annotated[str, typer.Argument(help="A path, as /db/host.")],
+    recursive: Annotated[bool, typer.Option("-r", "--recursive", help="All that is below, too.")] = False,
+    version: _Version = None,
+) -> None:
+    """Delete a node."""
+    with where.open() as tree:
+        tree.delete(path, version=version, recursive=recursive)
+
+
+@_command
+def watch(
+    where: _Where,
+    path: _Path = "/",
+    depth: Annotated[str, typer.Option(help="node, children or subtree.")] = "subtree",
+    as_json: _Json = False,
+) -> None:
+    """Print what there is, and then what happens, until Ctrl-C."""
+    from gristmill.coordination.nodes import Event
+    from gristmill.coordination.watching import Depth
+    from gristmill.errors import UsageError
+
+    if depth not in tuple(Depth):
+        raise UsageError(f"--depth {depth}: it is {', '.join(Depth)}")
+    with where.open() as tree, tree.watch(path, depth) as events:
+        for event in events:
+            if isinstance(event, Event):
+                line: Any = {"event": str(event.kind), **_told(event.node)}
+                text = f"{event.kind}  {event.path}  {event.node.value.decode(errors='replace')}"
+            else:
+                line = {"event": "resync", "version": event.version}
+                text = "resync  (changes may have been missed; what follows leads to what there is)"
+            if as_json:
+                _print_json(line)
+            else:
+                print(text, flush=True)
+
+
+@_command
+def export(where: _Where, path: _Path = "/") -> None:
+    """Print the nodes of a subtree as YAML: paths and values."""
+    import yaml
+
+    with where.open() as tree:
+        nodes = tree.walk(path)
+    kept = {node.path: _text_or_bytes(node.value) for node in nodes if not node.ephemeral}
+    sys.stdout.write(yaml.safe_dump(kept, allow_unicode=True, sort_keys=True) if kept else "")
+
+
+@_command
+def import_(
+    where: _Where,
+    file: Annotated[Path, typer.Argument(help="What `export` printed; - reads standard input.")],
+    prune: Annotated[bool, typer.Option(help="Delete the nodes that are not in it.")] = False,
+) -> None:
+    """Give nodes the values of a file; what has its value already stays as it is."""
+    from gristmill.cli.text import count
+
+    wanted = _read(file)
+    with where.open() as tree:
+        changed = [
+            path for path, data in wanted.items() if (node := tree.get(path)) is None or node.value != data
+        ]
+        for path in changed:
+            tree.set(path, wanted[path])
+        gone = (
+            [node.path for node in tree.walk() if node.path not in wanted and not node.ephemeral]
+            if prune
+            else []
+        )
+        for path in reversed(gone):
+            tree.delete(path)
+    print(
+        f"{count(len(changed), 'node')} changed, {count(len(gone), 'node')} deleted, of {count(len(wanted), 'node')}"
+    )
+
+
+def _read(file: Path) -> dict[str, bytes]:
+    """Return paths and values of a file. UsageError where it is not of that form; nothing was written then."""
+    import yaml
+
+    from gristmill.coordination.names import check_path
+    from gristmill.coordination.nodes import bytes_of
+    from gristmill.errors import UsageError
+
+    try:
+        text = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+        found = yaml.safe_load(text) or {}
+    except (yaml.YAMLError, OSError) as error:
+        raise UsageError(f"{file} can't be read: {error}") from None
+    if not isinstance(found, dict) or not all(isinstance(path, str) for path in found):
+        raise UsageError(
+            f"{file}: it has to be a mapping of paths to values, as `gristmill config export` prints it"
+        )
+    return {check_path(path): bytes_of(path, value) for path, value in found.items()}
+
+
+def _told(node: Any) -> dict[str, Any]:
+    return {
+        "path": node.path,
+        "value": node.value.decode(errors="replace"),
+        "version": node.version,
+        "ephemeral": node.ephemeral,
+    }
+
+
+def _text_or_bytes(value: bytes) -> str | bytes:
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return value
+
+
+def _print_json(line: Any) -> None:
+    import orjson
+
+    sys.stdout.write(orjson.dumps(line).decode() + "\n")
+    sys.stdout.flush()
