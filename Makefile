@@ -25,7 +25,7 @@ demo: .venv/made  ## count the words of Python's standard library, with live pro
 	@$(BIN)/gristmill results --state .gristmill/demo | $(BIN)/python $(DEMO)/top.py
 
 test: .venv/made  ## unit, protocol and local tests, and a sample of the faults
-	$(BIN)/pytest -n auto -m "not chaos" --ignore tests/e2e
+	$(BIN)/pytest -n auto -m "not chaos and not e2e" --ignore tests/e2e
 
 lint: .venv/made  ## ruff, mypy, import-linter
 	$(BIN)/ruff check .
@@ -70,6 +70,7 @@ deploy: images  ## build, load into kind if that is the current context, and ins
 
 e2e: .venv/made .venv-s3/made  ## try everything on the cluster of $KUBECONFIG, where make deploy has been
 	$(BIN)/pytest -n 3 -m "not alone and not e2e_faults" tests/e2e
+	$(BIN)/pytest -n 3 -m e2e tests/coordination
 	$(BIN)/pytest -m "alone and not e2e_faults" tests/e2e
 
 e2e-faults: .venv/made  ## the faults that take long or need three nodes, on the cluster of $KUBECONFIG

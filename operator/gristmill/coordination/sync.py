@@ -250,6 +250,11 @@ class ConfigTree:
         """The tree's name."""
         return self._tree.name
 
+    @property
+    def session_lost(self) -> bool:
+        """Whether what was ephemeral goes: it could not be kept."""
+        return self._tree.session_lost
+
     def get(self, path: str) -> Node | None:
         """Return a node, or None: from memory."""
         return self._tree.get(path)

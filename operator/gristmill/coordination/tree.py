@@ -80,6 +80,11 @@ class ConfigTree:
         await self._view.stop()
         await self.session.close()
 
+    @property
+    def session_lost(self) -> bool:
+        """Whether what was ephemeral goes: it could not be kept. What is made from now on is of another session."""
+        return self.session.lost.is_set()
+
     # -- reading: from memory
 
     def get(self, path: str) -> Node | None:
