@@ -52,7 +52,7 @@ bench-cluster: .venv-bench/made  ## measure the operator beside plain Jobs, on t
 chaos: .venv/made  ## kill, stop, cut and fill, and see that nothing is lost (docs/faults.md)
 	@seed="$${GRISTMILL_CHAOS_SEED:-$$(date +%s)}"; \
 	  echo "the same again: GRISTMILL_CHAOS_SEED=$$seed make chaos"; \
-	  GRISTMILL_CHAOS_SEED="$$seed" $(BIN)/pytest -n 4 tests/chaos
+	  GRISTMILL_CHAOS_SEED="$$seed" $(BIN)/pytest -n 4 tests/chaos tests/coordination/test_schedules.py
 
 images:  ## build the images of the operator and of a worker
 	docker build -q -t $(OPERATOR) -f operator/Dockerfile .
