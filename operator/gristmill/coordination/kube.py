@@ -359,8 +359,8 @@ def _refuse(status: int, said: str) -> NoReturn:
         raise _Unfit(message)
     if status == 401 or (status == 403 and "quota" not in message):
         raise Denied(
-            f"the API server does not let you: {message}; the role `gristmill-coordination` has the rights "
-            "that are needed (a ChunkJob gets it by `coordination: true`)"
+            f"the API server does not let you: {message}; what coordinates needs get, list, watch, create, patch and "
+            "delete of leases (coordination.k8s.io) and configmaps in its namespace"
         )
     if status in (400, 403, 413, 422) or "too large" in message:
         raise Refused(f"the API server does not take it: {message}")
