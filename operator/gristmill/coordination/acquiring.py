@@ -167,10 +167,19 @@ class Acquisition:
                         await self._store.delete(Kind.LOCK, self._name, revision=left.revision)
 
     async def _patiently(self, end: float, call: Callable[[], Awaitable[T]]) -> T:
-        """Make a call again while the server does not answer, and there is time."""
+        """Make a call again while the server does not answer, and there is time.
+
+        Who is cancelled waits for the answer: what was sent may be done after all, and has to be taken back.
+        """
         while True:
+            step = asyncio.ensure_future(call())
             try:
-                return await call()
+                return await asyncio.shield(step)
+            except asyncio.CancelledError:
+                await asyncio.wait({step})
+                with suppress(asyncio.CancelledError):
+                    step.exception()
+                raise
             except Unavailable:
                 pause = _AWAY_SECONDS * random.uniform(0.5, 1.5)
                 if self._clock() + pause >= end:
