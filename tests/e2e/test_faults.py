@@ -49,6 +49,7 @@ QUOTA = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "quot
         pytest.param("status", marks=long),
         pytest.param("Scale", marks=long),
         pytest.param("Configure", marks=long),
+        pytest.param("DeleteJob", marks=long),
     ],
 )
 def test_the_operator_is_killed_after_a_write(kube: Kube, at: str) -> None:
@@ -57,8 +58,33 @@ def test_the_operator_is_killed_after_a_write(kube: Kube, at: str) -> None:
         if at in ("Scale", "Configure"):
             await_some(kube)
             kube.ctl("scale", "chj", "mill", "--replicas=3")
+        if at == "DeleteJob":
+            await_some(kube)
+            changed = {"spec": {"workers": {"template": {"labels": {"changed": "yes"}}}}}
+            kube.ctl("patch", "chj", "mill", "--type=merge", "-p", json.dumps(changed))
         until(deaths)
     assert_as_calm(kube, job)
+
+
+@alone
+@long
+def test_the_operator_is_killed_when_it_has_ended_a_job_that_is_late(kube: Kube) -> None:
+    with dying_operator("operator.FailJob"):
+        start(kube, activeDeadlineSeconds=8, input={"range": {"stop": 100_000}})
+        until(deaths)
+    until(lambda: (kube.condition("mill", "Failed") or {}).get("reason") == "DeadlineExceeded")
+    until(lambda: not [pod for pod in kube.all("pods") if pod["status"]["phase"] == "Running"])
+
+
+@alone
+@long
+def test_the_operator_is_killed_when_it_has_deleted_a_job_whose_time_is_over(kube: Kube) -> None:
+    with dying_operator("operator.DeleteResource"):
+        start(kube, ttlSecondsAfterFinished=1)
+        uid = kube.uid("mill")
+        until(deaths)
+    until(lambda: kube.get("chunkjob", "mill") is None)
+    until(lambda: uid not in queue("ACL", "USERS") and uid not in queue("KEYS", "*"))
 
 
 @alone
