@@ -8,11 +8,15 @@ import secrets
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tests.conftest import Until
 from tests.protocol.harness import Server
+
+from gristmill.cli.locking import _guard
 
 
 class Shell:
@@ -164,3 +168,13 @@ def test_a_watch_prints_what_there_is_and_what_happens(shell: Shell) -> None:
     assert "--depth all: it is node, children, subtree" in shell.run(
         "config", "watch", "--depth", "all", code=2
     )
+
+
+def test_after_an_orderly_end_nothing_is_said_or_ended() -> None:
+    """A lock that was given up is not held, either."""
+    over, sent = threading.Event(), list[int]()
+    over.set()
+    _guard(SimpleNamespace(name="l", held=True), over, sent.append, 0)  # type: ignore[arg-type]
+    assert sent == []
+    _guard(SimpleNamespace(name="l", held=False), over, sent.append, 0)  # type: ignore[arg-type]
+    assert sent == [signal.SIGTERM, signal.SIGKILL]

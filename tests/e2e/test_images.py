@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import shutil
 import subprocess
@@ -11,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.protocol.harness import in_ci
 
 README = Path(__file__).parents[2] / "README.md"
 #: bytes that the worker's image may have above its base
@@ -27,7 +27,7 @@ def docker(*words: str) -> str:
 def lines() -> list[str]:
     """Return the README's Dockerfile."""
     if shutil.which("docker") is None:
-        (pytest.fail if os.environ.get("CI") else pytest.skip)("there is no docker")
+        (pytest.fail if in_ci() else pytest.skip)("there is no docker")
     text = README.read_text(encoding="utf-8")
     return text[text.index("FROM ghcr.io/gristmill/worker") :].partition("```")[0].splitlines()
 

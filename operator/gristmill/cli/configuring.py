@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from gristmill.cli.text import count, print_json
+
 if TYPE_CHECKING:
     from gristmill.coordination.sync import ConfigTree
 
@@ -26,7 +28,7 @@ app = typer.Typer(
 _DEFAULT = "config"
 
 _Tree = Annotated[str, typer.Option("--tree", metavar="NAME", help="The tree.")]
-_Url = Annotated[
+Url = Annotated[
     str | None, typer.Option("--url", metavar="URL", help="A Valkey: redis://HOST:PORT, unix://PATH.")
 ]
 _Namespace = Annotated[str | None, typer.Option("-n", "--namespace", metavar="NS", help="In this namespace.")]
@@ -61,7 +63,7 @@ class _Where:
 #: options of every command
 _OPTIONS: dict[str, tuple[Any, Any]] = {
     "tree": (_Tree, _DEFAULT),
-    "url": (_Url, None),
+    "url": (Url, None),
     "namespace": (_Namespace, None),
     "context": (_Context, None),
 }
@@ -99,7 +101,7 @@ def get(
     if node is None:
         raise Missing(f"{path} is not there; `gristmill config ls -r` lists what is")
     if as_json:
-        _print_json(_told(node))
+        print_json(_told(node))
         return
     sys.stdout.buffer.write(node.value)
     if sys.stdout.isatty() and not node.value.endswith(b"\n"):
@@ -130,7 +132,7 @@ def ls(
     with where.open() as tree:
         if as_json:
             for node in tree.walk(path):
-                _print_json(_told(node))
+                print_json(_told(node))
             return
         for line in [node.path for node in tree.walk(path)] if recursive else tree.children(path):
             print(line)
@@ -171,7 +173,7 @@ def watch(
                 line = {"event": "resync", "version": event.version}
                 text = "resync  (changes may have been missed; what follows leads to what there is)"
             if as_json:
-                _print_json(line)
+                print_json(line)
             else:
                 print(text, flush=True)
 
@@ -194,8 +196,6 @@ def import_(
     prune: Annotated[bool, typer.Option(help="Delete the nodes that are not in it.")] = False,
 ) -> None:
     """Give nodes the values of a file; what has its value already stays as it is."""
-    from gristmill.cli.text import count
-
     wanted = _read(file)
     with where.open() as tree:
         changed = [
@@ -249,10 +249,3 @@ def _text_or_bytes(value: bytes) -> str | bytes:
         return value.decode()
     except UnicodeDecodeError:
         return value
-
-
-def _print_json(line: Any) -> None:
-    import orjson
-
-    sys.stdout.write(orjson.dumps(line).decode() + "\n")
-    sys.stdout.flush()

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from types import FrameType
@@ -73,8 +72,12 @@ def _run(lock: Lock, command: Sequence[str], seconds: int) -> int:
 
     for number in _PASSED_ON:
         signal.signal(number, pass_on)
-    threading.Thread(target=_guard, args=(lock, send, seconds * _END_PART), daemon=True).start()
+    over = threading.Event()
+    guard = threading.Thread(target=_guard, args=(lock, over, send, seconds * _END_PART))
+    guard.start()
     code = process.wait()
+    over.set()
+    guard.join()
     try:
         lock.release()
     except LockLost:
@@ -82,11 +85,12 @@ def _run(lock: Lock, command: Sequence[str], seconds: int) -> int:
     return code if code >= 0 else 128 - code
 
 
-def _guard(lock: Lock, send: Callable[[int], None], seconds: float) -> None:
-    """End the command when the lock is lost: it is asked to, and then made to."""
+def _guard(lock: Lock, over: threading.Event, send: Callable[[int], None], seconds: float) -> None:
+    """End the command when the lock is lost while it is not over: it is asked to, and then made to."""
     while lock.held:
-        lock.wait_lost(_LOOK_SECONDS)
+        if over.wait(_LOOK_SECONDS):
+            return
     print(f"error: lock {lock.name} is lost: the command is ended", file=sys.stderr, flush=True)
     send(signal.SIGTERM)
-    time.sleep(seconds)
-    send(signal.SIGKILL)
+    over.wait(seconds)
+    send(signal.SIGKILL)  # (also to what the command has left)

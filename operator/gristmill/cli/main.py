@@ -262,9 +262,7 @@ def lock(
     seconds: Annotated[
         int, typer.Option(min=1, max=3600, metavar="S", help="For how long others wait where this dies.")
     ] = 15,
-    url: Annotated[
-        str | None, typer.Option("--url", metavar="URL", help="A Valkey: redis://HOST:PORT, unix://PATH.")
-    ] = None,
+    url: configuring.Url = None,
     namespace: _Namespace = None,
     context: _Context = None,
 ) -> None:

@@ -1,7 +1,7 @@
 """A session: what was made in it goes when the process that has it does.
 
 It is a record that is renewed like a lock. One that was not seen to be renewed for the greater part of its time is
-deleted by any other client of the tree, or by the operator, and with it what it owns: `Reaper`.
+deleted by any other client of the tree, and with it what it owns: `Reaper`.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Reaper:
         self._clock = clock
         self._seen: dict[str, leases.Sighting] = {}
 
-    async def run(self, needed: Callable[[], bool] = lambda: True) -> None:
+    async def run(self, needed: Callable[[], bool]) -> None:
         """Look all the time, where it is needed."""
         while True:
             pause = _IDLE_SECONDS

@@ -62,6 +62,9 @@ class _Runner:
         answer: Future[T] = Future()
         tasks: list[asyncio.Task[T]] = []
 
+        def cancel() -> None:
+            tasks[0].cancel()
+
         def begin() -> None:
             tasks.append(self._loop.create_task(work))
             tasks[0].add_done_callback(lambda task: _copy(task, answer))
@@ -71,7 +74,7 @@ class _Runner:
             return answer.result()
         except BaseException:
             if not answer.done():
-                self._loop.call_soon_threadsafe(lambda: tasks[0].cancel() and None)
+                self._loop.call_soon_threadsafe(cancel)
                 with suppress(BaseException):
                     answer.result()
             raise

@@ -157,30 +157,26 @@ class ConfigTree:
         data = self._checked(check_path(path), value)
         name = node_name(self.name, path)
         fence = {} if token is None else {FENCE_LOCK: token.lock, FENCE_NUMBER: str(token.number)}
+        by_revision = version is not None or token is not None
         known = self._view.get(name)
         while True:
-            try:
-                if known is None and version is None and token is None:
-                    return self._wrote(await self._make(path, data, fence))
-                if version is None and token is None:
-                    return self._wrote(await self._store.update(Kind.NODE, name, {}, value=data))
-                current = known.revision if known is not None else 0
-                if version is None or version == current:
-                    _check_fence(path, known, token)
+            current = known.revision if known is not None else 0
+            if version in (None, current):
+                _check_fence(path, known, token)
+                with suppress(Exists, Missing, Conflict):  # (it is not as it was known here)
                     if known is None:
                         return self._wrote(await self._make(path, data, fence))
+                    revision = current if by_revision else None
                     return self._wrote(
-                        await self._store.update(Kind.NODE, name, fence, value=data, revision=current)
+                        await self._store.update(Kind.NODE, name, fence, value=data, revision=revision)
                     )
-            except (Exists, Missing, Conflict):
-                pass
-            fresh = await self._store.get(Kind.NODE, name)
-            if version is not None and version != (fresh.revision if fresh is not None else 0):
-                found = f"is at version {fresh.revision}" if fresh is not None else "is not there"
+            known = await self._store.get(Kind.NODE, name)
+            current = known.revision if known is not None else 0
+            if version not in (None, current):
+                found = f"is at version {current}" if known is not None else "is not there"
                 raise Conflict(
                     f"{path} {found}, and not at version {version}: read it again, and decide again"
                 )
-            known = fresh
 
     async def delete(
         self, path: str, *, version: int | None = None, token: Token | None = None, recursive: bool = False
