@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
 from typing import TypeVar
@@ -23,6 +23,7 @@ from gristmill.coordination.errors import (
     Missing,
     Unavailable,
 )
+from gristmill.coordination.following import Following
 from gristmill.coordination.holding import Hold, hold
 from gristmill.coordination.port import (
     ACQUIRED,
@@ -30,7 +31,6 @@ from gristmill.coordination.port import (
     RENEWED,
     SECONDS,
     TRANSITIONS,
-    Change,
     Kind,
     Record,
     Scope,
@@ -92,7 +92,7 @@ class Acquisition:
 
     async def _wait(self, record: Record | None, end: float) -> Hold | None:
         """Wait in line; return the hold, or None where the time is over, or there is no lock any more to wait for."""
-        async with _Changes(self._store, Scope(Kind.LOCK, name=self._name)) as changes:
+        async with Following(self._store, Scope(Kind.LOCK, name=self._name)) as changes:
             while record is not None:
                 step = self._step(record)
                 if step is not None:
@@ -198,51 +198,6 @@ class Acquisition:
             RENEWED: now,
             TRANSITIONS: str(changed),
         }
-
-
-class _Changes:
-    """The changes of a record, one after the other, for whoever waits for each for a time only."""
-
-    def __init__(self, store: Store, scope: Scope) -> None:
-        self._store = store
-        self._scope = scope
-        self._watch: AsyncIterator[Change] | None = None
-        self._next: asyncio.Future[Change] | None = None
-
-    async def __aenter__(self) -> _Changes:
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self._stop()
-
-    async def next(self, record: Record, seconds: float) -> Record | None:
-        """Return the record after its next change, as it is if there is none in time, or None where it is deleted."""
-        if self._watch is None:
-            self._watch = self._store.watch(self._scope, record.revision)
-        while True:
-            if self._next is None:
-                self._next = asyncio.ensure_future(anext(self._watch))
-            begin = asyncio.get_running_loop().time()
-            done, _ = await asyncio.wait({self._next}, timeout=max(0.0, seconds))
-            if not done:
-                return record
-            coming, self._next = self._next, None
-            try:
-                change = coming.result()
-            except BaseException:
-                self._watch = None
-                raise
-            if change.record is not None:
-                return None if change.deleted else change.record
-            seconds -= asyncio.get_running_loop().time() - begin
-
-    async def _stop(self) -> None:
-        if self._next is not None:
-            self._next.cancel()
-            with suppress(asyncio.CancelledError, StopAsyncIteration, CoordinationError):
-                await self._next
-        if self._watch is not None:
-            await self._watch.aclose()  # type: ignore[attr-defined]
 
 
 async def give_up(store: Store, record: Record, who: str) -> None:
