@@ -8,10 +8,9 @@ conditions: it needs no reading before it, and those that change other fields do
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import random
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, NoReturn
 from urllib.parse import urlencode
 
@@ -27,38 +26,16 @@ from gristmill.coordination.errors import (
     Refused,
     Unavailable,
 )
-from gristmill.coordination.port import (
-    ACQUIRED,
-    HOLDER,
-    RENEWED,
-    SECONDS,
-    TRANSITIONS,
-    Change,
-    Changes,
-    Kind,
-    Owner,
-    Record,
-    Scope,
-    check_size,
+from gristmill.coordination.kube_objects import (
+    for_bare,
+    is_for_bare,
+    manifest_of,
+    patch_of,
+    record_of,
+    selectors,
 )
+from gristmill.coordination.port import Change, Changes, Kind, Record, Scope, check_size
 
-#: says of an object what it is for, and of which tree it is
-KIND_LABEL = "coordination.gristmill.dev/kind"
-GROUP_LABEL = "coordination.gristmill.dev/tree"
-#: begins the name of an annotation that is a record's field
-PREFIX = "coordination.gristmill.dev/"
-#: a node's value is under this key of a ConfigMap
-VALUE = "value"
-
-#: where a Lease has what fields it knows
-_SPEC = {
-    HOLDER: "holderIdentity",
-    SECONDS: "leaseDurationSeconds",
-    ACQUIRED: "acquireTime",
-    RENEWED: "renewTime",
-    TRANSITIONS: "leaseTransitions",
-}
-_NUMBERS = (SECONDS, TRANSITIONS)
 #: seconds that an answer may take; that may pass between two lines of a watch (it has one a minute); that a watch may
 #: take
 _ANSWER_SECONDS = 10.0
@@ -68,8 +45,6 @@ _WATCH_SECONDS = 3_600
 _AWAY_SECONDS = (0.05, 3.0)
 #: how often a patch is made again that met others on its way
 _TRIES = 12
-#: passes where an object has no annotations
-_BARE = {"op": "test", "path": "/metadata/annotations", "value": None}
 #: records of a page of a list
 _PAGE = 500
 
@@ -84,17 +59,17 @@ class KubeStore:
     async def get(self, kind: Kind, name: str) -> Record | None:
         """Return a record as it is now, or None."""
         try:
-            return _record(kind, await self._call("GET", self._path(kind, name)))
+            return record_of(kind, await self._call("GET", self._path(kind, name)))
         except Missing:
             return None
 
     async def list(self, scope: Scope) -> tuple[Sequence[Record], int]:
         """Return the records, and the revision at which they were so."""
         records: list[Record] = []
-        words = {**_selectors(scope), "limit": str(_PAGE)}
+        words = {**selectors(scope), "limit": str(_PAGE)}
         while True:
             found = await self._call("GET", f"{self._path(scope.kind)}?{urlencode(words)}")
-            records += [_record(scope.kind, one) for one in found["items"]]
+            records += [record_of(scope.kind, one) for one in found["items"]]
             if not found["metadata"].get("continue"):
                 return records, int(found["metadata"]["resourceVersion"])
             words["continue"] = found["metadata"]["continue"]
@@ -102,7 +77,7 @@ class KubeStore:
     async def create(self, record: Record) -> Record:
         """Make a record, and return it as it is then."""
         check_size(record.value)
-        return _record(record.kind, await self._call("POST", self._path(record.kind), _object(record)))
+        return record_of(record.kind, await self._call("POST", self._path(record.kind), manifest_of(record)))
 
     async def update(
         self,
@@ -115,17 +90,9 @@ class KubeStore:
         revision: int | None = None,
     ) -> Record:
         """Change fields and value of a record under conditions; return it as it is then."""
-        patch = [_test(kind, field, text) for field, text in (where or {}).items()]
-        if revision is not None:
-            patch.append({"op": "test", "path": "/metadata/resourceVersion", "value": str(revision)})
-        for field, text in changes.items():
-            patch += _operations(kind, field, text)
-        if value is not None:
-            check_size(value)
-            patch += [
-                {"op": "add", "path": f"/{part}", "value": found} for part, found in _data(value).items()
-            ]
-        return _record(kind, await self._patch(kind, name, patch))
+        check_size(value or b"")
+        patch = patch_of(kind, changes, value, where or {}, revision)
+        return record_of(kind, await self._patch(kind, name, patch))
 
     async def delete(self, kind: Kind, name: str, *, revision: int | None = None, uid: str = "") -> None:
         """Delete a record; the cluster then deletes what it owns."""
@@ -152,7 +119,7 @@ class KubeStore:
 
     async def _watch_once(self, scope: Scope, revision: int) -> AsyncIterator[Change]:
         words = {
-            **_selectors(scope),
+            **selectors(scope),
             "watch": "1",
             "allowWatchBookmarks": "1",
             "resourceVersion": str(revision),
@@ -171,7 +138,7 @@ class KubeStore:
                 if event["type"] == "BOOKMARK":
                     yield Change(seen)
                 else:
-                    yield Change(seen, _record(scope.kind, found), event["type"] == "DELETED")
+                    yield Change(seen, record_of(scope.kind, found), event["type"] == "DELETED")
         except (aiohttp.ClientError, OSError, ValueError, TimeoutError) as error:
             raise Unavailable(f"the watch was cut: {error}") from error
         finally:
@@ -187,10 +154,9 @@ class KubeStore:
                 await asyncio.sleep(random.uniform(0, _AWAY_SECONDS[0] * (attempt + 1)))
             except _Unfit:
                 found = await self._call("GET", path)
-                if "annotations" in found["metadata"] or patch[0] == _BARE:
+                if "annotations" in found["metadata"] or is_for_bare(patch):
                     raise Conflict(f"{kind} {name} is not what it was expected to be") from None
-                # (a patch can add nothing to what is not there)
-                patch = [_BARE, {"op": "add", "path": "/metadata/annotations", "value": {}}, *patch]
+                patch = for_bare(patch)
         raise Unavailable(f"{kind} {name} is changed by others all the time")
 
     async def _call(
@@ -232,103 +198,6 @@ class KubeStore:
 
 class _Unfit(CoordinationError):  # noqa: N818
     """A test of a patch failed, or a place that it changes is not there."""
-
-
-def _selectors(scope: Scope) -> dict[str, str]:
-    words = {}
-    if scope.name:
-        words["fieldSelector"] = f"metadata.name={scope.name}"
-    else:
-        labels = f"{KIND_LABEL}={scope.kind}" + (f",{GROUP_LABEL}={scope.group}" if scope.group else "")
-        words["labelSelector"] = labels
-    return words
-
-
-def _record(kind: Kind, found: Mapping[str, Any]) -> Record:
-    metadata = found["metadata"]
-    fields = {
-        name.removeprefix(PREFIX): text
-        for name, text in (metadata.get("annotations") or {}).items()
-        if name.startswith(PREFIX)
-    }
-    spec = found.get("spec") or {}
-    for field, name in _SPEC.items():
-        if kind is not Kind.NODE and spec.get(name) is not None:
-            fields[field] = str(spec[name])
-    owners = [one for one in metadata.get("ownerReferences") or () if one["kind"] == "Lease"]
-    return Record(
-        kind=kind,
-        name=metadata["name"],
-        group=(metadata.get("labels") or {}).get(GROUP_LABEL, ""),
-        fields=fields,
-        value=_value(found) if kind is Kind.NODE else b"",
-        owner=Owner(owners[0]["name"], owners[0]["uid"]) if owners else None,
-        revision=int(metadata["resourceVersion"]),
-        uid=metadata["uid"],
-    )
-
-
-def _value(found: Mapping[str, Any]) -> bytes:
-    if (coded := (found.get("binaryData") or {}).get(VALUE)) is not None:
-        return base64.b64decode(coded)
-    text: str = (found.get("data") or {}).get(VALUE, "")
-    return text.encode()
-
-
-def _data(value: bytes) -> dict[str, dict[str, str] | None]:
-    """Return a value as text where it is some, for people read it."""
-    try:
-        text = value.decode()
-    except UnicodeDecodeError:
-        return {"data": None, "binaryData": {VALUE: base64.b64encode(value).decode()}}
-    return {"data": {VALUE: text}, "binaryData": None}
-
-
-def _object(record: Record) -> dict[str, Any]:
-    """Return the manifest of a record."""
-    lease = record.kind is not Kind.NODE
-    spec = {
-        name: _typed(field, record.fields[field]) for field, name in _SPEC.items() if field in record.fields
-    }
-    others = {PREFIX + field: text for field, text in record.fields.items() if not (lease and field in _SPEC)}
-    metadata: dict[str, Any] = {
-        "name": record.name,
-        "labels": {KIND_LABEL: str(record.kind)} | ({GROUP_LABEL: record.group} if record.group else {}),
-        "annotations": others,
-    }
-    if record.owner:
-        reference = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease"}
-        metadata["ownerReferences"] = [{**reference, "name": record.owner.name, "uid": record.owner.uid}]
-    if lease:
-        return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec}
-    data = {part: found for part, found in _data(record.value).items() if found is not None}
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, **data}
-
-
-def _place(kind: Kind, field: str) -> str:
-    if kind is not Kind.NODE and field in _SPEC:
-        return f"/spec/{_SPEC[field]}"
-    return "/metadata/annotations/" + (PREFIX + field).replace("/", "~1")
-
-
-def _typed(field: str, text: str) -> str | int:
-    return int(text) if field in _NUMBERS else text
-
-
-def _test(kind: Kind, field: str, text: str | None) -> dict[str, Any]:
-    """Return the test that a field is so; a test for null passes where there is none."""
-    place = _place(kind, field)
-    typed = _typed(field, text) if text is not None and place.startswith("/spec") else text
-    return {"op": "test", "path": place, "value": typed}
-
-
-def _operations(kind: Kind, field: str, text: str | None) -> list[dict[str, Any]]:
-    place = _place(kind, field)
-    if place.startswith("/spec"):
-        return [{"op": "add", "path": place, "value": None if text is None else _typed(field, text)}]
-    if text is None:  # (what is not there can't be removed)
-        return [{"op": "add", "path": place, "value": ""}, {"op": "remove", "path": place}]
-    return [{"op": "add", "path": place, "value": text}]
 
 
 async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:

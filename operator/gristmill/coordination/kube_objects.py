@@ -1,0 +1,163 @@
+"""Records as manifests of Kubernetes: Leases and ConfigMaps, and their changes as JSON patches. Pure."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gristmill.coordination.port import (
+    ACQUIRED,
+    HOLDER,
+    RENEWED,
+    SECONDS,
+    TRANSITIONS,
+    Changes,
+    Kind,
+    Owner,
+    Record,
+    Scope,
+)
+
+#: says of an object what it is for, and of which tree it is
+KIND_LABEL = "coordination.gristmill.dev/kind"
+GROUP_LABEL = "coordination.gristmill.dev/tree"
+#: begins the name of an annotation that is a record's field
+PREFIX = "coordination.gristmill.dev/"
+#: a node's value is under this key of a ConfigMap
+VALUE = "value"
+
+#: where a Lease has what fields it knows
+_SPEC = {
+    HOLDER: "holderIdentity",
+    SECONDS: "leaseDurationSeconds",
+    ACQUIRED: "acquireTime",
+    RENEWED: "renewTime",
+    TRANSITIONS: "leaseTransitions",
+}
+_NUMBERS = (SECONDS, TRANSITIONS)
+#: passes where an object has no annotations
+_BARE = {"op": "test", "path": "/metadata/annotations", "value": None}
+
+
+def selectors(scope: Scope) -> dict[str, str]:
+    """Return the words of a query for the objects of a scope."""
+    words = {}
+    if scope.name:
+        words["fieldSelector"] = f"metadata.name={scope.name}"
+    else:
+        labels = f"{KIND_LABEL}={scope.kind}" + (f",{GROUP_LABEL}={scope.group}" if scope.group else "")
+        words["labelSelector"] = labels
+    return words
+
+
+def record_of(kind: Kind, found: Mapping[str, Any]) -> Record:
+    """Return the record that an object is."""
+    metadata = found["metadata"]
+    fields = {
+        name.removeprefix(PREFIX): text
+        for name, text in (metadata.get("annotations") or {}).items()
+        if name.startswith(PREFIX)
+    }
+    spec = found.get("spec") or {}
+    for field, name in _SPEC.items():
+        if kind is not Kind.NODE and spec.get(name) is not None:
+            fields[field] = str(spec[name])
+    owners = [one for one in metadata.get("ownerReferences") or () if one["kind"] == "Lease"]
+    return Record(
+        kind=kind,
+        name=metadata["name"],
+        group=(metadata.get("labels") or {}).get(GROUP_LABEL, ""),
+        fields=fields,
+        value=_value(found) if kind is Kind.NODE else b"",
+        owner=Owner(owners[0]["name"], owners[0]["uid"]) if owners else None,
+        revision=int(metadata["resourceVersion"]),
+        uid=metadata["uid"],
+    )
+
+
+def _value(found: Mapping[str, Any]) -> bytes:
+    if (coded := (found.get("binaryData") or {}).get(VALUE)) is not None:
+        return base64.b64decode(coded)
+    text: str = (found.get("data") or {}).get(VALUE, "")
+    return text.encode()
+
+
+def _data(value: bytes) -> dict[str, dict[str, str] | None]:
+    """Return a value as text where it is some, for people read it."""
+    try:
+        text = value.decode()
+    except UnicodeDecodeError:
+        return {"data": None, "binaryData": {VALUE: base64.b64encode(value).decode()}}
+    return {"data": {VALUE: text}, "binaryData": None}
+
+
+def manifest_of(record: Record) -> dict[str, Any]:
+    """Return the manifest of a record."""
+    lease = record.kind is not Kind.NODE
+    spec = {
+        name: _typed(field, record.fields[field]) for field, name in _SPEC.items() if field in record.fields
+    }
+    others = {PREFIX + field: text for field, text in record.fields.items() if not (lease and field in _SPEC)}
+    metadata: dict[str, Any] = {
+        "name": record.name,
+        "labels": {KIND_LABEL: str(record.kind)} | ({GROUP_LABEL: record.group} if record.group else {}),
+        "annotations": others,
+    }
+    if record.owner:
+        reference = {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease"}
+        metadata["ownerReferences"] = [{**reference, "name": record.owner.name, "uid": record.owner.uid}]
+    if lease:
+        return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec}
+    data = {part: found for part, found in _data(record.value).items() if found is not None}
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, **data}
+
+
+def patch_of(
+    kind: Kind, changes: Changes, value: bytes | None, where: Changes, revision: int | None
+) -> list[dict[str, Any]]:
+    """Return the patch that changes fields and value of a record under conditions."""
+    patch = [_test(kind, field, text) for field, text in where.items()]
+    if revision is not None:
+        patch.append({"op": "test", "path": "/metadata/resourceVersion", "value": str(revision)})
+    for field, text in changes.items():
+        patch += _operations(kind, field, text)
+    if value is not None:
+        patch += [{"op": "add", "path": f"/{part}", "value": found} for part, found in _data(value).items()]
+    return patch
+
+
+def for_bare(patch: Sequence[Any]) -> list[Any]:
+    """Return the patch for an object that has no annotations: nothing can be added to what is not there."""
+    return [_BARE, {"op": "add", "path": "/metadata/annotations", "value": {}}, *patch]
+
+
+def is_for_bare(patch: Sequence[Any]) -> bool:
+    """Whether a patch is for an object that has no annotations."""
+    return bool(patch) and patch[0] == _BARE
+
+
+def _place(kind: Kind, field: str) -> str:
+    if kind is not Kind.NODE and field in _SPEC:
+        return f"/spec/{_SPEC[field]}"
+    return "/metadata/annotations/" + (PREFIX + field).replace("/", "~1")
+
+
+def _typed(field: str, text: str) -> str | int:
+    return int(text) if field in _NUMBERS else text
+
+
+def _test(kind: Kind, field: str, text: str | None) -> dict[str, Any]:
+    """Return the test that a field is so; a test for null passes where there is none."""
+    place = _place(kind, field)
+    typed = _typed(field, text) if text is not None and place.startswith("/spec") else text
+    return {"op": "test", "path": place, "value": typed}
+
+
+def _operations(kind: Kind, field: str, text: str | None) -> list[dict[str, Any]]:
+    place = _place(kind, field)
+    if place.startswith("/spec"):
+        return [{"op": "add", "path": place, "value": None if text is None else _typed(field, text)}]
+    if text is None:  # (what is not there can't be removed)
+        return [{"op": "add", "path": place, "value": ""}, {"op": "remove", "path": place}]
+    return [{"op": "add", "path": place, "value": text}]
