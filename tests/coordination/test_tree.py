@@ -259,23 +259,58 @@ def test_a_watch_looks_at_a_node_its_children_or_all_below(
     run(place, test)
 
 
-def test_a_watcher_that_does_not_listen_hears_of_a_gap_and_the_latest_state(
+def test_a_watcher_that_does_not_listen_hears_of_a_gap_and_what_came_of_it(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("gristmill.coordination.watching.MOST_WAITING", 8)
+
+    async def test(bench: Bench) -> None:
+        tree = await bench.tree()
+        for path in ("/goes", "/changes", "/again"):
+            await tree.set(path, "0")
+        await until(lambda: not tree._view._ahead)
+        watch = tree.watch()
+        heard = [await anext(watch) for _ in range(3)]
+        for n in range(1, 8):
+            await tree.set("/changes", str(n))
+            await tree.set("/new", str(n))
+            await tree.set("/for-a-moment", str(n))
+            await tree.delete("/for-a-moment")
+        await tree.delete("/goes")
+        await tree.delete("/again")
+        last = await tree.set("/again", "1")
+        await until(lambda: tree._view.revision >= last.version)
+        assert len(watch._waiting) < 20
+        while watch._waiting:
+            heard.append(await anext(watch))
+        assert any(isinstance(one, Resync) for one in heard)
+        state: dict[str, str] = {}
+        for one in heard:
+            if isinstance(one, Event):
+                assert (one.kind == "created") == (one.path not in state)
+                state.pop(one.path, None)
+                if one.kind != "deleted":
+                    state[one.path] = one.node.text
+        assert state == {"/changes": "7", "/new": "7", "/again": "1"}
+
+    run(place, test)
+
+
+def test_what_there_is_may_be_more_than_may_wait(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gristmill.coordination.watching.MOST_WAITING", 5)
 
     async def test(bench: Bench) -> None:
         tree = await bench.tree()
+        last = [await tree.set(f"/{n}", "1") for n in range(8)][-1]
+        await until(lambda: tree._view.revision >= last.version)
         watch = tree.watch()
-        last = [await tree.set(path, str(n)) for n in range(4) for path in ("/a", "/b")]
-        await until(lambda: tree._view.revision >= last[-1].version)
-        events = []
-        while watch._waiting:
-            events.append(await anext(watch))
-        assert any(isinstance(one, Resync) for one in events)
-        state = {one.path: one.node.text for one in events if isinstance(one, Event)}
-        assert state == {"/a": "3", "/b": "3"}
-        assert len(events) <= 6
+        for n in range(5):
+            last = await tree.set(f"/{n}", "2")
+        await until(lambda: tree._view.revision >= last.version)
+        expected = [("created", f"/{n}", b"1") for n in range(8)]
+        expected += [("changed", f"/{n}", b"2") for n in range(5)]
+        assert told([await anext(watch) for _ in range(13)]) == expected
+        assert not watch._waiting
 
     run(place, test)
 

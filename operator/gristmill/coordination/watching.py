@@ -39,15 +39,22 @@ class Watch:
         self._current = current
         self._stop = stop
         self._waiting: deque[Event | Resync] = deque()
+        #: how many may wait: what there is when one begins, or after a gap, does not count
+        self._most = MOST_WAITING
         self._news = asyncio.Event()
         self._closed = False
         if initial:
-            self._add(Event(EventKind.CREATED, node) for node in self._mine())
+            nodes = sorted(current()[0], key=lambda node: node.version)
+            self._waiting.extend(Event(EventKind.CREATED, one) for one in nodes if self._concerns(one.path))
+            self._most += len(self._waiting)
 
     def hear(self, event: Event | Resync) -> None:
         """Be told of an event of the tree."""
         if isinstance(event, Resync) or self._concerns(event.path):
-            self._add([event])
+            self._waiting.append(event)
+            if len(self._waiting) > self._most:
+                self._begin_again()
+            self._news.set()
 
     def close(self) -> None:
         """Hear no more; what waits is still there to be read."""
@@ -68,20 +75,21 @@ class Watch:
             await self._news.wait()
         return self._waiting.popleft()
 
-    def _add(self, events: Iterable[Event | Resync]) -> None:
-        self._waiting.extend(events)
-        if len(self._waiting) > MOST_WAITING:
-            nodes, version = self._current()
-            self._waiting.clear()
-            self._waiting.append(Resync(version))
-            self._waiting.extend(
-                Event(EventKind.CHANGED, node) for node in nodes if self._concerns(node.path)
-            )
-        self._news.set()
-
-    def _mine(self) -> list[Node]:
-        nodes, _ = self._current()
-        return sorted((node for node in nodes if self._concerns(node.path)), key=lambda node: node.version)
+    def _begin_again(self) -> None:
+        """Tell of a gap, and of each node what came of all that waits."""
+        first: dict[str, Event] = {}
+        last: dict[str, Event] = {}
+        for one in self._waiting:
+            if isinstance(one, Event):
+                first.setdefault(one.path, one)
+                last.pop(one.path, None)
+                last[one.path] = one
+        self._waiting.clear()
+        self._waiting.append(Resync(self._current()[1]))
+        for path, event in last.items():
+            if (kind := _kind_of_all(first[path].kind, event.kind)) is not None:
+                self._waiting.append(Event(kind, event.node))
+        self._most = MOST_WAITING + len(self._waiting)
 
     def _concerns(self, path: str) -> bool:
         if self.depth is Depth.NODE:
@@ -89,3 +97,10 @@ class Watch:
         if self.depth is Depth.CHILDREN:
             return parent_of(path) == self.path
         return is_below(path, self.path)
+
+
+def _kind_of_all(first: EventKind, last: EventKind) -> EventKind | None:
+    """Return what happened to a node from its first event to its last, or None: it came and went."""
+    if first is EventKind.CREATED:
+        return None if last is EventKind.DELETED else EventKind.CREATED
+    return EventKind.DELETED if last is EventKind.DELETED else EventKind.CHANGED
