@@ -259,9 +259,12 @@ def test_a_watch_of_a_server_that_has_lost_its_memory_says_so(valkey: Server) ->
     run(place, test)
 
 
-def test_many_change_one_record_at_the_same_time_and_no_change_is_lost(place: Place) -> None:
+@pytest.mark.parametrize("fields", [LEASE, {HOLDER: "me"}, {}])
+def test_many_change_one_record_at_the_same_time_and_no_change_is_lost(
+    place: Place, fields: dict[str, str]
+) -> None:
     async def test(store: Store) -> None:
-        lock = await store.create(Record(Kind.LOCK, name(), fields=LEASE))
+        lock = await store.create(Record(Kind.LOCK, name(), fields=fields))
         names = [f"waiter-{n}" for n in range(40)]
         await asyncio.gather(*(store.update(Kind.LOCK, lock.name, {one: "1"}) for one in names))
         found = await store.get(Kind.LOCK, lock.name)

@@ -28,7 +28,7 @@ from gristmill.coordination.errors import (
 )
 from gristmill.coordination.kube_objects import (
     for_bare,
-    is_for_bare,
+    is_so,
     manifest_of,
     patch_of,
     record_of,
@@ -91,8 +91,19 @@ class KubeStore:
     ) -> Record:
         """Change fields and value of a record under conditions; return it as it is then."""
         check_size(value or b"")
-        patch = patch_of(kind, changes, value, where or {}, revision)
-        return record_of(kind, await self._patch(kind, name, patch))
+        path, conditions = self._path(kind, name), where or {}
+        plain = patch = patch_of(kind, changes, value, conditions, revision)
+        for attempt in range(_TRIES):
+            try:
+                return record_of(kind, await self._call("PATCH", path, patch, "application/json-patch+json"))
+            except Conflict:  # (others changed it at the same time, each time that the server tried)
+                await asyncio.sleep(random.uniform(0, _AWAY_SECONDS[0] * (attempt + 1)))
+            except _Unfit:
+                found = await self._call("GET", path)
+                if not is_so(record_of(kind, found), conditions, revision):
+                    raise Conflict(f"{kind} {name} is not what it was expected to be") from None
+                patch = plain if "annotations" in found["metadata"] else for_bare(plain)
+        raise Unavailable(f"{kind} {name} is changed by others all the time")
 
     async def delete(self, kind: Kind, name: str, *, revision: int | None = None, uid: str = "") -> None:
         """Delete a record; the cluster then deletes what it owns."""
@@ -143,21 +154,6 @@ class KubeStore:
             raise Unavailable(f"the watch was cut: {error}") from error
         finally:
             response.response.close()
-
-    async def _patch(self, kind: Kind, name: str, patch: Sequence[Any]) -> dict[str, Any]:
-        """Apply a patch to an object; Conflict where one of its tests fails."""
-        path = self._path(kind, name)
-        for attempt in range(_TRIES):
-            try:
-                return await self._call("PATCH", path, patch, "application/json-patch+json")
-            except Conflict:  # (others changed it at the same time, each time that the server tried)
-                await asyncio.sleep(random.uniform(0, _AWAY_SECONDS[0] * (attempt + 1)))
-            except _Unfit:
-                found = await self._call("GET", path)
-                if "annotations" in found["metadata"] or is_for_bare(patch):
-                    raise Conflict(f"{kind} {name} is not what it was expected to be") from None
-                patch = for_bare(patch)
-        raise Unavailable(f"{kind} {name} is changed by others all the time")
 
     async def _call(
         self, method: str, path: str, body: Any = None, content: str = "application/json"

@@ -132,9 +132,11 @@ def for_bare(patch: Sequence[Any]) -> list[Any]:
     return [_BARE, {"op": "add", "path": "/metadata/annotations", "value": {}}, *patch]
 
 
-def is_for_bare(patch: Sequence[Any]) -> bool:
-    """Whether a patch is for an object that has no annotations."""
-    return bool(patch) and patch[0] == _BARE
+def is_so(record: Record, where: Changes, revision: int | None) -> bool:
+    """Whether a record fulfils the conditions of a change."""
+    return revision in (None, record.revision) and all(
+        record.fields.get(field) == text for field, text in where.items()
+    )
 
 
 def _place(kind: Kind, field: str) -> str:
