@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.coordination.apiserver import ApiServer, programs
 from tests.protocol.harness import Server, in_ci, server_binary
 
 from gristmill.coordination.port import Store
@@ -56,6 +57,20 @@ def valkey() -> Iterator[Server]:
     shutil.rmtree(folder)
 
 
+@pytest.fixture(scope="session")
+def api_server() -> Iterator[ApiServer]:
+    found = programs()
+    if found is None:
+        (pytest.fail if in_ci() else pytest.skip)(
+            "there are no etcd and kube-apiserver: put them on the PATH, or say where in KUBEBUILDER_ASSETS"
+        )
+    folder = Path(tempfile.mkdtemp(prefix="gm-"))
+    server = ApiServer(folder, *found)
+    yield server
+    server.close()
+    shutil.rmtree(folder)
+
+
 @pytest.fixture(params=["valkey", pytest.param("kube", marks=_CLUSTER)])
 def place(request: pytest.FixtureRequest) -> Place:
     """Return a name space of its own in a Valkey, or in the cluster of $KUBECONFIG."""
@@ -75,21 +90,31 @@ def place(request: pytest.FixtureRequest) -> Place:
 def namespace() -> Iterator[Callable[[], Awaitable[Store]]]:
     if not os.environ.get("KUBECONFIG"):
         pytest.skip("there is no cluster: set KUBECONFIG")
-    from kubernetes.aio import client, config
     from tests.e2e.kube import kubectl
-
-    from gristmill.coordination.kube import KubeStore
 
     name = f"coordination-{secrets.token_hex(3)}"
     kubectl("create", "namespace", name)
 
     async def make() -> Store:
-        configuration: Any = client.Configuration()
-        await config.load_kube_config(client_configuration=configuration)
-        return KubeStore(client.ApiClient(configuration), name)
+        return await store_at(None, name)
 
     yield make
     kubectl("delete", "namespace", name, "--wait=false")
+
+
+async def store_at(kubeconfig: Path | None, namespace: str | None = None) -> Store:
+    """Return the records of a namespace, that of the current context where none is said."""
+    from kubernetes.aio import client, config
+
+    from gristmill.coordination.kube import KubeStore
+
+    file = str(kubeconfig) if kubeconfig else None
+    configuration: Any = client.Configuration()
+    await config.load_kube_config(file, client_configuration=configuration)
+    if namespace is None:
+        _, active = config.list_kube_config_contexts(file)
+        namespace = active["context"]["namespace"]
+    return KubeStore(client.ApiClient(configuration), namespace)
 
 
 async def until(condition: Callable[[], Any], patience: float = PATIENCE) -> None:

@@ -11,7 +11,14 @@ from typing import Any, NoReturn
 import msgpack
 from redis.asyncio import Redis
 from redis.backoff import NoBackoff
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import (
+    AuthenticationError,
+    NoPermissionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+)
 from redis.retry import Retry
 
 from gristmill.coordination.errors import (
@@ -31,6 +38,11 @@ _ANSWER_SECONDS = 10.0
 _NEWS_MS = 2_000
 #: seconds until a server that is away is asked again
 _AWAY_SECONDS = 0.5
+#: what a user needs, who is named in the URL: redis://USER:PASSWORD@HOST
+_RIGHTS = (
+    "who coordinates needs a user and password in the URL where the server has some, with the rights "
+    "~gristmill:coordination:* +@hash +@string +@stream +@scripting +@transaction +time"
+)
 _REFUSALS = {"EXISTS": Exists, "MISSING": Missing, "CONFLICT": Conflict, "NOOWNER": Missing}
 
 
@@ -184,10 +196,11 @@ def _refuse(error: Exception) -> NoReturn:
     known = _REFUSALS.get(words.partition(" ")[0])
     if isinstance(error, ResponseError) and known is not None:
         raise known(f"{words.partition(' ')[2]}: {known.__name__.lower()}") from None
-    if words.startswith(("NOPERM", "NOAUTH", "WRONGPASS")):
-        raise Denied(f"the server refuses it to this user: {words}") from error
-    if isinstance(error, ResponseError) and not words.startswith(
-        ("OOM", "MISCONF", "BUSY", "LOADING", "READONLY")
-    ):
+    barred = NoPermissionError | AuthenticationError
+    # (what the client is told while it connects it tells as a lost connection)
+    if isinstance(error, barred) or isinstance(error.__cause__, barred) or "ACL failure" in words:
+        raise Denied(f"the server refuses it to this user: {words}; {_RIGHTS}") from error
+    passes = isinstance(error, OutOfMemoryError | ReadOnlyError) or words.startswith(("MISCONF", "BUSY"))
+    if isinstance(error, ResponseError) and not passes:
         raise Refused(f"the server refuses it: {words}") from error
     raise Unavailable(f"the server does not answer: {words or type(error).__name__}") from error
