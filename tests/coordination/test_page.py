@@ -102,7 +102,7 @@ def test_stop_when_the_lock_is_lost(client: Client, namespace: str, valkey: Serv
         yield "third"
 
     names["batches"] = batches()
-    with pytest.raises(LockLost):
+    with pytest.raises(LockLost, match="before it was released"):
         exec(block('client.lock("importer")'), names)
     assert [batch for batch, _ in loaded] == ["first", "second"]
     assert loaded[0][1] > 0
