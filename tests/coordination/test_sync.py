@@ -15,6 +15,7 @@ import pytest
 from tests.protocol.harness import Server
 
 from gristmill.coordination import connect
+from gristmill.coordination.connecting import proxy_for
 from gristmill.coordination.errors import BadName, Closed, CoordinationError, LockLost, LockTimeout
 from gristmill.coordination.lock import Token
 from gristmill.coordination.nodes import Event
@@ -248,3 +249,11 @@ def test_no_server_is_told(tmp_path: object) -> None:
         pytest.raises(CoordinationError, match="does not answer"),
     ):
         client.tree("t")
+
+
+def test_the_proxy_of_the_environment_leads_to_the_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", "http://proxy:3128")
+    monkeypatch.setenv("no_proxy", "10.96.0.1,.cluster.local")
+    assert proxy_for("https://api.example:6443") == "http://proxy:3128"
+    assert proxy_for("https://10.96.0.1:443") is None
+    assert proxy_for("https://kubernetes.default.svc.cluster.local") is None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from gristmill.coordination.errors import CoordinationError, Unavailable
 from gristmill.coordination.port import Store
@@ -61,4 +63,15 @@ async def _cluster(namespace: str | None, context: str | None) -> Store:
                 f"there is nowhere to coordinate: no cluster ({error}), and {VARIABLE} names no Valkey"
             ) from error
         there = (active or {}).get("context", {}).get("namespace") or _NAMESPACE
+    configuration.proxy = configuration.proxy or proxy_for(configuration.host)
+    configuration.client_session_kwargs = {"trust_env": False}
     return KubeStore(api.ApiClient(configuration), namespace or there)
+
+
+def proxy_for(url: str) -> str | None:
+    """Return the proxy that the environment names for a URL.
+
+    It is asked once: the client would ask at each call, in a thread, which takes as long as the rest of a call.
+    """
+    parts = urlsplit(url)
+    return None if proxy_bypass(parts.hostname or "") else getproxies().get(parts.scheme)
