@@ -395,6 +395,25 @@ def test_what_is_ephemeral_stays_while_its_client_lives_and_vanishes_within_its_
     run(place, test)
 
 
+def test_a_client_that_dies_as_soon_as_it_has_made_something_is_noticed_in_time(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who follows the tree looks at a session when the first node of it comes, and not when it would look anyway."""
+    monkeypatch.setattr("gristmill.coordination.session._MOST_SECONDS", 3600.0)
+
+    async def test(bench: Bench) -> None:
+        tree = await bench.tree()
+        client = await bench.client()
+        mine = await client.tree(bench.name, seconds=SECONDS)
+        await mine.create("/members/a", "x", ephemeral=True)
+        mine.session._keeping.cancel()  # type: ignore[union-attr]
+        mine._reaping.cancel()  # type: ignore[union-attr]
+        await until(lambda: tree.children("/members") == ["a"])
+        await until(lambda: tree.children("/members") == [])
+
+    run(place, test)
+
+
 def test_a_token_that_is_older_than_one_that_has_written_is_refused(place: Place) -> None:
     async def test(bench: Bench) -> None:
         tree, other = await bench.tree(), await bench.tree()

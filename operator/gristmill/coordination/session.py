@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 #: parts of a session's time: after which others delete it; between two of their looks
 _OTHERS_PART = 3 / 4
 _LOOK_PART = 1 / 12
-#: seconds between two looks where there is no session
-_IDLE_SECONDS = 5.0
+#: seconds between two looks, at the most
+_MOST_SECONDS = 5.0
 
 
 class Session:
@@ -85,15 +85,24 @@ class Reaper:
         self._scope = scope
         self._clock = clock
         self._seen: dict[str, leases.Sighting] = {}
+        self._new = asyncio.Event()
+
+    def meet(self, owner: Owner) -> None:
+        """Know of a session: its time begins when it is first seen, so it is looked at once."""
+        if owner.uid not in self._seen:
+            self._new.set()
 
     async def run(self, needed: Callable[[], bool]) -> None:
         """Look all the time, where it is needed."""
+        pause = _MOST_SECONDS
         while True:
-            pause = _IDLE_SECONDS
+            self._new.clear()
             if needed():
                 with suppress(CoordinationError):
                     pause = await self.look()
-            await asyncio.sleep(pause)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self._new.wait()
 
     async def look(self) -> float:
         """Look at the sessions once, and delete those that are over; return in how many seconds to look again."""
@@ -110,5 +119,5 @@ class Reaper:
                         revision=sighting.record.revision,
                         uid=sighting.record.uid,
                     )
-        shortest = min((leases.seconds_of(one) for one in sessions), default=_IDLE_SECONDS / _LOOK_PART)
-        return min(_IDLE_SECONDS, shortest * _LOOK_PART)
+        shortest = min((leases.seconds_of(one) for one in sessions), default=_MOST_SECONDS / _LOOK_PART)
+        return min(_MOST_SECONDS, shortest * _LOOK_PART)

@@ -283,6 +283,8 @@ class ConfigTree:
         else:
             kind = EventKind.CREATED if before is None else EventKind.CHANGED
             event = Event(EventKind.DELETED if change.deleted else kind, node_of(change.record))
+            if change.record.owner is not None and not change.deleted:
+                self._reaper.meet(change.record.owner)
         for watch in list(self._watches):
             watch.hear(event)
 
