@@ -102,6 +102,7 @@ class Acquisition:
                 elif self._clock() >= end:
                     return None
                 elif self._who not in leases.waiting(record):
+                    changes.begin(record)
                     record = await self._patiently(end, partial(self._join, record))
                 else:
                     try:
@@ -201,8 +202,11 @@ class Acquisition:
 
 
 async def give_up(store: Store, record: Record, who: str) -> None:
-    """Give a lock up that was seen so last: leave it to those who wait, or delete it."""
-    if not leases.waiting(record):
+    """Give a lock up that was seen so last: leave it to those who wait, or delete it.
+
+    One that has changed hands is likely to be waited for: then it is looked first, while it is given up.
+    """
+    if not leases.waiting(record) and int(record.fields.get(TRANSITIONS) or 0) == 0:
         try:
             return await store.delete(Kind.LOCK, record.name, revision=record.revision)
         except Missing:
@@ -210,5 +214,7 @@ async def give_up(store: Store, record: Record, who: str) -> None:
         except Conflict:  # (somebody has come)
             pass
     with suppress(Conflict, Missing):
-        await store.update(Kind.LOCK, record.name, {HOLDER: None}, where={HOLDER: who})
+        left = await store.update(Kind.LOCK, record.name, {HOLDER: None}, where={HOLDER: who})
+        if not leases.waiting(left):
+            await store.delete(Kind.LOCK, record.name, revision=left.revision)
     return None

@@ -25,24 +25,29 @@ class Following:
     async def __aexit__(self, *_: object) -> None:
         await self._stop()
 
-    async def next(self, record: Record, seconds: float) -> Record | None:
-        """Return the record after its next change, as it is if there is none in time, or None where it is deleted."""
+    def begin(self, record: Record) -> asyncio.Future[Change]:
+        """Follow the record from here on. Who writes to it then has a connection left for the next write."""
         if self._watch is None:
             self._watch = self._store.watch(self._scope, record.revision)
+        if self._next is None:
+            self._next = asyncio.ensure_future(anext(self._watch))
+        return self._next
+
+    async def next(self, record: Record, seconds: float) -> Record | None:
+        """Return the record after its next change, as it is if there is none in time, or None where it is deleted."""
         while True:
-            if self._next is None:
-                self._next = asyncio.ensure_future(anext(self._watch))
+            coming = self.begin(record)
             begin = asyncio.get_running_loop().time()
-            done, _ = await asyncio.wait({self._next}, timeout=max(0.0, seconds))
+            done, _ = await asyncio.wait({coming}, timeout=max(0.0, seconds))
             if not done:
                 return record
-            coming, self._next = self._next, None
+            self._next = None
             try:
                 change = coming.result()
             except BaseException:
                 self._watch = None
                 raise
-            if change.record is not None:
+            if change.record is not None and change.revision > record.revision:
                 return None if change.deleted else change.record
             seconds -= asyncio.get_running_loop().time() - begin
 
