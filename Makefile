@@ -70,7 +70,7 @@ deploy: images  ## build, load into kind if that is the current context, and ins
 
 e2e: .venv/made .venv-s3/made  ## try everything on the cluster of $KUBECONFIG, where make deploy has been
 	$(BIN)/pytest -n 3 -m "not alone and not e2e_faults" tests/e2e
-	$(BIN)/pytest -n 3 -m e2e tests/coordination
+	$(BIN)/pytest -n 3 --dist loadfile -m e2e tests/coordination
 	$(BIN)/pytest -m "alone and not e2e_faults" tests/e2e
 
 e2e-faults: .venv/made  ## the faults that take long or need three nodes, on the cluster of $KUBECONFIG

@@ -16,6 +16,7 @@ from benchmarks import (
     thousand_item_chunks,
     word_count,
 )
+from benchmarks.coordination import table as coordination
 from benchmarks.harness import Options, disturbances
 from benchmarks.quiet import TOLERATED, adopt_orphans
 from benchmarks.rows import Row, machine, table
@@ -31,6 +32,7 @@ BENCHMARKS = {
         scale,
         cold_start,
         memory,
+        coordination,
     )
 }
 

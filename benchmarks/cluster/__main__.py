@@ -15,6 +15,7 @@ from typing import Any
 import gristmill
 from benchmarks.cluster.jobs import CLAIM, chunk_job, plain_job
 from benchmarks.cluster.kubectl import (
+    NAMESPACE,
     applied,
     kubectl,
     metrics_of_operator,
@@ -24,7 +25,8 @@ from benchmarks.cluster.kubectl import (
     until_complete,
     worker_image,
 )
-from benchmarks.harness import tell
+from benchmarks.coordination.table import on_cluster as table_of_coordination
+from benchmarks.harness import Options, tell
 from benchmarks.rows import Row, machine, table
 
 _RESIDENT, _CPU = "process_resident_memory_bytes", "process_cpu_seconds_total"
@@ -173,9 +175,22 @@ def many_resources(rounds: int, quick: bool) -> list[Row]:
     return rows
 
 
+def coordination(rounds: int, quick: bool) -> list[Row]:
+    """Locks and trees, beside bare calls of the API server."""
+    return table_of_coordination(NAMESPACE, Options(rounds, quick))
+
+
 BENCHMARKS = {
     function.__name__.replace("_", "-"): function
-    for function in (two_workers, hundred_chunks, one_item_chunks, api_writes, many_jobs, many_resources)
+    for function in (
+        two_workers,
+        hundred_chunks,
+        one_item_chunks,
+        api_writes,
+        many_jobs,
+        many_resources,
+        coordination,
+    )
 }
 
 

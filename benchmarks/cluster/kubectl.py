@@ -38,7 +38,8 @@ def namespace() -> Iterator[None]:
     try:
         yield
     finally:
-        kubectl("delete", "chunkjobs,jobs", "--all", "--timeout=300s")
+        if kubectl("api-resources", "--api-group=gristmill.dev", "-o", "name").strip():
+            kubectl("delete", "chunkjobs,jobs", "--all", "--timeout=300s")
         subprocess.run(["kubectl", "delete", "namespace", NAMESPACE], capture_output=True, check=False)
 
 

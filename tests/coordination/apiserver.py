@@ -2,7 +2,8 @@
 
     python -m tests.coordination.apiserver FOLDER
 
-runs one until Ctrl-C, with a kubeconfig in FOLDER. The programs are those of $KUBEBUILDER_ASSETS, else of the PATH.
+runs one until Ctrl-C, with a kubeconfig in FOLDER, and a garbage collector where there is a kube-controller-manager.
+The programs are those of $KUBEBUILDER_ASSETS, else of the PATH.
 """
 
 from __future__ import annotations
@@ -34,9 +35,13 @@ _HOST = "127.0.0.1"
 
 def programs() -> tuple[str, str] | None:
     """Return the paths of etcd and kube-apiserver, or None where there are none."""
-    path = os.pathsep.join(filter(None, [os.environ.get("KUBEBUILDER_ASSETS"), os.environ.get("PATH")]))
-    etcd, server = (shutil.which(name, path=path) for name in ("etcd", "kube-apiserver"))
+    etcd, server = (_program(name) for name in ("etcd", "kube-apiserver"))
     return (etcd, server) if etcd and server else None
+
+
+def _program(name: str) -> str | None:
+    folders = filter(None, [os.environ.get("KUBEBUILDER_ASSETS"), os.environ.get("PATH")])
+    return shutil.which(name, path=os.pathsep.join(folders))
 
 
 class ApiServer:
@@ -67,6 +72,7 @@ class ApiServer:
             # (that the log of what was written can be read)
             *("--storage-media-type", "application/json", "--etcd-compaction-interval", "0"),
         ]
+        self._collector: subprocess.Popen[bytes] | None = None
         self._etcd = self._run(etcd_words)
         self.start()
 
@@ -90,8 +96,22 @@ class ApiServer:
         self._ask_etcd("compaction", {"revision": str(self.revision()), "physical": True})
         self.start()
 
+    def collect_garbage(self) -> None:
+        """Delete what is owned by what is gone, where there is a kube-controller-manager to do it."""
+        if (manager := _program("kube-controller-manager")) is not None:
+            words = [
+                "--controllers",
+                "garbage-collector-controller",
+                "--leader-elect=false",
+                "--secure-port=0",
+            ]
+            self._collector = self._run([manager, "--kubeconfig", str(self.config()), *words])
+
     def close(self) -> None:
         """End all."""
+        if self._collector is not None:
+            self._collector.kill()
+            self._collector.wait()
         self.kill()
         self._etcd.kill()
         self._etcd.wait()
@@ -322,6 +342,7 @@ def main() -> None:
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True)
     server = ApiServer(folder, *found, safe=True)
+    server.collect_garbage()
     print(f"KUBECONFIG={server.config()}", flush=True)
     signal.sigwait({signal.SIGINT, signal.SIGTERM})
     server.close()
