@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -36,6 +37,9 @@ _SPEC = {
     TRANSITIONS: "leaseTransitions",
 }
 _NUMBERS = (SECONDS, TRANSITIONS)
+#: bytes that a text may have as JSON, for a request may have 3 MiB; and that one of its bytes may take there
+_MOST_TEXT = (3 << 20) - (64 << 10)
+_MOST_ESCAPED = 6
 #: passes where an object has no annotations
 _BARE = {"op": "test", "path": "/metadata/annotations", "value": None}
 
@@ -84,10 +88,12 @@ def _value(found: Mapping[str, Any]) -> bytes:
 
 
 def _data(value: bytes) -> dict[str, dict[str, str] | None]:
-    """Return a value as text where it is some, for people read it."""
+    """Return a value as text where it is some, for people read it, and a request can have it."""
     try:
-        text = value.decode()
+        text: str | None = value.decode()
     except UnicodeDecodeError:
+        text = None
+    if text is None or (len(value) * _MOST_ESCAPED > _MOST_TEXT and len(json.dumps(text)) > _MOST_TEXT):
         return {"data": None, "binaryData": {VALUE: base64.b64encode(value).decode()}}
     return {"data": {VALUE: text}, "binaryData": None}
 
