@@ -32,14 +32,17 @@ def run(options: Options) -> list[Row]:
                 "acquire and release",
                 "rate",
                 table.ours("uncontended", number=number),
-                ("redis-py's Lock", Side("", "coordination.valkey:locks", {**peer, "number": number})),
+                (
+                    "redis-py's Lock",
+                    Side("redis-py", "coordination.valkey:locks", {**peer, "number": number}),
+                ),
                 unit="/s",
             ),
             *table.compare(
                 "ConfigTree.get",
                 "rate",
                 table.ours("gets", number=100 * number),
-                ("HGET", Side("", "coordination.valkey:gets", {**peer, "number": number})),
+                ("HGET", Side("redis-py", "coordination.valkey:gets", {**peer, "number": number})),
                 unit="/s",
             ),
             *table.times(),
@@ -57,12 +60,16 @@ def on_cluster(namespace: str, options: Options) -> list[Row]:
     table = _Table(NAME, options, namespace, {"GRISTMILL_COORDINATION": ""})
     number = options.pick(500, 50)
     peer = {"namespace": namespace, "number": number}
+
+    def raw(function: str, words: Mapping[str, Any] = peer) -> Side:
+        return Side(f"raw {function}", f"coordination.raw:{function}", words, accounted=False)
+
     return [
         *table.compare(
             "acquire and release",
             "rate",
             table.ours("uncontended", number=number),
-            ("a Lease replaced", Side("", "coordination.raw:updates", peer)),
+            ("a Lease replaced", raw("updates")),
             unit="/s",
             target=0.45,
         ),
@@ -70,7 +77,7 @@ def on_cluster(namespace: str, options: Options) -> list[Row]:
             "hand-over",
             "median",
             table.ours("hand_overs", number=number // 2),
-            ("one watch event and one write", Side("", "coordination.raw:hand_overs", peer)),
+            ("one watch event and one write", raw("hand_overs")),
             unit="ms",
             target=1.5,
         ),
@@ -78,7 +85,7 @@ def on_cluster(namespace: str, options: Options) -> list[Row]:
             "watch, p99",
             "p99",
             table.ours("latencies", number=number),
-            ("raw HTTP watch, p99", Side("", "coordination.raw:latencies", peer)),
+            ("raw HTTP watch, p99", raw("latencies")),
             unit="ms",
             target=2,
         ),
@@ -86,7 +93,7 @@ def on_cluster(namespace: str, options: Options) -> list[Row]:
             "ConfigTree.get",
             "rate",
             table.ours("gets", number=200 * number),
-            ("GET", Side("", "coordination.raw:gets", peer)),
+            ("GET", raw("gets")),
             unit="/s",
             target=1000,
         ),
@@ -111,7 +118,8 @@ class _Table:
     def ours(self, function: str, *, module: str = "ours", **arguments: Any) -> Side:
         """Return a side of ours."""
         words = {"namespace": self._namespace, **arguments}
-        return Side(f"{function}", f"coordination.{module}:{function}", words, environment=self._environment)
+        name = f"coordination.{module}:{function}"
+        return Side(f"{module} {function}", name, words, environment=self._environment, accounted=False)
 
     def compare(
         self,
@@ -180,7 +188,8 @@ class _Table:
         once = Options(1, self._options.quick, self._options.patience)
         alternate(self._name, [self.ours("fill", tree="large", nodes=nodes)], once)
         name, function, arguments = peer
-        ours, theirs = self._series([self.ours("large", tree="large"), Side(name, function, arguments)])
+        peers = Side(name, function, arguments, accounted=False)
+        ours, theirs = self._series([self.ours("large", tree="large"), peers])
         size = f"{nodes:,} nodes"
         listed = self._row(f"{size}, client.tree()", "s", ours, "list")
         if not ours.problem and not theirs.problem:
