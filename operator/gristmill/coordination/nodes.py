@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 from gristmill.coordination.errors import BadValue
 from gristmill.coordination.port import Record
@@ -16,9 +16,11 @@ from gristmill.coordination.port import Record
 PATH, COUNTER, FENCE_LOCK, FENCE_NUMBER = "path", "counter", "fence-lock", "fence-number"
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
-    """A node as it was at a version; versions rise with every write to the tree."""
+class Node(NamedTuple):
+    """A node as it was at a version; versions rise with every write to the tree.
+
+    (A tuple is made in a third of the time of a frozen dataclass, and each `get` makes one.)
+    """
 
     path: str
     value: bytes
