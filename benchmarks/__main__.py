@@ -1,4 +1,4 @@
-"""`python -m benchmarks [NAME ...] [--rounds N] [--quick] [--json]`: rows on stdout, progress on stderr."""
+"""`python -m benchmarks [NAME ...] [--rounds N] [--quick] [--patience S] [--json]`: rows on stdout, progress on stderr."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def main() -> int:
     arguments = _parse()
     names = arguments.names or list(BENCHMARKS)
     rounds = arguments.rounds or (1 if arguments.quick else 5)
-    options = Options(rounds, arguments.quick, patience=1 if arguments.quick else 60)
+    options = Options(rounds, arguments.quick, patience=1 if arguments.quick else arguments.patience)
     rows: list[Row] = []
     line = machine()
     adopt_orphans()
@@ -74,6 +74,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("names", nargs="*", metavar="NAME", help="which; all, if none is named")
     parser.add_argument("--rounds", type=int, help="how often each side runs (5; 1 with --quick)")
     parser.add_argument("--quick", action="store_true", help="small sizes: to try it, not to quote it")
+    parser.add_argument(
+        "--patience", type=float, default=60, help="seconds to wait for a quiet machine, each time (60)"
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object a row")
     arguments = parser.parse_args()
     for name in arguments.names:

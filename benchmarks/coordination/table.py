@@ -169,7 +169,7 @@ class _Table:
 
     def contend(self, peer: dict[str, Any] | None) -> list[Row]:
         """Fifty processes at one lock."""
-        size = {"processes": PROCESSES, "rounds": self._options.pick(10, 2)}
+        size = {"processes": PROCESSES, "rounds": self._options.pick(5, 2)}
         sides = [self.ours("ours", module="contenders", **size)]
         if peer is not None:
             sides.append(Side("redis-py's Lock", "coordination.contenders:redis_py", {**peer, **size}))
