@@ -1,4 +1,4 @@
-"""`python -m benchmarks [NAME ...] [--rounds N] [--quick] [--patience S] [--json]`: rows on stdout, progress on stderr."""
+"""`python -m benchmarks [NAME ...] [--rounds N] [--quick] [--json]`: rows on stdout, progress on stderr."""
 
 from __future__ import annotations
 
