@@ -62,14 +62,17 @@ def _contend(lock: Callable[[], Any], processes: int, rounds: int) -> dict[str, 
         for _ in children:
             assert said.readline() == "ready\n"
         os.close(start_writer)
-        turns = sorted((turn for line in said for turn in json.loads(line)), key=lambda turn: turn[1])
+        by_process = [json.loads(line) for line in said]
+    turns = sorted((turn for mine in by_process for turn in mine), key=lambda turn: turn[1])
     for child in children:
         assert os.waitpid(child, 0)[1] == 0
     assert len(turns) == processes * rounds
     assert all(one[2] <= other[1] for one, other in pairwise(turns)), "two had it at once"
     pairs = pairwise(turns)
     waited = [after[1] - before[2] for before, after in pairs if after[0] < before[2]]
-    late = [sum(one[0] > turn[0] for one in turns[:n]) for n, turn in enumerate(turns)]
+    # (the first time all come at the same moment)
+    first = max(min(turn[0] for turn in mine) for mine in by_process) if rounds > 1 else 0.0
+    late = [sum(one[0] > turn[0] for one in turns[:n]) for n, turn in enumerate(turns) if turn[0] > first]
     return {**times(waited), "late": mean(late), "latest": max(late)}
 
 

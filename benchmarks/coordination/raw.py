@@ -125,29 +125,6 @@ def hand_overs(namespace: str, number: int) -> dict[str, float]:
     return asyncio.run(work())
 
 
-def latencies(namespace: str, number: int) -> dict[str, float]:
-    """From before a ConfigMap is written until its change is seen."""
-
-    async def work() -> dict[str, float]:
-        path = CONFIG_MAPS.format(namespace)
-        body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "raw", "labels": {"raw": "1"}}}
-        async with connected() as one, connected() as other:
-            made = await _again(other, path, body)
-            events = one.events(f"{path}?labelSelector=raw%3D1", made["metadata"]["resourceVersion"])
-            seconds = []
-            for n in range(number):
-                begin = time.perf_counter()
-                changed = {**body, "data": {"value": str(n)}}
-                writing = asyncio.ensure_future(other.call("PUT", f"{path}/raw", changed))
-                event = await anext(events)
-                seconds.append(time.perf_counter() - begin)
-                assert event["object"]["data"]["value"] == str(n)
-                await writing
-            return times(seconds)
-
-    return asyncio.run(work())
-
-
 def gets(namespace: str, number: int) -> dict[str, float]:
     """Read a ConfigMap, again and again."""
 

@@ -98,7 +98,7 @@ class ApiServer:
         self.start()
 
     def collect_garbage(self) -> None:
-        """Delete what is owned by what is gone, where there is a kube-controller-manager to do it."""
+        """Delete what is owned by, or in, what is gone, where there is a kube-controller-manager to do it."""
         if (manager := _program("kube-controller-manager")) is not None:
             words = [
                 "--controllers",
