@@ -102,7 +102,7 @@ class ApiServer:
         if (manager := _program("kube-controller-manager")) is not None:
             words = [
                 "--controllers",
-                "garbage-collector-controller",
+                "garbage-collector-controller,namespace-controller",
                 "--leader-elect=false",
                 "--secure-port=0",
             ]
