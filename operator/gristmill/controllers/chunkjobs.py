@@ -226,7 +226,8 @@ class ChunkJobs:
                 if action not in self._noted.setdefault(uid, []):
                     await self._statuses.note(KIND, resource, action)
                     self._noted[uid].append(action)
-        reach(f"operator.{type(action).__name__}")
+        if isinstance(action, actions.QueueAction):
+            reach(type(action).__name__)
 
     async def _set_finalizer(self, resource: dict[str, Any], on: bool) -> None:
         metadata = resource["metadata"]
@@ -252,7 +253,6 @@ class ChunkJobs:
             return pause
         await self._statuses.write(KIND, resource, status)
         self._written[uid] = now
-        reach("operator.status")
         return None
 
     def _ask_again(self, uid: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from gristmill.api.names import API_VERSION, CACHE_PLURAL, PLURAL
+from gristmill.controllers.failpoints import reach
 
 #: seconds that an answer may take
 _TIMEOUT = 15
@@ -174,6 +175,7 @@ class Cluster:
     ) -> dict[str, Any]:
         self.writes[method, kind] += 1
         answer = await self._call(method, path, body, content)
+        reach(f"{method} {kind}")
         if method != "DELETE":
             self.on_written(kind.removesuffix("/status"), answer)
         return answer
