@@ -78,6 +78,7 @@ def namespace() -> Iterator[Callable[[], Awaitable[Store]]]:
     from kubernetes.aio import client, config
     from tests.e2e.kube import kubectl
 
+    from gristmill.coordination.connections import ByClient
     from gristmill.coordination.kube import KubeStore
 
     name = f"coordination-{secrets.token_hex(3)}"
@@ -86,7 +87,7 @@ def namespace() -> Iterator[Callable[[], Awaitable[Store]]]:
     async def make() -> Store:
         configuration: Any = client.Configuration()
         await config.load_kube_config(client_configuration=configuration)
-        return KubeStore(client.ApiClient(configuration), name)
+        return KubeStore(ByClient(client.ApiClient(configuration)), name)
 
     yield make
     kubectl("delete", "namespace", name, "--wait=false")
