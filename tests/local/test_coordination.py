@@ -10,29 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.builders import chunk_job, numbers, source
+from tests.builders import COUNT, chunk_job, numbers, source
 from tests.conftest import Until
 from tests.local.conftest import Here
 from tests.protocol.harness import Server, in_ci, server_binary
 
 import gristmill
-
-COUNT = """
-import gristmill.coordination
-from gristmill.coordination.errors import Conflict
-
-client = gristmill.coordination.connect()
-tree = client.tree("tests")
-
-def process(number):
-    with client.lock("count") as lock:
-        while True:
-            node = tree.ensure("/count", 0)
-            try:
-                return tree.set("/count", node.json + 1, version=node.version, token=lock.token).json
-            except Conflict:
-                pass
-"""
 
 
 @pytest.fixture
