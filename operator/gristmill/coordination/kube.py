@@ -86,7 +86,7 @@ class KubeStore:
     async def get(self, kind: Kind, name: str) -> Record | None:
         """Return a record as it is now, or None."""
         try:
-            return _record(kind, await self._call("GET", self._path(kind, name)))
+            return record_of(kind, await self._call("GET", self._path(kind, name)))
         except Missing:
             return None
 
@@ -96,7 +96,7 @@ class KubeStore:
         words = {**_selectors(scope), "limit": str(_PAGE)}
         while True:
             found = await self._call("GET", f"{self._path(scope.kind)}?{urlencode(words)}")
-            records += [_record(scope.kind, one) for one in found["items"]]
+            records += [record_of(scope.kind, one) for one in found["items"]]
             if not found["metadata"].get("continue"):
                 return records, int(found["metadata"]["resourceVersion"])
             words["continue"] = found["metadata"]["continue"]
@@ -104,7 +104,7 @@ class KubeStore:
     async def create(self, record: Record) -> Record:
         """Make a record, and return it as it is then."""
         check_size(record.value)
-        return _record(record.kind, await self._call("POST", self._path(record.kind), _object(record)))
+        return record_of(record.kind, await self._call("POST", self._path(record.kind), _object(record)))
 
     async def update(
         self,
@@ -127,7 +127,7 @@ class KubeStore:
             patch += [
                 {"op": "add", "path": f"/{part}", "value": found} for part, found in _data(value).items()
             ]
-        return _record(kind, await self._patch(kind, name, patch))
+        return record_of(kind, await self._patch(kind, name, patch))
 
     async def delete(self, kind: Kind, name: str, *, revision: int | None = None, uid: str = "") -> None:
         """Delete a record; the cluster then deletes what it owns."""
@@ -173,7 +173,7 @@ class KubeStore:
                 if event["type"] == "BOOKMARK":
                     yield Change(seen)
                 else:
-                    yield Change(seen, _record(scope.kind, found), event["type"] == "DELETED")
+                    yield Change(seen, record_of(scope.kind, found), event["type"] == "DELETED")
         except (aiohttp.ClientError, OSError, ValueError, TimeoutError) as error:
             raise Unavailable(f"the watch was cut: {error}") from error
         finally:
@@ -248,7 +248,8 @@ def _selectors(scope: Scope) -> dict[str, str]:
     return words
 
 
-def _record(kind: Kind, found: Mapping[str, Any]) -> Record:
+def record_of(kind: Kind, found: Mapping[str, Any]) -> Record:
+    """Return the record that an object is."""
     metadata = found["metadata"]
     fields = {
         name.removeprefix(PREFIX): text
