@@ -72,10 +72,12 @@ async def _of_config(namespace: str | None, context: str | None) -> Store:
     try:
         load: Any = config.load_kube_config
         await load(context=context, client_configuration=configuration)
-        _, active = config.list_kube_config_contexts()  # type: ignore[no-untyped-call]
+        contexts, active = config.list_kube_config_contexts()  # type: ignore[no-untyped-call]
     except (config.ConfigException, OSError) as error:
         raise Unavailable(
             f"there is nowhere to coordinate: no cluster ({error}), and {VARIABLE} names no Valkey"
         ) from error
+    if context is not None:
+        active = next((one for one in contexts if one["name"] == context), None)
     there = (active or {}).get("context", {}).get("namespace") or _NAMESPACE
     return KubeStore(ByClient(api.ApiClient(configuration)), namespace or there)
