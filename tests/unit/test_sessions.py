@@ -82,6 +82,21 @@ def test_it_looks_more_often_where_a_session_is_short(api: FakeApi, sessions: Se
     assert look(sessions) == 0.25
 
 
+def test_a_look_that_takes_long_is_not_soon_followed_by_another(
+    api: FakeApi, sessions: Sessions, clock: Time
+) -> None:
+    """Whoever may make Leases can make many."""
+
+    class Slow(dict[Any, Any]):
+        def items(self) -> Any:
+            clock.now += 0.5
+            return super().items()
+
+    api.objects = Slow()
+    api.add("Lease", lease("short", 1))
+    assert look(sessions) == 5.0
+
+
 def test_a_session_that_was_renewed_since_it_was_seen_stays(
     api: FakeApi, sessions: Sessions, clock: Time
 ) -> None:

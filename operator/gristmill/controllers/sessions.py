@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 #: seconds between two looks: the least, and where there is no session
 _LOOK_SECONDS = (0.25, 2.0)
+#: a look takes at most so much of the operator's time, however many sessions somebody makes
+_SHARE = 1 / 10
 _SELECTOR = f"{KIND_LABEL}={Kind.SESSION}"
 
 
@@ -45,6 +47,7 @@ class Sessions:
 
     async def look(self) -> float:
         """Look at all sessions once, and delete those that are over; return in how many seconds to look again."""
+        began = self._clock()
         seen: dict[str, leases.Sighting] = {}
         over: list[tuple[str, leases.Sighting]] = []
         for namespace in self._namespaces:
@@ -57,7 +60,8 @@ class Sessions:
         for namespace, sighting in over:
             await self._end(namespace, sighting)
         least, most = _LOOK_SECONDS
-        return max(least, min([most, *(leases.look_seconds(one.record) for one in seen.values())]))
+        due = min([most, *(leases.look_seconds(one.record) for one in seen.values())])
+        return max(least, due, (self._clock() - began) / _SHARE)
 
     async def _list(self, namespace: str) -> list[dict[str, Any]]:
         try:
