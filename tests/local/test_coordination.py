@@ -65,6 +65,20 @@ def test_without_the_field_it_is_said_what_to_write(here: Here, elsewhere: bool,
     assert "this ChunkJob may not coordinate: write `coordination: true` into its spec" in done.stderr
 
 
+def test_repro_coordinates_where_the_run_did(here: Here) -> None:
+    here.write(job(coordination=True))
+    here.run("run", "job.yaml")
+    assert here.run("repro", "3").stdout == "31\n"
+    assert here.run("repro", "4").stdout == "32\n"
+
+
+def test_repro_of_a_job_that_may_not_coordinate_may_not_either(here: Here) -> None:
+    text = "from gristmill.coordination import connect\n\ndef process(x):\n    connect()\n    return x\n"
+    here.write(job(retry={"attempts": 1}, **source(text)))
+    here.run("run", "job.yaml", code=1)
+    assert "write `coordination: true` into its spec" in here.run("repro", "0", code=1).stderr
+
+
 def test_what_the_environment_names_is_meant(here: Here, valkey: Server) -> None:
     from gristmill.coordination import connect
 
