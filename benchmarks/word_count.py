@@ -31,6 +31,7 @@ def run(options: Options) -> list[Row]:
                 Against(by_dask, target=2.5),
                 Against(by_ranges),
                 Against(Side("the counting alone, in a Pool", "peers.pool:count_only", where)),
+                Against(Side("two dictionaries in JSON to one, alone", "ours:combine", where)),
             ],
             options,
             number="seconds",

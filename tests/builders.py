@@ -6,6 +6,24 @@ from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
+#: a function whose calls, wherever they run, count themselves in a tree
+COUNT = """
+import gristmill.coordination
+from gristmill.coordination.errors import Conflict
+
+client = gristmill.coordination.connect()
+tree = client.tree("tests")
+
+def process(number):
+    with client.lock("count") as lock:
+        while True:
+            node = tree.ensure("/count", 0)
+            try:
+                return tree.set("/count", node.json + 1, version=node.version, token=lock.token).json
+            except Conflict:
+                pass
+"""
+
 
 def chunk_job(name: str = "job", **spec: Any) -> dict[str, Any]:
     """A ChunkJob over ten numbers whose function is in the manifest; `spec` replaces fields of its spec."""

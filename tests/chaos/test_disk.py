@@ -49,7 +49,7 @@ def test_full_disk_of_the_queue(rig: Rig, small: Path, calm: Calm, durability: s
     expected = calm("lines")
     rig.state = small / "state"
     spec = {"output": {"url": str(rig.output)}, "durability": durability}
-    rig.prepare(jobs.job("lines", **spec), GRISTMILL_RECONNECT_SECONDS="2")
+    rig.prepare(jobs.job("lines", **spec), GRISTMILL_RECONNECT_SECONDS="10")
     process = rig.go()
     rig.until(lambda: len(rig.blocks()) > 20)
     filler = small / "filler"

@@ -106,6 +106,7 @@ async def store_at(kubeconfig: Path | None, namespace: str | None = None) -> Sto
     """Return the records of a namespace, that of the current context where none is said."""
     from kubernetes.aio import client, config
 
+    from gristmill.coordination.connections import ByClient
     from gristmill.coordination.kube import KubeStore
 
     file = str(kubeconfig) if kubeconfig else None
@@ -114,7 +115,7 @@ async def store_at(kubeconfig: Path | None, namespace: str | None = None) -> Sto
     if namespace is None:
         _, active = config.list_kube_config_contexts(file)
         namespace = active["context"]["namespace"]
-    return KubeStore(client.ApiClient(configuration), namespace)
+    return KubeStore(ByClient(client.ApiClient(configuration)), namespace)
 
 
 async def until(condition: Callable[[], Any], patience: float = PATIENCE) -> None:

@@ -24,6 +24,8 @@ QUEUE_POD = "gristmill-queue-0"
 QUEUE_CLAIM = "data-gristmill-queue-0"
 #: two hundred numbers in a hundred chunks, each of which takes a tenth of a second
 SOURCE = "import time\n\ndef process(x):\n    time.sleep(0.05)\n    return [x, x * x / 7]\n"
+#: what is made for a ChunkJob
+_OBJECTS = ("pods", "jobs", "secrets", "serviceaccounts", "rolebindings")
 _READ = "import json, sys; from gristmill.sinks import read_results; print(json.dumps([*read_results(sys.argv[1])]))"
 
 
@@ -87,7 +89,7 @@ def assert_nothing_left(kube: Kube, uid: str, queue: Callable[..., str]) -> None
     until(lambda: uid not in queue("ACL", "USERS"))
     until(lambda: uid not in queue("KEYS", "*"))
     selector = f"gristmill.dev/uid={uid}"
-    until(lambda: not any(kube.all(kind, selector) for kind in ("pods", "jobs", "secrets")))
+    until(lambda: not any(kube.all(kind, selector) for kind in _OBJECTS))
 
 
 # -- the operator

@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 from tests.e2e.kube import Kube, until
+from tests.e2e.rig import deaths, dying_operator
+
+_CAPACITY = ("valkey-cli", "config", "get", "maxmemory")
 
 
 def cache(**spec: Any) -> dict[str, Any]:
@@ -116,6 +119,23 @@ def _resources(kube: Kube) -> dict[str, Any]:
     """Return what the container of the Cache's pod is given."""
     (container,) = (kube.get("pod", "store-0") or {"spec": {"containers": [{}]}})["spec"]["containers"]
     return dict(container.get("resources", {}))
+
+
+@pytest.mark.alone
+@pytest.mark.e2e_faults
+@pytest.mark.parametrize(
+    "at", ["POST Secret", "POST Service", "POST StatefulSet", "PATCH Cache/status", "PATCH StatefulSet"]
+)
+def test_the_operator_is_killed_after_a_write(kube: Kube, at: str) -> None:
+    with dying_operator(at):
+        kube.apply(cache())
+        if at == "PATCH StatefulSet":
+            _await(kube, "Serving")
+            kube.ctl("patch", "gcache", "store", "--type=merge", "-p", '{"spec": {"capacity": "48Mi"}}')
+        until(deaths)
+    _await(kube, "Serving")
+    expected = "50331648" if at == "PATCH StatefulSet" else "33554432"
+    until(lambda: expected in kube.ctl("exec", "store-0", "--", *_CAPACITY, code=None).split())
 
 
 def _await(kube: Kube, reason: str) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.builders import COUNT
 from tests.e2e.kube import SYSTEM, Kube, chunk_job, kubectl, queue, until
 from tests.e2e.rig import no_operator
 
@@ -95,6 +96,15 @@ def test_what_is_left_of_a_job_is_removed_where_only_some_namespaces_are_watched
         kube.ctl("delete", "chj", "mill")
     until(lambda: uid not in queue("ACL", "USERS"), 120)
     until(lambda: uid not in queue("KEYS", "*"))
+
+
+def test_workers_coordinate_where_only_some_namespaces_are_watched(kube: Kube, values: Path) -> None:
+    install(values, "--set", f"watch.namespaces={{{kube.namespace}}}")
+    kube.apply(chunk_job(process={"source": COUNT}, chunks={"size": 1}, coordination=True))
+    kube.await_complete("mill")
+    count = kube.get("configmap", "tests.count")
+    assert count is not None
+    assert count["data"]["value"] == "100"
 
 
 def _queue() -> dict[str, Any]:

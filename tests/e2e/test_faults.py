@@ -44,21 +44,24 @@ QUOTA = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "quot
     "at",
     [
         "AdmitToQueue",
-        "Create",
-        pytest.param("SetFinalizer", marks=long),
-        pytest.param("status", marks=long),
-        pytest.param("Scale", marks=long),
+        "POST Job",
+        pytest.param("PATCH ChunkJob", marks=long),
+        pytest.param("POST Secret", marks=long),
+        pytest.param("PATCH ChunkJob/status", marks=long),
+        pytest.param("POST Event", marks=long),
+        pytest.param("PATCH Job", marks=long),
         pytest.param("Configure", marks=long),
-        pytest.param("DeleteJob", marks=long),
+        pytest.param("DELETE Job", marks=long),
+        pytest.param("PATCH Cache", marks=long),
     ],
 )
 def test_the_operator_is_killed_after_a_write(kube: Kube, at: str) -> None:
-    with dying_operator(f"operator.{at}"):
+    with dying_operator(at):
         job = start(kube)
-        if at in ("Scale", "Configure"):
+        if at in ("PATCH Job", "Configure"):
             await_some(kube)
             kube.ctl("scale", "chj", "mill", "--replicas=3")
-        if at == "DeleteJob":
+        if at == "DELETE Job":
             await_some(kube)
             changed = {"spec": {"workers": {"template": {"labels": {"changed": "yes"}}}}}
             kube.ctl("patch", "chj", "mill", "--type=merge", "-p", json.dumps(changed))
@@ -69,7 +72,7 @@ def test_the_operator_is_killed_after_a_write(kube: Kube, at: str) -> None:
 @alone
 @long
 def test_the_operator_is_killed_when_it_has_ended_a_job_that_is_late(kube: Kube) -> None:
-    with dying_operator("operator.FailJob"):
+    with dying_operator("FailJob"):
         start(kube, activeDeadlineSeconds=8, input={"range": {"stop": 100_000}})
         until(deaths)
     until(lambda: (kube.condition("mill", "Failed") or {}).get("reason") == "DeadlineExceeded")
@@ -79,7 +82,7 @@ def test_the_operator_is_killed_when_it_has_ended_a_job_that_is_late(kube: Kube)
 @alone
 @long
 def test_the_operator_is_killed_when_it_has_deleted_a_job_whose_time_is_over(kube: Kube) -> None:
-    with dying_operator("operator.DeleteResource"):
+    with dying_operator("DELETE ChunkJob"):
         start(kube, ttlSecondsAfterFinished=1)
         uid = kube.uid("mill")
         until(deaths)
@@ -90,7 +93,7 @@ def test_the_operator_is_killed_when_it_has_deleted_a_job_whose_time_is_over(kub
 @alone
 @pytest.mark.parametrize("at", ["Forget", pytest.param("Cancel", marks=long)])
 def test_the_operator_is_killed_in_a_deletion(kube: Kube, at: str) -> None:
-    with dying_operator(f"operator.{at}"):
+    with dying_operator(at):
         start(kube)
         await_some(kube)
         uid = kube.uid("mill")

@@ -40,15 +40,25 @@ def test_deleting_it_leaves_nothing(kube: Kube, cascade: str) -> None:
     workers = mounted("data")
     kube.apply(
         claim("data"),
-        chunk_job(process={"source": SLOW}, output={"url": "/data/out"}, workers=workers, chunks={"size": 5}),
+        chunk_job(
+            process={"source": SLOW},
+            output={"url": "/data/out"},
+            workers=workers,
+            chunks={"size": 5},
+            coordination=True,
+        ),
     )
     until(lambda: kube.status("mill").get("chunks", {}).get("succeeded"))
     uid = kube.uid("mill")
     assert uid in queue("ACL", "USERS")
+    assert kube.get("serviceaccount", "mill-coordination")
+    assert kube.get("rolebinding", "mill-coordination")
     kube.ctl("delete", "chj", "mill", f"--cascade={cascade}", "--timeout=60s")
     until(lambda: not kube.all("pods"))
     until(lambda: not kube.all("jobs"))
     until(lambda: not [s for s in kube.all("secrets") if s["metadata"]["name"] == "mill-queue"])
+    until(lambda: not kube.all("serviceaccounts", f"gristmill.dev/uid={uid}"))
+    until(lambda: not kube.all("rolebindings"))
     assert uid not in queue("ACL", "USERS")
     assert uid not in queue("KEYS", "*")
     kube.apply(shell("look", "data", "sh", "-c", "find /data -path '*parts*' -o -path '*tmp*' | wc -l"))

@@ -81,7 +81,7 @@ def test_it_is_refused_and_the_field_named(refusals: dict[str, str], name: str) 
     sign = {
         "schema": r"unknown field|Invalid value|Too (many|long)|Unsupported value|must be no more|at most",
         "cel": r"must|can't|has |names ",
-        "admission": r"you may not use the service account",
+        "admission": r"you may not (use the service account|let workers coordinate)",
         "rbac": r'User "mallory" cannot',
         "server": r"Invalid value|invalid|may not",
     }[by]
@@ -136,6 +136,21 @@ def account(place: Kube) -> Iterator[str]:
     place.ctl("delete", "chj", "trusted", "--timeout=60s")
 
 
+def allow(place: Kube, name: str, *rules: dict[str, Any]) -> None:
+    """Give somebody rights by a role of this name, whose rules are these."""
+    group = "rbac.authorization.k8s.io"
+    place.apply(
+        {"apiVersion": f"{group}/v1", "kind": "Role", "metadata": {"name": name}, "rules": [*rules]},
+        {
+            "apiVersion": f"{group}/v1",
+            "kind": "RoleBinding",
+            "metadata": {"name": name},
+            "roleRef": {"apiGroup": group, "kind": "Role", "name": name},
+            "subjects": [{"apiGroup": group, "kind": "User", "name": MALLORY}],
+        },
+    )
+
+
 def test_the_account_is_asked_about_at_each_change(place: Kube, account: str) -> None:
     def patch(name: str, body: dict[str, Any], code: int) -> str:
         words = ("patch", "chj", name, f"--as={MALLORY}", "--type=merge", "-p", json.dumps(body))
@@ -149,19 +164,63 @@ def test_the_account_is_asked_about_at_each_change(place: Kube, account: str) ->
     place.apply(chunk_job("mine", suspend=True))
     assert sentence in patch("mine", {"spec": {"workers": {"template": {"serviceAccountName": "robot"}}}}, 1)
     rule = {"apiGroups": [""], "resources": ["serviceaccounts"], "resourceNames": ["robot"], "verbs": ["use"]}
-    group = "rbac.authorization.k8s.io"
-    place.apply(
-        {"apiVersion": f"{group}/v1", "kind": "Role", "metadata": {"name": "use"}, "rules": [rule]},
-        {
-            "apiVersion": f"{group}/v1",
-            "kind": "RoleBinding",
-            "metadata": {"name": "use"},
-            "roleRef": {"apiGroup": group, "kind": "Role", "name": "use"},
-            "subjects": [{"apiGroup": group, "kind": "User", "name": MALLORY}],
-        },
-    )
+    allow(place, "use", rule)
     patch("mine", {"spec": {"workers": {"template": {"serviceAccountName": "robot"}}}}, 0)
     place.ctl("delete", "chj/mine", "role/use", "rolebinding/use", "--timeout=60s")
+
+
+def test_who_lets_workers_coordinate_has_what_they_get(place: Kube) -> None:
+    verbs = ["get", "list", "watch", "create", "patch", "delete"]
+    leases = {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": verbs}
+    maps = {"apiGroups": [""], "resources": ["configmaps"], "verbs": verbs}
+
+    def patch(name: str, body: dict[str, Any], code: int) -> None:
+        words = ("patch", "chj", name, f"--as={MALLORY}", "--type=merge", "-p", json.dumps(body))
+        said = place.ctl(*words, code=code)
+        assert not code or "spec.coordination: you may not let workers coordinate in this namespace" in said
+
+    place.apply(chunk_job("together", suspend=True, coordination=True), chunk_job("alone", suspend=True))
+    for lacking in ([], [leases], [maps], [leases, maps | {"verbs": verbs[:-1]}]):
+        allow(place, "part", *lacking)
+        patch("alone", {"spec": {"coordination": True}}, 1)
+        patch("together", {"spec": {"suspend": False}}, 1)
+    patch("together", {"metadata": {"labels": {"team": "a"}}}, 0)
+    patch("together", {"spec": {"coordination": False}}, 0)
+    allow(place, "part", leases, maps)
+    patch("alone", {"spec": {"coordination": True}}, 0)
+    place.ctl("delete", "chj/together", "chj/alone", "role/part", "rolebinding/part", "--timeout=60s")
+
+
+def test_the_roles_of_the_cluster_for_who_edits_let_workers_coordinate(place: Kube) -> None:
+    place.ctl("create", "rolebinding", "editor", "--clusterrole=edit", "--user=editor")
+    text = json.dumps(chunk_job("edited", suspend=True, coordination=True))
+    place.ctl("create", "--as=editor", "--dry-run=server", "-f", "-", stdin=text)
+
+
+def test_the_operator_gives_away_the_rights_of_coordination_and_no_others(kube: Kube) -> None:
+    operator = f"--as=system:serviceaccount:{SYSTEM}:gristmill"
+    binding = ("create", "rolebinding", operator, "--serviceaccount=default:default", "--dry-run=server")
+    kube.ctl(*binding, "mine", "--clusterrole=gristmill-coordination")
+    assert "attempting to grant RBAC permissions" in kube.ctl(*binding, "mine", "--clusterrole=view", code=1)
+    kube.ctl("create", "rolebinding", "theirs", "--clusterrole=view", "--user=somebody")
+    subject = {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": MALLORY}
+    patch = ("patch", "rolebinding", "theirs", operator, "--type=merge", "--dry-run=server")
+    said = kube.ctl(*patch, "-p", json.dumps({"subjects": [subject]}), code=1)
+    assert "attempting to grant RBAC permissions" in said or "cannot get" in said
+
+
+def test_the_operator_deletes_no_leases_but_those_of_sessions(kube: Kube) -> None:
+    def lease(name: str, **labels: str) -> dict[str, Any]:
+        metadata = {"name": name, "labels": {f"coordination.gristmill.dev/{k}": v for k, v in labels.items()}}
+        return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": {}}
+
+    kube.apply(lease("bare"), lease("lock", kind="lock"), lease("session", kind="session", tree="t"))
+    words = ("delete", "lease", "--dry-run=server", f"--as=system:serviceaccount:{SYSTEM}:gristmill")
+    for name in ("bare", "lock"):
+        assert f"the operator may delete only the Leases of sessions; {name} is none" in kube.ctl(
+            *words, name, code=1
+        )
+    kube.ctl(*words, "session")
 
 
 def test_what_is_too_deep_is_a_fault_of_its_own(kube: Kube, tmp_path: Path) -> None:
@@ -235,8 +294,12 @@ def rights(account: str, namespace: str) -> set[tuple[str, str, str]]:
     return listed(account) - listed("system:serviceaccount:default:nobody")
 
 
-#: the names of the queue's own objects
-_OF_THE_QUEUE = {"secrets": "gristmill-queue-auth", "caches": "gristmill-queue"}
+#: the names of what the README names so
+_NAMES = {
+    "secrets (the queue's)": "gristmill-queue-auth",
+    "caches (the queue's)": "gristmill-queue",
+    "clusterroles (of coordination)": "gristmill-coordination",
+}
 
 
 def told(heading: str) -> set[tuple[str, str, str]]:
@@ -245,15 +308,15 @@ def told(heading: str) -> set[tuple[str, str, str]]:
     table = section.split("| --- | --- | --- |\n", 1)[1].split("\n\n", 1)[0]
     groups = {"jobs": "batch", "statefulsets": "apps", "leases": "coordination.k8s.io"}
     groups |= dict.fromkeys(("chunkjobs", "caches"), "gristmill.dev")
+    groups |= dict.fromkeys(("rolebindings", "clusterroles"), "rbac.authorization.k8s.io")
     found = set()
     for row in table.splitlines():
         resources, verbs, why = (cell.strip() for cell in row.strip("|").split("|"))
         assert len(why) > 10, row
         for resource in resources.split(", "):
-            kind, _, part = resource.removesuffix(" (the queue's)").partition("/")
+            kind, _, part = resource.partition(" ")[0].partition("/")
             name = f"{kind}.{groups[kind]}" if kind in groups else kind
-            names = _OF_THE_QUEUE[kind] if "(the queue's)" in resource else ""
-            found.add((name + (f"/{part}" if part else ""), names, verbs))
+            found.add((name + (f"/{part}" if part else ""), _NAMES.get(resource, ""), verbs))
     return found
 
 
@@ -278,6 +341,8 @@ def test_the_operators_rights_are_those_that_the_readme_explains(place: Kube) ->
         "create pods", "get pods --subresource=log", "create pods --subresource=exec", "get secrets", "list secrets",
         "get configmaps", "create serviceaccounts --subresource=token", "impersonate users", "get nodes",
         "create clusterrolebindings.rbac.authorization.k8s.io", "get customresourcedefinitions", "delete namespaces",
+        "create configmaps", "patch leases.coordination.k8s.io", "get rolebindings.rbac.authorization.k8s.io",
+        "bind clusterroles.rbac.authorization.k8s.io/edit", "create roles.rbac.authorization.k8s.io",
     ],
 )  # fmt: skip
 def test_the_operator_may_not(place: Kube, words: str) -> None:

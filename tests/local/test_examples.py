@@ -62,3 +62,11 @@ def test_source_and_nothing_but_a_manifest(example: Here) -> None:
     primes = example.results()
     assert len(primes) == 753
     assert primes[0] == 1_000_003
+
+
+@pytest.mark.parametrize("example", ["budget"], indirect=True)
+def test_workers_that_agree_on_something(example: Here) -> None:
+    example.run("run", "job.yaml", "--workers", "3")
+    results = example.results()
+    assert len(results) == 40
+    assert sum(result is not None for result in results) == 25

@@ -184,6 +184,17 @@ def test_cancel(here: Here) -> None:
     assert run.status["state"] == "Stopped"
 
 
+def test_cancel_does_not_wait_for_a_queue_that_froze_before_it_was_heard(here: Here, until: Until) -> None:
+    run = gristmill.run(chunk_job(**numbers(1000)), 1, state="s")
+    pid = here.folder / "s" / "queue" / "server.pid"
+    until(lambda: pid.exists() and pid.read_text())
+    os.kill(int(pid.read_text()), signal.SIGSTOP)
+    run.cancel()
+    assert run.status["state"] == "Stopped"
+    assert run.status["name"] == "job"
+    assert run.status["chunks"]["total"] is None
+
+
 def test_a_run_that_has_ended_is_not_stopped_by_leaving(here: Here) -> None:
     text = "def process(x):\n    return 1 // x\n"
     job = chunk_job(**numbers(5), **source(text), retry={"attempts": 1}, failures={"tolerated": 1})

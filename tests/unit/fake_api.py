@@ -16,6 +16,9 @@ KINDS = {
     "pods": "Pod",
     "secrets": "Secret",
     "services": "Service",
+    "serviceaccounts": "ServiceAccount",
+    "rolebindings": "RoleBinding",
+    "leases": "Lease",
     "statefulsets": "StatefulSet",
     "persistentvolumeclaims": "PersistentVolumeClaim",
     "events": "Event",
@@ -93,12 +96,12 @@ class FakeApi:
         return 200, found or {}
 
     def _fitting(self, kind: str, namespace: str, selector: str) -> list[dict[str, Any]]:
-        labels = [label for label in selector.split(",") if label]
+        words = [word.partition("=") for word in selector.split(",") if word]
         return [
             found
             for found in self.all(kind)
             if namespace in ("", found["metadata"]["namespace"])
-            and all(label in (found["metadata"].get("labels") or {}) for label in labels)
+            and all(_has(found["metadata"].get("labels") or {}, *word) for word in words)
         ]
 
     def _delete(self, kind: str, namespace: str, name: str, body: Any) -> tuple[int, dict[str, Any]]:
@@ -131,6 +134,10 @@ class FakeApi:
         if sub == "status":
             body = {"status": body["status"]}
         return 200, self.add(kind, _merged(found, body))
+
+
+def _has(labels: dict[str, str], name: str, equals: str, value: str) -> bool:
+    return name in labels and (not equals or labels[name] == value)
 
 
 def _merged(old: Any, patch: Any) -> Any:

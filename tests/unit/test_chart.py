@@ -162,7 +162,7 @@ def test_rights_in_namespaces_are_those_of_the_cluster_but_for_namespaces() -> N
     (everywhere,) = [found for found in of_kind("ClusterRole") if found["metadata"]["name"] == "gristmill"]
     values = "watch.namespaces={a,b}"
     names = {found["metadata"]["name"] for found in of_kind("ClusterRole", values)}
-    assert names == {"gristmill-view", "gristmill-edit"}
+    assert names == {"gristmill-view", "gristmill-edit", "gristmill-coordination"}
     assert not of_kind("ClusterRoleBinding", values)
     roles = [found for found in of_kind("Role", values) if found["metadata"]["name"] == "gristmill"]
     assert {found["metadata"]["namespace"] for found in roles} == {"a", "b", "home"}
@@ -198,6 +198,55 @@ def test_the_secrets_that_the_operator_may_change_are_those_of_its_resources() -
     assert bindings[policy["metadata"]["name"]]["validationActions"] == ["Deny"]
 
 
+def policy(ending: str) -> dict[str, Any]:
+    """Return the spec of a policy that is bound, and denies."""
+    (found,) = [
+        one for one in of_kind("ValidatingAdmissionPolicy") if one["metadata"]["name"].endswith(ending)
+    ]
+    bindings = {one["spec"]["policyName"]: one["spec"] for one in of_kind("ValidatingAdmissionPolicyBinding")}
+    assert bindings[found["metadata"]["name"]]["validationActions"] == ["Deny"]
+    return dict(found["spec"])
+
+
+def test_the_leases_that_the_operator_may_delete_are_those_of_sessions() -> None:
+    """Others are locks, and the heartbeats of nodes."""
+    spec = policy("-leases")
+    (rule,) = spec["matchConstraints"]["resourceRules"]
+    assert (rule["apiGroups"], rule["resources"], rule["operations"]) == (
+        ["coordination.k8s.io"],
+        ["leases"],
+        ["DELETE"],
+    )
+    assert spec["matchConditions"] == policy("-secrets")["matchConditions"]
+
+
+def test_workers_that_coordinate_get_what_is_asked_of_the_requester_and_no_more() -> None:
+    (role,) = [one for one in of_kind("ClusterRole") if one["metadata"]["name"] == "gristmill-coordination"]
+    verbs = ["get", "list", "watch", "create", "patch", "delete"]
+    assert role["rules"] == [
+        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": verbs},
+        {"apiGroups": [""], "resources": ["configmaps"], "verbs": verbs},
+    ]
+    rules = [one for one in policy("-service-account")["validations"] if "coordinates" in one["expression"]]
+    asked = [re.findall(r'resource\("(\w+)"\)[^!]*?check\("(\w+)"\)', one["expression"]) for one in rules]
+    assert asked == [[("leases", verb), ("configmaps", verb)] for verb in verbs]
+    assert all(f"it gives them {', '.join(verbs)} of leases" in one["message"] for one in rules)
+
+
+@pytest.mark.parametrize("values", [(), ("watch.namespaces={a}",)])
+def test_the_operator_gives_away_the_role_of_coordination_and_no_other(values: tuple[str, ...]) -> None:
+    bindable = [
+        (rule["resources"], rule.get("resourceNames"))
+        for found in rendered("rbac.aggregate=false", *values)
+        for rule in found.get("rules") or ()
+        if {"bind", "escalate", "*"} & {*rule["verbs"]}
+    ]
+    assert {json.dumps(one) for one in bindable} == {'[["clusterroles"], ["gristmill-coordination"]]'}
+    (operator,) = of_kind("Deployment")
+    (container,) = operator["spec"]["template"]["spec"]["containers"]
+    assert {"name": "GRISTMILL_COORDINATION_ROLE", "value": "gristmill-coordination"} in container["env"]
+
+
 def test_the_only_cache_that_is_patched_is_the_queue() -> None:
     patching = [
         (found["kind"], found["metadata"]["name"], rule.get("resourceNames"))
@@ -219,7 +268,8 @@ def test_every_right_is_in_the_readme() -> None:
         name = found["metadata"]["name"]
         if (found["kind"], name) in {("ClusterRole", "gristmill"), ("Role", "gristmill-home")}:
             for rule in found["rules"]:
-                resources = ", ".join(rule["resources"]) + " (the queue's)" * ("resourceNames" in rule)
+                whose = " (of coordination)" if rule["resources"] == ["clusterroles"] else " (the queue's)"
+                resources = ", ".join(rule["resources"]) + whose * ("resourceNames" in rule)
                 if rule["apiGroups"] == ["events.k8s.io"]:
                     resources += ".events.k8s.io"
                 given.append((resources, " ".join(rule["verbs"])))

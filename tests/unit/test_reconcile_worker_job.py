@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 from tests.unit.reconcile_builders import UID, URL, job_of, resource
 
-from gristmill.reconcilers.worker_job import belongs, job_name, queue_secret, secret_name
+from gristmill.reconcilers.accounts import account, binding
+from gristmill.reconcilers.observed import context_of
+from gristmill.reconcilers.worker_job import belongs, is_current, job_name, queue_secret, secret_name
 
 
 def pod_of(**spec: Any) -> dict[str, Any]:
@@ -83,6 +85,35 @@ def test_the_template_is_taken_over() -> None:
     assert (pod["priorityClassName"], pod["serviceAccountName"]) == ("low", "mine")
     assert pod["automountServiceAccountToken"] is True
     assert pod["imagePullSecrets"] == [{"name": "pull"}]
+
+
+def test_workers_that_coordinate_have_an_account_of_their_own() -> None:
+    pod = pod_of(coordination=True)
+    assert (pod["serviceAccountName"], pod["automountServiceAccountToken"]) == ("job-coordination", True)
+    without = pod_of()
+    assert "serviceAccountName" not in without
+    assert {name: one for name, one in pod.items() if name != "serviceAccountName"} == without | {
+        "automountServiceAccountToken": True
+    }
+
+
+def test_the_account_may_what_the_role_says_in_the_namespace_of_the_job() -> None:
+    owner = resource()["metadata"]
+    made, bound = account(owner), binding(owner, "role")
+    assert {one["metadata"]["name"] for one in (made, bound)} == {"job-coordination"}
+    assert all(belongs(one, UID) and one["metadata"]["namespace"] == "here" for one in (made, bound))
+    assert made["automountServiceAccountToken"] is False
+    assert (bound["roleRef"]["kind"], bound["roleRef"]["name"]) == ("ClusterRole", "role")
+    assert bound["subjects"] == [{"kind": "ServiceAccount", "name": "job-coordination", "namespace": "here"}]
+
+
+def test_other_pods_are_made_where_coordination_changes() -> None:
+    def is_still(job: dict[str, Any], **spec: Any) -> bool:
+        return is_current(job, context_of(resource(**spec)).job)
+
+    without, made = job_of(resource()), job_of(resource(coordination=True))
+    assert (is_still(without), is_still(made, coordination=True)) == (True, True)
+    assert (is_still(without, coordination=True), is_still(made)) == (False, False)
 
 
 def test_modules_are_where_the_worker_looks_first() -> None:

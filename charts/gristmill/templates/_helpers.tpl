@@ -59,6 +59,16 @@ capabilities:
   drop: [ALL]
 {{- end }}
 
+{{- /* What a job's workers get that coordinate, and the operator may give away. */ -}}
+{{- define "gristmill.coordinationRole" -}}
+{{ include "gristmill.name" . }}-coordination
+{{- end }}
+
+{{- /* What these may do of Leases and ConfigMaps. */ -}}
+{{- define "gristmill.coordinationVerbs" -}}
+get, list, watch, create, patch, delete
+{{- end }}
+
 {{- /* What the operator may do in each namespace that it watches; the reasons are in README.md. */ -}}
 {{- define "gristmill.rules" -}}
 - apiGroups: [gristmill.dev]
@@ -91,6 +101,19 @@ capabilities:
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
   verbs: [get, patch]
+- apiGroups: [""]
+  resources: [serviceaccounts]
+  verbs: [create, patch]
+- apiGroups: [rbac.authorization.k8s.io]
+  resources: [rolebindings]
+  verbs: [create, patch]
+- apiGroups: [rbac.authorization.k8s.io]
+  resources: [clusterroles]
+  resourceNames: [{{ include "gristmill.coordinationRole" . }}]
+  verbs: [bind]
+- apiGroups: [coordination.k8s.io]
+  resources: [leases]
+  verbs: [list, delete]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [list, create]

@@ -204,6 +204,11 @@ class ChunkJobSpec(Model):
     durability: Literal["everysec", "always"] = Field(
         "everysec", description="What a crash of the queue may take: the last second's commits, or nothing."
     )
+    coordination: Flag = Field(
+        False,
+        description="Let the function use gristmill.coordination. On a cluster whoever writes this must be allowed to "
+        "get, list, watch, create, patch and delete leases and configmaps.",
+    )
     suspend: Flag = Field(False, description="Start no chunk while this is true.")
     active_deadline_seconds: Count | None = Field(None, description="The job fails when it runs longer.")
     ttl_seconds_after_finished: Tally | None = Field(
@@ -251,6 +256,12 @@ class ChunkJobSpec(Model):
                 or not any(re.search(_AT_WORK, m.mount_path) for m in spec.workers.template.volume_mounts)
             ),
             at="workers.template.volumeMounts",
+        ),
+        Rule(
+            "must be left out where coordination is true, for which the job gets a service account of its own",
+            "!has(self.coordination) || !self.coordination || !has(self.workers.template.serviceAccountName)",
+            lambda spec: not spec.coordination or spec.workers.template.service_account_name is None,
+            at="workers.template.serviceAccountName",
         ),
     )
 

@@ -8,7 +8,7 @@ from contextlib import nullcontext, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from gristmill.client.status import ended, failure_of, status_of
+from gristmill.client.status import ended, failure_of, status_of, unknown
 from gristmill.errors import GristmillError
 from gristmill.planning.progress import Sample, State, recent
 from gristmill.planning.values import DeadLetter
@@ -36,6 +36,10 @@ class JobFailed(GristmillError):  # noqa: N818 (the condition is called Failed)
 
 class Host(Protocol):
     """What keeps a run going, and what is left of it."""
+
+    @property
+    def name(self) -> str:
+        """Name of the job."""
 
     @property
     def output(self) -> str:
@@ -148,19 +152,21 @@ class Run:
         if self._final is not None:
             return
         try:
-            last = self._last or self.status
-            if not now and (told := self._host.word()):  # (it may be frozen: that is not waited for)
+            last = self._last
+            if not (now and last) and (
+                told := self._host.word()
+            ):  # (it may be frozen: that is not waited for)
                 last = self._take(told)
-            if self._final is None and ended(last):  # (with results that nobody has fetched)
+            if self._final is None and last and ended(last):  # (with results that nobody has fetched)
                 self._end(last)
         except GristmillError:
             self._host.stop(now=True)
             raise
         if self._final is None:
             told = self._host.stop(now)
-            after = status_of(told, (), self._host.output) if told else last
+            after = status_of(told, (), self._host.output) if told else last or unknown(self._host.name)
             counts = {name: after[name] for name in _COUNTS}
-            self._final = {**last, **counts, "state": str(State.STOPPED), "etaSeconds": None}
+            self._final = {**(last or after), **counts, "state": str(State.STOPPED), "etaSeconds": None}
 
     def _end(self, status: dict[str, Any]) -> None:
         self._final = status

@@ -51,6 +51,11 @@ def status_of(told: dict[str, Any], samples: Sequence[Sample], output: str) -> d
     }
 
 
+def unknown(name: str) -> dict[str, Any]:
+    """Return the status of a job of which the queue has said nothing yet."""
+    return status_of({"job": {"name": name, "phase": "planning"}, "now": 0, "leased": 0, "alive": 0}, (), "")
+
+
 def ended(status: dict[str, Any]) -> bool:
     """Whether nothing more will happen."""
     return status["state"] in (State.COMPLETE, State.FAILED)

@@ -63,6 +63,9 @@ class ChunkJobs:
         self._written: dict[str, float] = {}
         #: when a Secret was made, or looked for
         self._secrets: dict[str, float] = {}
+        #: the same of the service accounts of workers that coordinate; and when they were made
+        self._accounts: dict[str, float] = {}
+        self._accounts_made: dict[str, float] = {}
         #: what people were told, by uid: a pass that did not come to its end is made again
         self._noted: dict[str, list[actions.Note]] = {}
 
@@ -123,7 +126,7 @@ class ChunkJobs:
                 )
             except NameTaken as taken:
                 log.info("%s: %s", where, taken)
-                self._secrets[uid] = now  # (it was looked for)
+                self._look_at(uid, doing, now)
                 decision = decide(replace(observed, taken=str(taken)), self._config.jobs, url, now)
                 return replace(decision, again=_TAKEN_SECONDS)
             except ApiError as error:
@@ -135,8 +138,9 @@ class ChunkJobs:
 
     def forget(self, uid: str) -> None:
         """Drop what is kept of a ChunkJob that is gone."""
-        for kept in (self.told, self._samples, self._written, self._secrets, self._noted):
-            kept.pop(uid, None)
+        kept: tuple[dict[str, Any], ...] = (self.told, self._samples, self._written, self._noted)
+        for one in (*kept, self._secrets, self._accounts, self._accounts_made):
+            one.pop(uid, None)
 
     def heard(self, uid: str, told: dict[str, Any] | None) -> bool:
         """Take what the queue says of a job; return whether it is news."""
@@ -161,6 +165,8 @@ class ChunkJobs:
             job=job,
             pods=pods,
             secret_age=now - self._secrets.get(uid, -inf),
+            account_age=now - self._accounts.get(uid, -inf),
+            account_made=self._accounts_made.get(uid),
             warnings=await self._warnings(unexplained(job, pods, uid, now)),
             queue_answers=self._queue.answers,
             told=self.told.get(uid),
@@ -188,8 +194,11 @@ class ChunkJobs:
                 made = await self._cluster.create(manifest)
                 if made is not None and manifest["kind"] == "Job":
                     self._world.put("Job", made)
-                elif manifest["kind"] == "Secret":
-                    self._secrets[uid] = time.time()
+                elif made is not None and manifest["kind"] == "ServiceAccount":
+                    created = made["metadata"]["creationTimestamp"]
+                    self._accounts_made[uid] = datetime.fromisoformat(created).timestamp()
+                elif manifest["kind"] in ("Secret", "RoleBinding"):
+                    self._look_at(uid, action, time.time())
             case actions.Scale(parallelism):
                 job = self._world.get("Job", (namespace, job_name(name)))
                 if job is not None:
@@ -226,7 +235,8 @@ class ChunkJobs:
                 if action not in self._noted.setdefault(uid, []):
                     await self._statuses.note(KIND, resource, action)
                     self._noted[uid].append(action)
-        reach(f"operator.{type(action).__name__}")
+        if isinstance(action, actions.QueueAction):
+            reach(type(action).__name__)
 
     async def _set_finalizer(self, resource: dict[str, Any], on: bool) -> None:
         metadata = resource["metadata"]
@@ -252,8 +262,15 @@ class ChunkJobs:
             return pause
         await self._statuses.write(KIND, resource, status)
         self._written[uid] = now
-        reach("operator.status")
         return None
+
+    def _look_at(self, uid: str, action: actions.Action | None, now: float) -> None:
+        """Remember that an object was looked for, of which nobody tells."""
+        kind = action.manifest["kind"] if isinstance(action, actions.Create) else ""
+        if kind == "Secret":
+            self._secrets[uid] = now
+        elif kind in ("ServiceAccount", "RoleBinding"):
+            self._accounts[uid] = now
 
     def _ask_again(self, uid: str) -> None:
         """What the queue said last is not so any more."""

@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from gristmill.api.names import API_VERSION, CACHE_PLURAL, PLURAL
+from gristmill.controllers.failpoints import reach
 
 #: seconds that an answer may take
 _TIMEOUT = 15
@@ -21,10 +22,15 @@ _PATHS = {
     "Pod": ("/api/v1", "pods"),
     "Secret": ("/api/v1", "secrets"),
     "Service": ("/api/v1", "services"),
+    "ServiceAccount": ("/api/v1", "serviceaccounts"),
+    "RoleBinding": ("/apis/rbac.authorization.k8s.io/v1", "rolebindings"),
+    "Lease": ("/apis/coordination.k8s.io/v1", "leases"),
     "StatefulSet": ("/apis/apps/v1", "statefulsets"),
     "PersistentVolumeClaim": ("/api/v1", "persistentvolumeclaims"),
     "Event": ("/apis/events.k8s.io/v1", "events"),
 }
+#: parts of an object that it gets back where somebody has changed them
+_MENDED = ("data", "subjects")
 _MERGE = "application/merge-patch+json"
 _TEST = "application/json-patch+json"
 
@@ -75,7 +81,7 @@ class Cluster:
         return list(found["items"])
 
     async def create(self, manifest: dict[str, Any]) -> dict[str, Any] | None:
-        """Make an object; what is there and has the same owner gets its labels and its `data` back.
+        """Make an object; what is there and has the same owner gets its labels, and `data` or `subjects`, back.
 
         None when it is there and has no owner. NameTaken when another has its name.
         """
@@ -103,8 +109,9 @@ class Cluster:
             {"op": "test", "path": "/metadata/ownerReferences/0/uid", "value": uid},
             {"op": "add", "path": "/metadata/labels", "value": metadata["labels"]},
         ]
-        if "data" in manifest:
-            body.append({"op": "add", "path": "/data", "value": manifest["data"]})
+        body += [
+            {"op": "add", "path": f"/{part}", "value": manifest[part]} for part in _MENDED if part in manifest
+        ]
         try:
             return await self._write(
                 "PATCH", kind, _path(kind, metadata["namespace"], metadata["name"]), body, _TEST
@@ -137,10 +144,14 @@ class Cluster:
         return await self._change("PATCH", kind, namespace, name, uid, body=body, content=_MERGE, sub=sub)
 
     async def delete(
-        self, kind: str, namespace: str, name: str, *, uid: str, grace: int | None = None
+        self, kind: str, namespace: str, name: str, *, uid: str, version: str = "", grace: int | None = None
     ) -> None:
-        """Delete the object with this uid; what it owns goes too. Nothing happens where there is none."""
-        body: dict[str, Any] = {"propagationPolicy": "Background", "preconditions": {"uid": uid}}
+        """Delete the object with this uid; what it owns goes too. Nothing happens where there is none.
+
+        With a `version`: Outdated where it has changed.
+        """
+        conditions = {"uid": uid} | ({"resourceVersion": version} if version else {})
+        body: dict[str, Any] = {"propagationPolicy": "Background", "preconditions": conditions}
         if grace is not None:
             body["gracePeriodSeconds"] = grace
         with suppress(Gone):
@@ -174,6 +185,7 @@ class Cluster:
     ) -> dict[str, Any]:
         self.writes[method, kind] += 1
         answer = await self._call(method, path, body, content)
+        reach(f"{method} {kind}")
         if method != "DELETE":
             self.on_written(kind.removesuffix("/status"), answer)
         return answer

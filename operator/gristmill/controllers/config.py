@@ -53,5 +53,6 @@ class Config:
             jobs=Settings(
                 Images(need("GRISTMILL_WORKER_IMAGE"), get("GRISTMILL_WORKER_PULL_POLICY", "IfNotPresent")),
                 int(get("GRISTMILL_DEFAULT_WORKERS", "4")),
+                get("GRISTMILL_COORDINATION_ROLE", "gristmill-coordination"),
             ),
         )

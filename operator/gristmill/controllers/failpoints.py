@@ -1,4 +1,7 @@
-"""Places at which a test can have the operator end: named by GRISTMILL_OPERATOR_DIES_AT, free when that is unset."""
+"""Places at which a test can have the operator end: named by GRISTMILL_OPERATOR_DIES_AT, free when that is unset.
+
+One after each kind of write: to the API server (`POST Job`, `PATCH ChunkJob/status`), to the queue (`AdmitToQueue`).
+"""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ from gristmill.controllers.cluster import ApiError, Cluster
 from gristmill.controllers.config import Config
 from gristmill.controllers.echoes import Echoes
 from gristmill.controllers.queue_link import QueueLink
+from gristmill.controllers.sessions import Sessions
 from gristmill.controllers.watched import JOB_LABEL, WATCHED, is_watched, selector_of
 from gristmill.controllers.work_queue import WorkQueue
 from gristmill.controllers.world import Key, World, key_of
@@ -73,6 +74,7 @@ class Operator:
         self._stirred: dict[str, float] = {}
         self.jobs = ChunkJobs(config, cluster, self.world, self.queue, self._look_now.set)
         self.caches = Caches(config, cluster, self.world)
+        self.sessions = Sessions(cluster, config.watch)
         self.job_queue: WorkQueue[Key] = WorkQueue(self.jobs.reconcile)
         self.cache_queue: WorkQueue[Key] = WorkQueue(self.caches.reconcile)
 
@@ -82,6 +84,7 @@ class Operator:
             self._watch(stop),
             self._look_for_ever(),
             self._resync(),
+            self.sessions.run(),
             self._work(self.cache_queue),
             *(self._work(self.job_queue) for _ in range(_WORKERS)),
         ]

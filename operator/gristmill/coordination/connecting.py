@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from gristmill.coordination.errors import CoordinationError, Unavailable
+from gristmill.coordination.jobs import is_in_job, not_allowed
 from gristmill.coordination.port import Store
 
 #: says where, in the environment: redis://... or unix://... of a Valkey
@@ -23,7 +24,7 @@ async def open_store(
 ) -> Store:
     """Return the records of a name space: of the Valkey at `url`, else of a cluster.
 
-    CoordinationError where there is neither, or a package is missing.
+    CoordinationError where there is neither, or a package is missing; Denied in a ChunkJob that may not.
     """
     if context is None:
         url = url or os.environ.get(VARIABLE)
@@ -31,10 +32,33 @@ async def open_store(
         from gristmill.coordination.valkey import ValkeyStore
 
         return ValkeyStore(url, namespace or _NAMESPACE)
-    return await _cluster(namespace, context)
+    if context is not None:
+        return await _of_config(namespace, context)
+    if os.environ.get("KUBERNETES_SERVICE_HOST") and (_SERVICE_ACCOUNT / "token").exists():
+        return _of_pod(namespace)
+    if is_in_job():
+        raise not_allowed()
+    return await _of_config(namespace, None)
 
 
-async def _cluster(namespace: str | None, context: str | None) -> Store:
+def _of_pod(namespace: str | None) -> Store:
+    """Return the records of a cluster by the service account of the pod that this runs in."""
+    try:
+        from gristmill.coordination.connections import InPod
+        from gristmill.coordination.kube import KubeStore
+    except ImportError as error:
+        raise CoordinationError(
+            "coordination in a pod needs the package aiohttp: pip install 'gristmill[in-job]'"
+        ) from error
+    try:
+        there = (_SERVICE_ACCOUNT / "namespace").read_text(encoding="utf-8").strip()
+        return KubeStore(InPod(_SERVICE_ACCOUNT), namespace or there)
+    except OSError as error:
+        raise Unavailable(f"the pod's service account can't be read: {error}") from error
+
+
+async def _of_config(namespace: str | None, context: str | None) -> Store:
+    """Return the records of the cluster of a kube context (None: the current one)."""
     try:
         from kubernetes.aio import client as api
         from kubernetes.aio import config
@@ -42,30 +66,25 @@ async def _cluster(namespace: str | None, context: str | None) -> Store:
         raise CoordinationError(
             "coordination on a cluster needs the package kubernetes 37 or later: pip install 'gristmill[coordination]'"
         ) from error
+    from gristmill.coordination.connections import ByClient
     from gristmill.coordination.kube import KubeStore
 
     configuration: Any = api.Configuration()
     configuration.connection_pool_maxsize = 0  # (each who waits for a lock has a watch open)
-    if (
-        context is None
-        and os.environ.get("KUBERNETES_SERVICE_HOST")
-        and (_SERVICE_ACCOUNT / "token").exists()
-    ):
-        config.load_incluster_config(client_configuration=configuration)  # type: ignore[no-untyped-call]
-        there = (_SERVICE_ACCOUNT / "namespace").read_text(encoding="utf-8").strip()
-    else:
-        try:
-            load: Any = config.load_kube_config
-            await load(context=context, client_configuration=configuration)
-            _, active = config.list_kube_config_contexts()  # type: ignore[no-untyped-call]
-        except (config.ConfigException, OSError) as error:
-            raise Unavailable(
-                f"there is nowhere to coordinate: no cluster ({error}), and {VARIABLE} names no Valkey"
-            ) from error
-        there = (active or {}).get("context", {}).get("namespace") or _NAMESPACE
+    try:
+        load: Any = config.load_kube_config
+        await load(context=context, client_configuration=configuration)
+        contexts, active = config.list_kube_config_contexts()  # type: ignore[no-untyped-call]
+    except (config.ConfigException, OSError) as error:
+        raise Unavailable(
+            f"there is nowhere to coordinate: no cluster ({error}), and {VARIABLE} names no Valkey"
+        ) from error
+    if context is not None:
+        active = next((one for one in contexts if one["name"] == context), None)
+    there = (active or {}).get("context", {}).get("namespace") or _NAMESPACE
     configuration.proxy = configuration.proxy or proxy_for(configuration.host)
     configuration.client_session_kwargs = {"trust_env": False}
-    return KubeStore(api.ApiClient(configuration), namespace or there)
+    return KubeStore(ByClient(api.ApiClient(configuration)), namespace or there)
 
 
 def proxy_for(url: str) -> str | None:

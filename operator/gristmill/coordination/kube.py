@@ -1,7 +1,7 @@
 """Records as objects of Kubernetes: Leases and ConfigMaps, so that `kubectl`, RBAC and GitOps work on them.
 
-Calls are made by the client's own transport with plain JSON: a Lease read into the client's classes and written again
-would lose what they do not know, and takes ten times as long. Every change is one JSON patch whose tests are its
+Calls are made with plain JSON: a Lease read into the classes of a client and written again would lose what they do not
+know, and takes ten times as long. Every change is one JSON patch whose tests are its
 conditions: it needs no reading before it, and those that change other fields do not get in its way.
 """
 
@@ -16,6 +16,7 @@ from urllib.parse import urlencode
 
 import aiohttp
 
+from gristmill.coordination.connections import Connection
 from gristmill.coordination.errors import (
     Conflict,
     CoordinationError,
@@ -26,6 +27,7 @@ from gristmill.coordination.errors import (
     Refused,
     Unavailable,
 )
+from gristmill.coordination.jobs import is_in_job
 from gristmill.coordination.kube_objects import (
     for_bare,
     is_so,
@@ -50,10 +52,10 @@ _PAGE = 500
 
 
 class KubeStore:
-    """The records of a namespace of a cluster, by a client of `kubernetes.aio`."""
+    """The records of a namespace of a cluster."""
 
-    def __init__(self, client: Any, namespace: str) -> None:
-        self._client = client
+    def __init__(self, connection: Connection, namespace: str) -> None:
+        self._connection = connection
         self._namespace = namespace
 
     async def get(self, kind: Kind, name: str) -> Record | None:
@@ -126,7 +128,7 @@ class KubeStore:
 
     async def close(self) -> None:
         """Let go of connections."""
-        await self._client.close()
+        await self._connection.close()
 
     async def _watch_once(self, scope: Scope, revision: int) -> AsyncIterator[Change]:
         words = {
@@ -140,7 +142,7 @@ class KubeStore:
         path = f"{self._path(scope.kind)}?{urlencode(words)}"
         response = await self._request("GET", path, None, "application/json", timeout)
         try:
-            async for line in _lines(response.response.content):
+            async for line in _lines(response.content):
                 event = json.loads(line)
                 found = event["object"]
                 if event["type"] == "ERROR":
@@ -153,7 +155,7 @@ class KubeStore:
         except (aiohttp.ClientError, OSError, ValueError, TimeoutError) as error:
             raise Unavailable(f"the watch was cut: {error}") from error
         finally:
-            response.response.close()
+            response.close()
 
     async def _call(
         self, method: str, path: str, body: Any = None, content: str = "application/json"
@@ -166,20 +168,22 @@ class KubeStore:
             raise Unavailable(f"the API server's answer broke off: {error}") from error
         return found
 
-    async def _request(self, method: str, path: str, body: Any, content: str, timeout: Any) -> Any:
+    async def _request(
+        self, method: str, path: str, body: Any, content: str, timeout: aiohttp.ClientTimeout
+    ) -> aiohttp.ClientResponse:
         """Send a request, and return the response, whose status is good."""
         response, said = await self._send(method, path, body, content, timeout)
         if response.status >= 400:
             _refuse(response.status, said)
         return response
 
-    async def _send(self, method: str, path: str, body: Any, content: str, timeout: Any) -> tuple[Any, str]:
+    async def _send(
+        self, method: str, path: str, body: Any, content: str, timeout: aiohttp.ClientTimeout
+    ) -> tuple[aiohttp.ClientResponse, str]:
         """Send a request; return the response, and what it says where it is a refusal."""
         headers = {"Accept": "application/json", "Content-Type": content}
         try:
-            await self._client.update_params_for_auth(headers, [], ["BearerToken"], path, method, body)
-            url = self._client.configuration.host + path
-            response = await self._client.call_api(method, url, headers, body, _request_timeout=timeout)
+            response = await self._connection.send(method, path, headers, body, timeout)
             said = (await response.read()).decode(errors="replace") if response.status >= 400 else ""
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             words = str(error) or type(error).__name__
@@ -223,9 +227,10 @@ def _refuse(status: int, said: str) -> NoReturn:
     if status == 422 and "rejected our request due to an error in our request" in message:
         raise _Unfit(message)
     if status == 401 or (status == 403 and "quota" not in message):
+        where = ", which `coordination: true` gives a ChunkJob" if is_in_job() else ""
         raise Denied(
             f"the API server does not let you: {message}; what coordinates needs get, list, watch, create, patch and "
-            "delete of leases (coordination.k8s.io) and configmaps in its namespace"
+            f"delete of leases (coordination.k8s.io) and configmaps in its namespace{where}"
         )
     if status in (400, 403, 413, 422) or "too large" in message:
         raise Refused(f"the API server does not take it: {message}")

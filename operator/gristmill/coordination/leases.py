@@ -19,6 +19,9 @@ GRACE_SECONDS = 1.0
 STAGGER_SECONDS = 0.02
 #: seconds of a lease whose record does not say, or says nonsense
 _UNSAID_SECONDS = 60.0
+#: parts of a session's time: after which others delete it; between two of their looks
+_OTHERS_PART = 3 / 4
+_LOOK_PART = 1 / 12
 
 _WAITER = "waiter-"
 
@@ -53,6 +56,16 @@ def seconds_of(record: Record) -> float:
     """Return for how many seconds a lease is held without being renewed."""
     text = record.fields.get(SECONDS, "")
     return float(text) if text.isascii() and text.isdigit() and int(text) else _UNSAID_SECONDS
+
+
+def is_over(session: Sighting, now: float) -> bool:
+    """Whether a session was not seen to be renewed for so long that others delete it."""
+    return now >= session.since + seconds_of(session.record) * _OTHERS_PART
+
+
+def look_seconds(session: Record) -> float:
+    """Return how long after a look at a session there is to be another."""
+    return seconds_of(session) * _LOOK_PART
 
 
 def waiter(who: str) -> str:

@@ -1,7 +1,7 @@
 """A session: what was made in it goes when the process that has it does.
 
 It is a record that is renewed like a lock. One that was not seen to be renewed for the greater part of its time is
-deleted by any other client of the tree, and with it what it owns: `Reaper`.
+deleted by any other client of the tree, or the operator, and with it what it owns: `Reaper`.
 """
 
 from __future__ import annotations
@@ -21,9 +21,6 @@ from gristmill.coordination.port import ACQUIRED, HOLDER, RENEWED, SECONDS, Kind
 
 log = logging.getLogger(__name__)
 
-#: parts of a session's time: after which others delete it; between two of their looks
-_OTHERS_PART = 3 / 4
-_LOOK_PART = 1 / 12
 #: seconds between two looks, at the most
 _MOST_SECONDS = 5.0
 
@@ -110,7 +107,7 @@ class Reaper:
         now = self._clock()
         self._seen = {one.uid: leases.seen(self._seen.get(one.uid), one, now) for one in sessions}
         for sighting in self._seen.values():
-            if now >= sighting.since + leases.seconds_of(sighting.record) * _OTHERS_PART:
+            if leases.is_over(sighting, now):
                 # (one that was renewed a moment ago has another revision)
                 with suppress(Conflict, Missing):
                     await self._store.delete(
@@ -119,5 +116,4 @@ class Reaper:
                         revision=sighting.record.revision,
                         uid=sighting.record.uid,
                     )
-        shortest = min((leases.seconds_of(one) for one in sessions), default=_MOST_SECONDS / _LOOK_PART)
-        return min(_MOST_SECONDS, shortest * _LOOK_PART)
+        return min([_MOST_SECONDS, *map(leases.look_seconds, sessions)])

@@ -17,6 +17,7 @@ from multiprocessing.context import ForkProcess
 from typing import TYPE_CHECKING
 
 from gristmill import settings
+from gristmill.local.coordinating import say_where_to_coordinate
 from gristmill.local.server import server_url
 from gristmill.local.state import State, StoredJob
 from gristmill.worker.capture import Log
@@ -170,6 +171,7 @@ def _work(state: State, job: StoredJob, worker: str, keeper: int) -> None:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
     url = server_url(state.queue)
+    say_where_to_coordinate(state, job)
     log = Log.in_folder(state.logs, worker)
     ended = supervise(url, job.uid, worker, log, durable=job.durable, parent=keeper)
     os._exit(0 if ended else _LEFT)

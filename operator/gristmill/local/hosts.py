@@ -18,6 +18,7 @@ from gristmill.local.turns import is_run, leave, take_to_look
 if TYPE_CHECKING:
     from gristmill.planning.values import DeadLetter
     from gristmill.protocol.client import Queue
+    from gristmill.protocol.job import JobContext
 
 #: times that a server which is just starting may not answer
 _PATIENCE = 40
@@ -30,8 +31,8 @@ class RunStopped(QueueError):  # noqa: N818 (it is no fault)
 class LiveHost:
     """A run with its keeper. The caller holds the runner's lock; it is given back when the run stops."""
 
-    def __init__(self, state: State, output: str, workers: int, *, temporary: bool = False) -> None:
-        self.output = output
+    def __init__(self, state: State, context: JobContext, workers: int, *, temporary: bool = False) -> None:
+        self.name, self.output = context.name, context.output
         self._state = state
         self._keeper = KeeperHost(state, workers, temporary=temporary)
         self._temporary = temporary
@@ -80,8 +81,8 @@ class LiveHost:
 class EndedHost:
     """A run that has ended before: nothing runs."""
 
-    def __init__(self, state: State, output: str) -> None:
-        self.output = output
+    def __init__(self, state: State, context: JobContext) -> None:
+        self.name, self.output = context.name, context.output
         self._state = state
 
     def queue(self) -> Queue:

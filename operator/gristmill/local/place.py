@@ -12,6 +12,7 @@ import orjson
 
 from gristmill.client.status import ended, status_of
 from gristmill.errors import UsageError
+from gristmill.local.coordinating import say_where_to_coordinate
 from gristmill.local.hosts import open_queue
 from gristmill.local.state import HOME, State, shown
 from gristmill.local.turns import is_run
@@ -83,9 +84,14 @@ class LocalJob:
 
         return open_source(plan).read(chunk)
 
-    def modules(self, context: JobContext) -> AbstractContextManager[str]:
+    @contextmanager
+    def modules(self, context: JobContext) -> Iterator[str]:
         """See `client.place.Place`."""
-        return nullcontext(context.base)
+        job = self._state.job()
+        say_where_to_coordinate(self._state, job)
+        # (what the job coordinates by is there as long as its server is)
+        with open_queue(self._state) if job.spec.get("coordination") else nullcontext():
+            yield context.base
 
     def suspend(self, on: bool) -> None:
         """See `client.place.Place`."""

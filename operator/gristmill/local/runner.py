@@ -72,10 +72,10 @@ def start(
         was_complete = final is not None and final["state"] == JobState.COMPLETE
         if final and was_complete and _is_kept(state, manifest, context, final["outputDigest"]):
             state.runner_lock.release()
-            return Run(EndedHost(state, context.output), final)
+            return Run(EndedHost(state, context), final)
         state.save(job)
         state.save_status(None)
-        return Run(LiveHost(state, context.output, size))
+        return Run(LiveHost(state, context, size))
     except BaseException:
         state.runner_lock.release()
         raise
@@ -92,7 +92,7 @@ def start_temporary(
         remove_output(context.output)
     state.runner_lock.take()
     state.save(StoredJob.of(context))
-    return Run(LiveHost(state, context.output, size, temporary=True))
+    return Run(LiveHost(state, context, size, temporary=True))
 
 
 def _input_around(state: State, manifest: ChunkJob, base: Path) -> str:

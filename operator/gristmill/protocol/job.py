@@ -36,6 +36,11 @@ class JobContext:
         return ChunkJob.model_validate(self.manifest)
 
     @property
+    def name(self) -> str:
+        """Name of the job."""
+        return str(self.manifest["metadata"]["name"])
+
+    @property
     def on_cluster(self) -> bool:
         """Whether the job is a resource on a cluster, and no run of the command line."""
         return self.generation > 0

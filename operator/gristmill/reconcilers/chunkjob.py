@@ -11,6 +11,7 @@ from gristmill.api.names import FINALIZER, ConditionType, Reason
 from gristmill.errors import ManifestError
 from gristmill.protocol.job import JobContext
 from gristmill.protocol.statuses import DAMAGED
+from gristmill.reconcilers.accounts import account, account_name, binding, has_former_account
 from gristmill.reconcilers.actions import (
     Action,
     AdmitToQueue,
@@ -46,6 +47,8 @@ from gristmill.reconcilers.workers import Present, wanted_workers
 _LOOK_SECONDS = 1.0
 #: the longest time between two looks at why there are no pods
 _REFUSED_SECONDS = 15.0
+#: seconds between two looks at the service account of workers that coordinate: nobody tells that somebody deleted it
+_ACCOUNT_SECONDS = 60.0
 #: so many failed pods before a first worker has begun end the job
 _EARLY_CRASHES = 6
 
@@ -57,6 +60,8 @@ class Settings:
     images: Images
     #: workers where `workers.max` is not said
     default_workers: int = 4
+    #: the ClusterRole with the rights of workers that coordinate
+    coordination_role: str = "gristmill-coordination"
 
 
 @dataclass
@@ -91,6 +96,8 @@ def decide(observed: Observed, settings: Settings, secret_url: str, now: float) 
         _keep_user(plan, observed)
         _keep_secret(plan, observed, secret_url, now)
     _keep_workers(plan, observed, settings, context.job, secret_url, now)
+    if not ended and context.job.spec.coordination:
+        _keep_account(plan, observed, settings)
     return Decision(tuple(plan.actions), status(observed, context, now), plan.again)
 
 
@@ -183,7 +190,34 @@ def _keep_workers(
     refused = observed.told is None and observed.queue_refuses
     if observed.job is None and wanted and not refused:
         plan.actions.append(Create(queue_secret(owner, secret_url)))
+        if job.spec.coordination:
+            plan.actions += _making_account(owner, settings)
         plan.actions.append(Create(worker_job(owner, job, settings.images, wanted)))
+
+
+def _keep_account(plan: _Plan, observed: Observed, settings: Settings) -> None:
+    """See that workers that coordinate have their account, and its rights.
+
+    Pods of one that was deleted and made again have a token that says nothing any more: others take their place.
+    """
+    owner = observed.resource["metadata"]
+    if not belongs(observed.job, owner["uid"]):
+        return
+    plan.actions += [
+        DeletePod(pod["metadata"]["name"])
+        for pod in observed.pods
+        if is_alive(pod) and has_former_account(pod, observed.account_made)
+    ]
+    missed = any(account_name(owner["name"]) in message for _, message in observed.warnings)
+    left = (_LOOK_SECONDS if missed else _ACCOUNT_SECONDS) - observed.account_age
+    if left > 0:
+        plan.look_again(left)
+    else:
+        plan.actions += _making_account(owner, settings)
+
+
+def _making_account(owner: dict[str, Any], settings: Settings) -> list[Action]:
+    return [Create(account(owner)), Create(binding(owner, settings.coordination_role))]
 
 
 def _have_none(plan: _Plan, observed: Observed) -> None:

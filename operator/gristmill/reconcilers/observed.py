@@ -29,6 +29,10 @@ class Observed:
     pods: Sequence[dict[str, Any]] = ()
     #: seconds since the Secret was made or seen to be there; infinity where it was not looked for yet
     secret_age: float = 0.0
+    #: the same of the service account of workers that coordinate
+    account_age: float = 0.0
+    #: when that was made (unix seconds), where it is known
+    account_made: float | None = None
     #: newest first: (reason, message) of warnings about what `unexplained` names
     warnings: Sequence[tuple[str, str]] = ()
     #: whether the queue answers

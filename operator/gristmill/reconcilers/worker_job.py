@@ -16,6 +16,7 @@ import orjson
 from gristmill.api.chunkjob import ChunkJob
 from gristmill.api.names import GROUP, KIND
 from gristmill.api.template import WorkerTemplate
+from gristmill.reconcilers.accounts import account_name
 from gristmill.reconcilers.objects import (
     CONTAINER_SECURITY,
     USER,
@@ -116,6 +117,8 @@ def is_current(found: dict[str, Any], job: ChunkJob) -> bool:
 def _digest(job: ChunkJob) -> str:
     """Return a digest of what a user says of the pods."""
     workers = job.spec.workers.model_dump(mode="json", by_alias=True, include={"image", "template"})
+    if job.spec.coordination:
+        workers["coordination"] = True
     return hashlib.sha256(orjson.dumps(workers, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
 
 
@@ -145,7 +148,7 @@ def _pod(owner: dict[str, Any], job: ChunkJob, template: WorkerTemplate, images:
         for name in ("nodeSelector", "affinity", "priorityClassName", "runtimeClassName", "imagePullSecrets")
         if name in told
     }
-    account = told.get("serviceAccountName")
+    account = account_name(owner["name"]) if spec.coordination else told.get("serviceAccountName")
     return {
         **taken,
         **({"serviceAccountName": account} if account else {}),

@@ -1,0 +1,86 @@
+"""How requests come to the API server: by a client of `kubernetes.aio`, or in a pod by its service account alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import ssl
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import aiohttp
+
+#: seconds after which a token is read again: the kubelet writes another one long before it runs out
+_TOKEN_SECONDS = 60.0
+
+
+class Connection(Protocol):
+    """A way to the API server. It raises what aiohttp does, and returns refusals as they are."""
+
+    async def send(
+        self, method: str, path: str, headers: Mapping[str, str], body: Any, timeout: aiohttp.ClientTimeout
+    ) -> aiohttp.ClientResponse:
+        """Send a request with a body that is written as JSON, and return the response."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of what is open."""
+        ...
+
+
+class ByClient:
+    """A client of `kubernetes.aio`: it knows kube configs, and the many ways to log in there."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    async def send(
+        self, method: str, path: str, headers: Mapping[str, str], body: Any, timeout: aiohttp.ClientTimeout
+    ) -> aiohttp.ClientResponse:
+        """See `Connection`."""
+        known = dict(headers)
+        await self._client.update_params_for_auth(known, [], ["BearerToken"], path, method, body)
+        url = self._client.configuration.host + path
+        answer = await self._client.call_api(method, url, known, body, _request_timeout=timeout)
+        response: aiohttp.ClientResponse = answer.response
+        return response
+
+    async def close(self) -> None:
+        """See `Connection`."""
+        await self._client.close()
+
+
+class InPod:
+    """The service account of the pod that the program runs in; it takes no package but aiohttp."""
+
+    def __init__(self, folder: Path) -> None:
+        host, port = (os.environ[f"KUBERNETES_SERVICE_{part}"] for part in ("HOST", "PORT"))
+        self._address = f"https://{f'[{host}]' if ':' in host else host}:{port}"
+        self._token_file = folder / "token"
+        self._token = ""
+        self._read_at = 0.0
+        tls = ssl.create_default_context(cafile=folder / "ca.crt")
+        tls.verify_flags &= ~ssl.VERIFY_X509_STRICT  # (Python 3.13 refuses what many a cluster's CA has made)
+        # (each who waits for a lock has a watch open)
+        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=tls, limit=0))
+
+    async def send(
+        self, method: str, path: str, headers: Mapping[str, str], body: Any, timeout: aiohttp.ClientTimeout
+    ) -> aiohttp.ClientResponse:
+        """See `Connection`."""
+        now = time.monotonic()
+        if not self._token or now >= self._read_at + _TOKEN_SECONDS:
+            self._token, self._read_at = self._token_file.read_text(encoding="utf-8").strip(), now
+        return await self._session.request(
+            method,
+            self._address + path,
+            headers={**headers, "Authorization": f"Bearer {self._token}"},
+            data=None if body is None else json.dumps(body),
+            timeout=timeout,
+        )
+
+    async def close(self) -> None:
+        """See `Connection`."""
+        await self._session.close()

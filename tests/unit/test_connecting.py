@@ -1,0 +1,76 @@
+"""Where a program coordinates that says nothing, or a kube context."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+
+from gristmill.coordination.connecting import open_store
+from gristmill.coordination.errors import Denied, Unavailable
+from gristmill.coordination.kube import KubeStore
+from gristmill.coordination.port import Kind
+
+
+@pytest.fixture(autouse=True)
+def _nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in ("GRISTMILL_COORDINATION", "GRISTMILL_JOB", "KUBERNETES_SERVICE_HOST"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(
+        "kubernetes.aio.config.kube_config.KUBE_CONFIG_DEFAULT_LOCATION", str(tmp_path / "kubeconfig")
+    )
+
+
+@pytest.fixture
+def kubeconfig(tmp_path: Path) -> None:
+    config = {
+        "clusters": [{"name": "c", "cluster": {"server": "http://c.invalid"}}],
+        "contexts": [
+            {"name": "a", "context": {"cluster": "c", "user": "u", "namespace": "here"}},
+            {"name": "b", "context": {"cluster": "c", "user": "u", "namespace": "there"}},
+        ],
+        "users": [{"name": "u", "user": {}}],
+        "current-context": "a",
+    }
+    path = tmp_path / "kubeconfig"
+    path.write_text(json.dumps(config))
+    path.chmod(0o600)
+
+
+async def lease_of(namespace: str | None, context: str | None) -> str:
+    """Return where a lock is."""
+    store = await open_store(None, namespace, context)
+    try:
+        assert isinstance(store, KubeStore)
+        return store._path(Kind.LOCK, "l")
+    finally:
+        await store.close()
+
+
+@pytest.mark.usefixtures("kubeconfig")
+@pytest.mark.parametrize(
+    ("namespace", "context", "expected"),
+    [(None, None, "here"), (None, "b", "there"), ("mine", "b", "mine"), ("mine", None, "mine")],
+)
+def test_the_namespace_is_that_of_the_context(
+    namespace: str | None, context: str | None, expected: str
+) -> None:
+    path = f"/apis/coordination.k8s.io/v1/namespaces/{expected}/leases/l"
+    assert asyncio.run(lease_of(namespace, context)) == path
+
+
+def test_nowhere_is_said() -> None:
+    with pytest.raises(Unavailable, match="GRISTMILL_COORDINATION names no Valkey"):
+        asyncio.run(open_store())
+
+
+@pytest.mark.usefixtures("kubeconfig")
+def test_a_function_of_a_job_does_not_coordinate_by_whatever_cluster_somebody_works_with(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GRISTMILL_JOB", "x")
+    with pytest.raises(Denied, match="write `coordination: true` into its spec"):
+        asyncio.run(open_store())
+    assert "/there/" in asyncio.run(lease_of(None, "b"))
