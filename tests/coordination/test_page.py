@@ -69,6 +69,13 @@ def test_a_lock_by_a_context_manager(namespace: str, capsys: pytest.CaptureFixtu
     assert 0 < first < second
 
 
+def test_a_function_of_a_job(namespace: str) -> None:
+    place: dict[str, Any] = {"connect": lambda: connect(namespace=namespace), "call": lambda item: item + 1}
+    exec(block('lock("the-one-who-calls")'), place)
+    assert [place["process"](item) for item in range(3)] == [1, 2, 3]
+    place["client"].close()
+
+
 def test_a_write_with_a_token(client: Client) -> None:
     tree = client.tree("t")
     with client.lock("nightly") as lock:

@@ -18,6 +18,7 @@ from gristmill.local import leftovers, state
 from gristmill.local.hosts import EndedHost
 from gristmill.local.processes import start_of
 from gristmill.local.state import Lock, State
+from gristmill.protocol.job import JobContext
 
 
 @pytest.fixture
@@ -123,7 +124,7 @@ def test_the_failures_of_a_run_that_can_not_be_written_are_refused_with_what_to_
     monkeypatch.setattr(state.os, "open", refuse)
     sentence = rf"reader\.lock can't be written: {os.strerror(number)}; .* copy the folder"
     with pytest.raises(UsageError, match=sentence):
-        EndedHost(State(tmp_path), "").letters()
+        EndedHost(State(tmp_path), JobContext({"metadata": {"name": "job"}}, "", "", "")).letters()
 
 
 @pytest.fixture
