@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from gristmill.errors import GristmillError, OutputError
+from gristmill.errors import OutputError
 
 _BUFFER = 1 << 18
 #: tells this process, and those that are forked from it, from others that share the folder of temporary files
@@ -74,7 +74,7 @@ def told(place: str, doing: str = "written") -> Iterator[None]:
     """Turn whatever a file system raises into an OutputError that names the place."""
     try:
         yield
-    except GristmillError:
+    except OutputError:
         raise
     except OSError as error:
         raise OutputError(f"{place} can't be {doing}: {error.strerror or error}") from error

@@ -18,7 +18,9 @@ from gristmill.sinks.drafts import Draft, temporary_draft, told
 from gristmill.sinks.layout import TEMPORARY
 
 #: protocols of fsspec by which an object appears when its upload is complete
-_ATOMIC = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "memory"}
+_ATOMIC = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "memory", "volume"}
+#: protocols by which a file is made only where there is none, in one step
+_EXCLUSIVE = {"volume"}
 
 
 class RemoteStore:
@@ -34,7 +36,9 @@ class RemoteStore:
             except ImportError as error:
                 raise OutputError(f"{url} needs a package that is not installed: {error}") from error
         self._root = self._root.rstrip("/")
-        self._atomic = url.partition("://")[0] in _ATOMIC
+        protocol = url.partition("://")[0]
+        self._atomic = protocol in _ATOMIC
+        self._is_exclusive = protocol in _EXCLUSIVE
 
     def draft(self) -> Draft:
         """See `Store`."""
@@ -56,7 +60,17 @@ class RemoteStore:
         draft.discard()
 
     def claim(self, draft: Draft, name: str) -> bool:
-        """See `Store`; between looking and publishing is a moment in which two may both succeed."""
+        """See `Store`; where storage can't do both at once, two may succeed between looking and publishing."""
+        if self._is_exclusive:
+            draft.seal()
+            with told(f"{self.url}/{name}"):
+                try:
+                    self._fs.put_file(draft.path, self._path(name), mode="create")
+                except FileExistsError:
+                    return False
+                finally:
+                    draft.discard()
+            return True
         if self.read(name) is not None:
             draft.discard()
             return False

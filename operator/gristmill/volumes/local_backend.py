@@ -1,0 +1,257 @@
+"""A folder of this machine. A draft is a file on the same file system; publishing is a rename.
+
+What is promised is on the disk on return: first the bytes, then the name, then the folder that has the name.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+from gristmill.volumes.blocks import Bytes
+from gristmill.volumes.errors import StorageFailed, told
+from gristmill.volumes.names import DRAFTS, LOCKS
+from gristmill.volumes.port import Entry
+
+
+class LocalBackend:
+    """A folder of this machine; see `Backend`."""
+
+    def __init__(self, root: str) -> None:
+        self.url = os.path.abspath(root)
+
+    def read(self, key: str, start: int = 0, stop: int | None = None) -> bytes:
+        """See `Backend`."""
+        with told(self._path(key), "read"), self._opened(key) as handle:
+            return _read(handle, start, stop)
+
+    def read_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        """See `Backend`."""
+        found: list[bytes | None] = []
+        for key in keys:
+            try:
+                found.append(self.read(key))
+            except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+                found.append(None)
+        return found
+
+    def copies(self, key: str, start: int, stop: int) -> Iterator[bytes]:
+        """See `Backend`. There is one copy; the kernel is asked to forget what it has of it in memory."""
+        with told(self._path(key), "read"), self._opened(key) as handle:
+            if hasattr(os, "posix_fadvise"):
+                os.posix_fadvise(handle, start, stop - start, os.POSIX_FADV_DONTNEED)
+            yield _read(handle, start, stop)
+
+    def write(self, key: str, data: bytes, *, new: bool = False) -> None:
+        """See `Backend`."""
+        draft = self.draft()
+        try:
+            draft.write(data)
+            draft.publish(key, new=new)
+        finally:
+            draft.discard()
+
+    def draft(self) -> LocalDraft:
+        """See `Backend`."""
+        path = self._path(f"{DRAFTS}/{secrets.token_hex(8)}")
+        with told(self.url, "written"):
+            try:
+                return LocalDraft(self, path)
+            except FileNotFoundError:
+                self.make_folder(os.path.dirname(path))
+                return LocalDraft(self, path)
+
+    def move(self, key: str, to: str) -> bool:
+        """See `Backend`."""
+        source = self._path(key)
+        with told(source, "moved"):
+            while os.path.exists(source):
+                self.make_folder(os.path.dirname(self._path(to)))
+                with suppress(FileNotFoundError):  # (a folder was removed meanwhile, or the source)
+                    os.rename(source, self._path(to))
+                    _sync_folder(os.path.dirname(self._path(to)))
+                    self._prune(key)
+                    return True
+        return False
+
+    def stat(self, key: str) -> Entry | None:
+        """See `Backend`."""
+        path = self._path(key)
+        with told(path, "looked at"):
+            try:
+                status = os.stat(path)
+            except (FileNotFoundError, NotADirectoryError):
+                return None
+            name = os.path.basename(path)
+            if os.path.isdir(path):
+                with suppress(FileNotFoundError), os.scandir(path) as entries:
+                    return Entry(name, is_folder=True) if next(entries, None) else None
+                return None
+            return Entry(name, status.st_size, status.st_mtime)
+
+    def list(self, folder: str) -> list[Entry]:
+        """See `Backend`."""
+        found = []
+        with (
+            told(self._path(folder), "listed"),
+            suppress(FileNotFoundError, NotADirectoryError),
+            os.scandir(self._path(folder)) as entries,
+        ):
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    found.append(Entry(entry.name, is_folder=True))
+                    continue
+                with suppress(FileNotFoundError):
+                    status = entry.stat()
+                    found.append(Entry(entry.name, status.st_size, status.st_mtime))
+        return found
+
+    def walk(self, folder: str) -> Iterator[tuple[str, Entry]]:
+        """See `Backend`."""
+        for entry in self.list(folder):
+            key = f"{folder}/{entry.name}"
+            if entry.is_folder:
+                yield from self.walk(key)
+            else:
+                yield key, entry
+
+    def delete(self, key: str) -> bool:
+        """See `Backend`."""
+        path = self._path(key)
+        with told(path, "removed"):
+            try:
+                os.unlink(path)
+            except (FileNotFoundError, NotADirectoryError):
+                return False
+            _sync_folder(os.path.dirname(path))
+            self._prune(key)
+            return True
+
+    @contextmanager
+    def exclusive(self, key: str) -> Iterator[None]:
+        """See `Backend`: processes of this machine, and of others where the file system passes locks on."""
+        number = hashlib.sha256(key.encode()).hexdigest()[:2]
+        path = self._path(f"{LOCKS}/{number}")
+        with told(path, "locked"):
+            self.make_folder(os.path.dirname(path))
+            handle = os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o666)
+        try:
+            with told(path, "locked"):
+                fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(handle)
+
+    def now(self) -> float:
+        """See `Backend`: the time at which a file is made."""
+        draft = self.draft()
+        try:
+            return os.stat(draft.path).st_mtime
+        finally:
+            draft.discard()
+
+    def place(self, source: str, key: str, *, new: bool) -> None:
+        """Have a file of the same file system at a key. FileExistsError where one is there and it has to be new."""
+        path = self._path(key)
+        while True:
+            try:
+                (os.link if new else os.replace)(source, path)
+            except FileNotFoundError:
+                if not os.path.exists(source):
+                    raise StorageFailed(
+                        f"{path}: its draft was removed while it waited; write it again"
+                    ) from None
+                self.make_folder(os.path.dirname(path))
+            else:
+                _sync_folder(os.path.dirname(path))
+                return
+
+    def make_folder(self, path: str) -> None:
+        """Make a folder and those above it, durably, unless they are there."""
+        while not os.path.isdir(path):
+            above = os.path.dirname(path)
+            self.make_folder(above)
+            with suppress(
+                FileExistsError, FileNotFoundError
+            ):  # (it was made, or that above it removed, meanwhile)
+                os.mkdir(path)
+                _sync_folder(above)
+            if os.path.exists(path) and not os.path.isdir(path):
+                raise NotADirectoryError(path)
+
+    def _path(self, key: str) -> str:
+        return f"{self.url}/{key}"
+
+    @contextmanager
+    def _opened(self, key: str) -> Iterator[int]:
+        handle = os.open(self._path(key), os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            yield handle
+        finally:
+            os.close(handle)
+
+    def _prune(self, key: str) -> None:
+        """Remove the folders of what was removed, up to one in which something is: a folder is there for its files."""
+        folder = key.rpartition("/")[0]
+        with suppress(OSError):
+            while "/" in folder:
+                os.rmdir(self._path(folder))
+                folder = folder.rpartition("/")[0]
+
+
+class LocalDraft:
+    """A file in the folder of drafts; see `Draft`."""
+
+    def __init__(self, backend: LocalBackend, path: str) -> None:
+        self.path = path
+        self._backend = backend
+        self._file = open(path, "xb", buffering=0)  # noqa: SIM115 (closed by publish or discard)
+        self._is_there = True
+
+    def write(self, data: Bytes) -> None:
+        """See `Draft`."""
+        with told(self._backend.url, "written"):
+            rest = memoryview(data)
+            while rest:
+                rest = rest[self._file.write(rest) :]
+
+    def publish(self, key: str, *, new: bool = False) -> None:
+        """See `Draft`; `new` as in `Backend.write`."""
+        with told(f"{self._backend.url}/{key}", "written"):
+            os.fsync(self._file.fileno())
+            self._file.close()
+            self._backend.place(self.path, key, new=new)
+            self._is_there = new
+
+    def discard(self) -> None:
+        """See `Draft`."""
+        with suppress(OSError):
+            self._file.close()
+        if self._is_there:
+            self._is_there = False
+            with suppress(OSError):
+                os.unlink(self.path)
+
+
+def _read(handle: int, start: int, stop: int | None) -> bytes:
+    if stop is None:
+        stop = os.fstat(handle).st_size
+    data = os.pread(handle, max(0, stop - start), start)
+    while len(data) < stop - start:  # a call reads 2 GiB at most
+        more = os.pread(handle, stop - start - len(data), start + len(data))
+        if not more:
+            break
+        data += more
+    return data
+
+
+def _sync_folder(path: str) -> None:
+    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

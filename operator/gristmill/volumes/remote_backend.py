@@ -1,0 +1,227 @@
+"""A folder of a file system of fsspec. What was written is confirmed by what the storage then says of its size.
+
+Object stores show an object when its upload is complete, so it goes straight to its key; elsewhere it is uploaded as a
+draft, and then moved.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from typing import Any
+
+from fsspec.core import url_to_fs
+
+from gristmill.volumes.blocks import Bytes
+from gristmill.volumes.errors import StorageFailed, told
+from gristmill.volumes.names import DRAFTS
+from gristmill.volumes.port import Entry
+
+#: protocols of fsspec by which an object appears when its upload is complete
+_ATOMIC = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "memory"}
+#: what file systems call the time at which an object was written
+_TIMES = ("mtime", "LastModified", "last_modified", "modified", "created")
+#: bytes of a draft that are sent at once
+_PIECE_BYTES = 8 << 20
+
+
+class RemoteBackend:
+    """A folder of a file system of fsspec; see `Backend`."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        with told(self.url, "opened"):
+            try:
+                self.fs, root = url_to_fs(self.url)
+            except ImportError as error:
+                raise StorageFailed(f"{url} needs a package that is not installed: {error}") from error
+        self._root = root.rstrip("/")
+        self._is_atomic = url.partition("://")[0] in _ATOMIC
+        self._locked = threading.Lock()
+
+    def read(self, key: str, start: int = 0, stop: int | None = None) -> bytes:
+        """See `Backend`."""
+        with told(f"{self.url}/{key}", "read"):
+            return bytes(self.fs.cat_file(self.path(key), start=start, end=stop))
+
+    def read_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        """See `Backend`."""
+        if not keys:
+            return []
+        with told(self.url, "read"):
+            answers = self.fs.cat_ranges([self.path(key) for key in keys], 0, None, on_error="return")
+            return [_answer(answer) for answer in answers]
+
+    def copies(self, key: str, start: int, stop: int) -> Iterator[bytes]:
+        """See `Backend`. fsspec knows no copies: it is read once more."""
+        yield self.read(key, start, stop)
+
+    def write(self, key: str, data: bytes, *, new: bool = False) -> None:
+        """See `Backend`. Whether `new` is exact is the file system's: on S3 it is a condition of the upload."""
+        with told(f"{self.url}/{key}", "written"):
+            if self._is_atomic:
+                self.fs.pipe_file(self.path(key), data, mode="create" if new else "overwrite")
+                self.confirm(key, len(data))
+                return
+            if new and self.stat(key) is not None:
+                raise FileExistsError(key)
+            draft = self.draft()
+            try:
+                draft.write(data)
+                draft.publish(key)
+            finally:
+                draft.discard()
+
+    def draft(self) -> RemoteDraft:
+        """See `Backend`."""
+        with told(self.url, "written"):
+            return RemoteDraft(self, f"{DRAFTS}/{secrets.token_hex(8)}")
+
+    def move(self, key: str, to: str) -> bool:
+        """See `Backend`. Object stores copy, and then remove: it may be at both keys for a moment."""
+        with told(f"{self.url}/{key}", "moved"):
+            self.make_folder(to)
+            try:
+                self.fs.mv(self.path(key), self.path(to))
+            except FileNotFoundError:
+                return False
+            return True
+
+    def stat(self, key: str) -> Entry | None:
+        """See `Backend`."""
+        with told(f"{self.url}/{key}", "looked at"):
+            self.fs.invalidate_cache()
+            try:
+                return _entry(self.fs.info(self.path(key)))
+            except FileNotFoundError:
+                return None
+
+    def list(self, folder: str) -> list[Entry]:
+        """See `Backend`."""
+        path = self.path(folder)
+        with told(f"{self.url}/{folder}", "listed"), suppress(FileNotFoundError, NotADirectoryError):
+            self.fs.invalidate_cache()
+            infos = self.fs.ls(path, detail=True)
+            return [_entry(info) for info in infos if _is_below(info, path)]
+        return []
+
+    def walk(self, folder: str) -> Iterator[tuple[str, Entry]]:
+        """See `Backend`."""
+        with told(f"{self.url}/{folder}", "listed"):
+            self.fs.invalidate_cache()
+            found = self.fs.find(self.path(folder), detail=True)
+        below = len(self._root) + 1 if self._root else 0
+        for path, info in found.items():
+            yield path[below:], _entry(info)
+
+    def delete(self, key: str) -> bool:
+        """See `Backend`."""
+        with told(f"{self.url}/{key}", "removed"):
+            self.fs.invalidate_cache()
+            try:
+                if not self.fs.isfile(self.path(key)):
+                    return False
+                self.fs.rm_file(self.path(key))
+            except FileNotFoundError:
+                return False
+            return True
+
+    @contextmanager
+    def exclusive(self, key: str) -> Iterator[None]:
+        """See `Backend`: only threads of this process, fsspec has nothing for others."""
+        with self._locked:
+            yield
+
+    def now(self) -> float:
+        """See `Backend`: the time that an object gets which is written now."""
+        key = f"{DRAFTS}/clock-{secrets.token_hex(8)}"
+        self.write(key, b"?")
+        entry = self.stat(key)
+        self.delete(key)
+        if entry is None or not entry.modified:
+            raise StorageFailed(
+                f"{self.url} does not tell when an object was written, so nothing is collected"
+            )
+        return entry.modified
+
+    def path(self, key: str) -> str:
+        """Return where an object is in fsspec's file system."""
+        return f"{self._root}/{key}"
+
+    def make_folder(self, key: str) -> None:
+        """Make the folder of an object, where the file system has such."""
+        if not self._is_atomic:
+            self.fs.makedirs(self.path(key).rpartition("/")[0], exist_ok=True)
+
+    def confirm(self, key: str, size: int) -> None:
+        """Raise StorageFailed where an object that was written has not so many bytes."""
+        self.fs.invalidate_cache()
+        found = self.fs.info(self.path(key))["size"]
+        if found != size:
+            raise StorageFailed(f"{self.url}/{key} was written with {size:,} bytes and has {found:,}")
+
+
+class RemoteDraft:
+    """An object under a name of its own, uploaded piece by piece; see `Draft`."""
+
+    def __init__(self, backend: RemoteBackend, key: str) -> None:
+        self._backend = backend
+        self._key = key
+        self._size = 0
+        backend.make_folder(key)
+        self._file: Any = backend.fs.open(backend.path(key), "wb", block_size=_PIECE_BYTES)
+
+    def write(self, data: Bytes) -> None:
+        """See `Draft`."""
+        with told(self._backend.url, "written"):
+            self._file.write(data)
+        self._size += len(data)
+
+    def publish(self, key: str) -> None:
+        """See `Draft`."""
+        with told(f"{self._backend.url}/{key}", "written"):
+            self._file.close()
+            if not self._backend.move(self._key, key):
+                raise StorageFailed(
+                    f"{self._backend.url}/{key}: its draft was removed while it waited; write it again"
+                )
+            self._backend.confirm(key, self._size)
+        self._file = None
+
+    def discard(self) -> None:
+        """See `Draft`."""
+        if self._file is None:
+            return
+        with suppress(Exception):
+            if hasattr(self._file, "discard"):
+                self._file.discard()
+            self._file.close()
+        with suppress(Exception):
+            self._backend.delete(self._key)
+        self._file = None
+
+
+def _answer(answer: Any) -> bytes | None:
+    if isinstance(answer, FileNotFoundError | IsADirectoryError):
+        return None
+    if isinstance(answer, Exception):
+        raise answer
+    return bytes(answer)
+
+
+def _is_below(info: dict[str, Any], folder: str) -> bool:
+    """Whether an entry of a listing is in the folder: some tell the folder, too."""
+    return str(info["name"]).rstrip("/").lstrip("/") != folder.strip("/")
+
+
+def _entry(info: dict[str, Any]) -> Entry:
+    name = str(info["name"]).rstrip("/").rpartition("/")[2]
+    if info["type"] == "directory":
+        return Entry(name, is_folder=True)
+    written = next((info[key] for key in _TIMES if info.get(key)), 0.0)
+    return Entry(
+        name, info["size"] or 0, written.timestamp() if isinstance(written, datetime) else float(written)
+    )
