@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from gristmill.cli import configuring
+from gristmill.cli import configuring, storing
 from gristmill.errors import GristmillError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 
 app.add_typer(configuring.app, name="config")
+app.add_typer(storing.app, name="volume")
 
 _Name = Annotated[str | None, typer.Argument(help="The job's name; not needed where there is one run only.")]
 _StateFolder = Annotated[Path | None, typer.Option("--state", metavar="DIR", help="The run's state folder.")]

@@ -39,6 +39,17 @@ def rate(per_second: float) -> str:
     return f"{per_second:.1f}/s" if per_second >= 1 else f"{per_second * 60:.1f}/min"
 
 
+def size(number: float) -> str:
+    """Return bytes as people say them: 812 bytes, 12.3 kB, 4.0 GB."""
+    if number < 1000:
+        return f"{number:.0f} bytes"
+    for unit in ("kB", "MB", "GB"):
+        number /= 1000
+        if number < 999.95:
+            return f"{number:.1f} {unit}"
+    return f"{number / 1000:,.1f} TB"
+
+
 def count(number: int, noun: str) -> str:
     """Return a number with its noun: 1 worker, 2 workers."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

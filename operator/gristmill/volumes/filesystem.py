@@ -34,7 +34,7 @@ class VolumeFileSystem(AbstractFileSystem):  # type: ignore[misc]  # (fsspec has
         """Return what is in a folder. FileNotFoundError where there is no such folder."""
         store, volume, inner = self._split(path)
         files = store.list(inner)
-        if not files and inner:
+        if not files:
             found = store.stat(inner)
             files = [found] if not found.is_folder else []
         return (

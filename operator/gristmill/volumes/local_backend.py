@@ -250,7 +250,12 @@ def _read(handle: int, start: int, stop: int | None) -> bytes:
 
 
 def _sync_folder(path: str) -> None:
-    handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    """Have what was done in a folder on the disk; where the folder was removed meanwhile, that it was."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        _sync_folder(os.path.dirname(path))
+        return
     try:
         os.fsync(handle)
     finally:

@@ -115,8 +115,12 @@ class ContentStore:
         yield from content.read_blocks(0, content.manifest.blocks)
 
     def stat(self, path: str) -> File:
-        """Return what is known of a file, or of a folder. NotThere, Damaged."""
+        """Return what is known of a file, or of a folder; "" is the volume. NotThere, Damaged."""
         if not check_folder(path):
+            if not self.backend.list(""):
+                raise NotThere(
+                    f"there is no volume at {self.backend.url}: the first file that is put makes it"
+                )
             return File("", is_folder=True)
         entry = self.backend.stat(name_key(path))
         if entry is None:
