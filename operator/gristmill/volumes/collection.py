@@ -3,7 +3,7 @@
 1. Content that was put `grace` seconds ago or earlier, and that no name points at, is set aside: moved to a heap of the
    trash.
 2. *After that* the names are read again. Set-aside content that one points at by now goes back.
-3. What lies in a heap that is `grace` seconds old, and no name points at, is removed.
+3. What lies in a heap that is `grace` seconds old, and no name points at, or is in its place as well, is removed.
 
 A writer does the opposite: it writes a name, and after that sees that the content is in its place, or puts it back from
 the trash (`naming`). Let W be the writing of the name and M the move to the trash. Where W comes before M, the names
@@ -13,7 +13,8 @@ stood still for `grace` between putting and naming. Readers look into the trash,
 
 All times are the storage's own: ages are differences of what it says, so no clock of a writer or a collector counts.
 Killed anywhere, a collection leaves content in its place or in the trash, and the next one goes on. Two at once do no
-harm: each has a heap of its own, and removes only what lay in a heap before it read the names.
+harm: each has a heap of its own, and removes only what lay in a heap before it read the names. Where moving is copying
+and removing, one that stands still between the two must not do so for `grace` while another collects.
 """
 
 from __future__ import annotations
@@ -22,7 +23,6 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gristmill.volumes import blocks
 from gristmill.volumes.errors import Damaged, StorageFailed
 from gristmill.volumes.names import CONTENT, DRAFTS, TRASH, content_key, trash_key
 from gristmill.volumes.naming import Names
@@ -73,8 +73,8 @@ def collect(
         say("reading the names again")
         named = _named(backend)
     for key, entry in trash.items():
-        if entry.name in named:
-            restored += _restore(backend, key, entry.name)
+        if entry.name in named and backend.stat(content_key(entry.name)) is None:
+            restored += backend.move(key, content_key(entry.name))
         elif now - _since(key) >= grace and backend.delete(key):
             removed += 1
             removed_bytes += entry.bytes
@@ -96,16 +96,6 @@ def _named(backend: Backend) -> set[str]:
         if record.inline is None:
             named.add(record.sha256)
     return named
-
-
-def _restore(backend: Backend, key: str, sha256: str) -> bool:
-    """Put content back from the trash, unless it was put again meanwhile."""
-    place = content_key(sha256)
-    entry = backend.stat(place)
-    if entry is not None and blocks.size_in(entry.bytes) >= 0:
-        backend.delete(key)
-        return False
-    return backend.move(key, place)
 
 
 def _since(key: str) -> float:
