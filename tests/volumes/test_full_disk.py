@@ -1,0 +1,65 @@
+"""A disk that is full: a clear error, everything before it is there, and with room again it goes on."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from tests.volumes.builders import MIB, content, findings, objects
+
+from gristmill.volumes.collection import collect
+from gristmill.volumes.errors import StorageFailed
+from gristmill.volumes.local_backend import LocalBackend
+from gristmill.volumes.store import ContentStore
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 24 MiB."""
+    disk = tmp_path / "small"
+    disk.mkdir()
+    words = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", str(disk)]
+    if sys.platform != "linux" or os.geteuid() != 0 or subprocess.run(words, check=False).returncode:
+        pytest.skip("mounting a small disk is not permitted here")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+@pytest.mark.parametrize("size", [1000, 100_000, 9 * MIB], ids=["inline", "held", "draft"])
+def test_full_disk(small: Path, size: int) -> None:
+    store = ContentStore(LocalBackend(str(small / "volume")))
+    store.save("file", content(5000))
+    filler = small / "filler"
+    fill(filler)
+    os.truncate(filler, filler.stat().st_size - 8 * 4096)
+    saved: list[int] = []
+    with pytest.raises(StorageFailed, match=r"volume.* can't be written: No space left on device") as told:
+        save_many(store, size, saved)
+    assert told.value.errno == errno.ENOSPC
+    assert store.open("file").read() == content(5000)
+    assert [store.open(f"more/{number}").read() for number in saved] == [content(size, n) for n in saved]
+    assert len(list(store.walk())) == 1 + len(saved)
+    assert findings(store) == []
+    assert objects(small / "volume", "drafts") == []
+    filler.unlink()
+    collect(store.backend, 0)
+    store.save("more/last", content(size))
+    assert store.open("more/last").read() == content(size)
+
+
+def fill(path: Path) -> None:
+    with path.open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+
+
+def save_many(store: ContentStore, size: int, saved: list[int]) -> None:
+    for number in range(100):
+        store.save(f"more/{number}", content(size, number))
+        saved.append(number)
