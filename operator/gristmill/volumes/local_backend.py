@@ -125,7 +125,7 @@ class LocalBackend:
         with told(path, "removed"):
             try:
                 os.unlink(path)
-            except (FileNotFoundError, NotADirectoryError):
+            except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 return False
             _sync_folder(os.path.dirname(path))
             self._prune(key)

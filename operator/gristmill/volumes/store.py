@@ -94,14 +94,14 @@ class ContentStore:
         """Remove a name; its content goes with the next collections. NotThere where there is none, Fenced."""
         self.names.remove(check_name(path), token)
 
-    def open(self, path: str) -> BinaryIO:
+    def open(self, path: str) -> OpenFile:
         """Open a file for reading, from any place; what is read is verified. NotThere, Damaged."""
         record = self.names.read(check_name(path))
         if record.inline is not None:
-            return io.BytesIO(record.inline)
+            return OpenFile(io.BytesIO(record.inline), record.size)
         return _file(Content(self.backend, record.sha256, path, record.size), path)
 
-    def open_content(self, sha256: str) -> BinaryIO:
+    def open_content(self, sha256: str) -> OpenFile:
         """Open content by its digest; what is read is verified. NotThere, Damaged."""
         return _file(Content(self.backend, check_digest(sha256), sha256), sha256)
 
@@ -160,6 +160,14 @@ class ContentStore:
                     raise record
 
 
+class OpenFile(io.BufferedReader):
+    """A file that is open for reading; `size` in bytes."""
+
+    def __init__(self, raw: io.RawIOBase | io.BytesIO, size: int) -> None:
+        super().__init__(raw, _BUFFER_BYTES)
+        self.size = size
+
+
 class FileWriter:
     """A file that is being written; leaving it without `commit` discards it."""
 
@@ -204,8 +212,8 @@ class FileWriter:
         self._content.discard()
 
 
-def _file(content: Content, name: str) -> BinaryIO:
-    return io.BufferedReader(ContentFile(content, name), _BUFFER_BYTES)
+def _file(content: Content, name: str) -> OpenFile:
+    return OpenFile(ContentFile(content, name), content.size)
 
 
 def _opened(source: Source) -> AbstractContextManager[BinaryIO]:
