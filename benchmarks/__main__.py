@@ -14,6 +14,8 @@ from benchmarks import (
     scale,
     single_intervals,
     thousand_item_chunks,
+    volume_files,
+    volume_small_files,
     word_count,
 )
 from benchmarks.coordination import table as coordination
@@ -33,6 +35,8 @@ BENCHMARKS = {
         cold_start,
         memory,
         coordination,
+        volume_files,
+        volume_small_files,
     )
 }
 

@@ -17,6 +17,9 @@ from gristmill.volumes.errors import StorageFailed, told
 from gristmill.volumes.names import DRAFTS, LOCKS
 from gristmill.volumes.port import Entry
 
+#: bytes of a draft after which the kernel is to write them to the disk
+_BEGIN_BYTES = 8 << 20
+
 
 class LocalBackend:
     """A folder of this machine; see `Backend`."""
@@ -211,13 +214,20 @@ class LocalDraft:
         self._backend = backend
         self._file = open(path, "xb", buffering=0)  # noqa: SIM115 (closed by publish or discard)
         self._is_there = True
+        self._size = 0
+        self._begun = 0
 
     def write(self, data: Bytes) -> None:
-        """See `Draft`."""
+        """See `Draft`. The kernel is told to begin with the disk, so that less is left to do in the end."""
         with told(self._backend.url, "written"):
             rest = memoryview(data)
+            self._size += len(rest)
             while rest:
                 rest = rest[self._file.write(rest) :]
+            if self._size - self._begun >= _BEGIN_BYTES and hasattr(os, "posix_fadvise"):
+                # (what is not on the disk yet is written, and stays in memory)
+                begun, self._begun = self._begun, self._size
+                os.posix_fadvise(self._file.fileno(), begun, self._size - begun, os.POSIX_FADV_DONTNEED)
 
     def publish(self, key: str, *, new: bool = False) -> None:
         """See `Draft`; `new` as in `Backend.write`."""
