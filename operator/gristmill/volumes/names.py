@@ -43,6 +43,10 @@ def check_folder(path: str) -> str:
         raise BadName(f"{path!r} is not Unicode: rename the file so that its name is UTF-8") from None
     if length > MOST_BYTES:
         raise BadName(f"{path!r} has {length:,} bytes: a name has at most {MOST_BYTES}, folders and all")
+    if "\\" in path:
+        raise BadName(
+            f"{path!r} has a backslash, which some storages take for a slash: write / or another character"
+        )
     for part in path.split("/"):
         if part in ("", ".", ".."):
             wrong = "an empty part" if not part else f"the part {part!r}"

@@ -46,7 +46,7 @@ class Backend(Protocol):
     url: str
 
     def read(self, key: str, start: int = 0, stop: int | None = None) -> bytes:
-        """Return bytes of an object. FileNotFoundError where there is none."""
+        """Return bytes of an object, fewer where it ends before. FileNotFoundError where there is none."""
 
     def read_many(self, keys: Sequence[str]) -> list[bytes | None]:
         """Return the bytes of many objects, None for what is not there."""

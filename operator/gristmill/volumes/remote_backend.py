@@ -45,7 +45,15 @@ class RemoteBackend:
     def read(self, key: str, start: int = 0, stop: int | None = None) -> bytes:
         """See `Backend`."""
         with told(f"{self.url}/{key}", "read"):
-            return bytes(self.fs.cat_file(self.path(key), start=start, end=stop))
+            try:
+                return bytes(self.fs.cat_file(self.path(key), start=start, end=stop))
+            except FileNotFoundError:
+                raise
+            except Exception:  # (some refuse a range that begins where the object has ended)
+                entry = self.stat(key) if start else None
+                if entry is None or entry.bytes > start:
+                    raise
+                return b""
 
     def read_many(self, keys: Sequence[str]) -> list[bytes | None]:
         """See `Backend`."""
@@ -63,7 +71,12 @@ class RemoteBackend:
         """See `Backend`. Whether `new` is exact is the file system's: on S3 it is a condition of the upload."""
         with told(f"{self.url}/{key}", "written"):
             if self._is_atomic:
-                self.fs.pipe_file(self.path(key), data, mode="create" if new else "overwrite")
+                try:
+                    self.fs.pipe_file(self.path(key), data, mode="create" if new else "overwrite")
+                except OSError as error:
+                    if new and "precondition" in f"{error} {error.__cause__}".lower():
+                        raise FileExistsError(key) from error
+                    raise
                 self.confirm(key, len(data))
                 return
             if new and self.stat(key) is not None:
@@ -115,7 +128,8 @@ class RemoteBackend:
             found = self.fs.find(self.path(folder), detail=True)
         below = len(self._root) + 1 if self._root else 0
         for path, info in found.items():
-            yield path[below:], _entry(info)
+            if info["type"] == "file":  # (some tell of a folder that was emptied)
+                yield path[below:], _entry(info)
 
     def delete(self, key: str) -> bool:
         """See `Backend`."""

@@ -1,0 +1,63 @@
+"""What each storage does, so that the same can be promised of all."""
+
+from __future__ import annotations
+
+import pytest
+from tests.volumes.builders import MIB, content
+
+from gristmill.volumes.store import ContentStore
+
+
+def test_objects(store: ContentStore) -> None:
+    backend, data = store.backend, content(3 * MIB)
+    backend.write("names/a/b", data)
+    assert backend.read("names/a/b") == data
+    assert backend.read("names/a/b", 5, 9) == data[5:9]
+    assert backend.read("names/a/b", len(data) - 3, len(data) + 9) == data[-3:]
+    assert backend.read("names/a/b", len(data), len(data) + 9) == b""
+    assert backend.read("names/a/b", len(data) + 5, len(data) + 9) == b""
+    assert next(backend.copies("names/a/b", 5, 9)) == data[5:9]
+    entry = backend.stat("names/a/b")
+    assert entry is not None
+    assert (entry.name, entry.bytes, entry.is_folder) == ("b", len(data), False)
+    assert entry.modified - 1 <= backend.now() <= entry.modified + 60
+    assert [key for key, _ in backend.walk("names")] == ["names/a/b"]
+    assert backend.read_many(["names/a/b", "names/nix"]) == [data, None]
+
+
+def test_what_is_not_there(store: ContentStore) -> None:
+    backend = store.backend
+    with pytest.raises(FileNotFoundError):
+        backend.read("names/nix")
+    with pytest.raises(FileNotFoundError):
+        next(backend.copies("names/nix", 0, 9))
+    assert backend.stat("names/nix") is None
+    assert backend.list("names/nix") == []
+    assert list(backend.walk("names/nix")) == []
+    assert backend.read_many([]) == []
+    assert not backend.move("names/nix", "names/other")
+    assert not backend.delete("names/nix")
+
+
+def test_writing_and_moving(store: ContentStore) -> None:
+    backend = store.backend
+    backend.write("names/x", b"1", new=True)
+    with pytest.raises(FileExistsError):
+        backend.write("names/x", b"2", new=True)
+    backend.write("names/x", b"3")
+    assert backend.move("names/x", "names/y/z")
+    assert backend.stat("names/x") is None
+    assert backend.read("names/y/z") == b"3"
+    draft = backend.draft()
+    draft.write(content(MIB))
+    draft.write(content(9 * MIB))
+    assert backend.stat("names/drawn") is None
+    draft.publish("names/drawn")
+    draft.discard()
+    assert backend.read("names/drawn") == content(MIB) + content(9 * MIB)
+    draft = backend.draft()
+    draft.write(b"given up")
+    draft.discard()
+    assert [entry for entry in backend.list("drafts") if not entry.is_folder] == []
+    assert backend.delete("names/drawn")
+    assert not backend.delete("names/drawn")
