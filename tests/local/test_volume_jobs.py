@@ -38,25 +38,25 @@ def test_word_count_on_a_volume(here: Here, volumes: Any) -> None:
         path = here.folder / "data" / name
         path.parent.mkdir(parents=True)
         path.write_text(text)
-    manifest = (here.folder / "job.yaml").read_text() + "  chunks: {count: 40}\n  output: {url: out}\n"
-    (here.folder / "job.yaml").write_text(manifest)
-    in_folder = here.status("--state", "one")
-    here.run("volume", "put", "data", "volume://texts/data")
-    manifest = manifest.replace("url: data/", "url: volume://texts/data/").replace(
-        "url: out", "url: volume://out/wc"
-    )
+    here.run("volume", "put", "data", "volume://texts/stdlib")
+    manifest = (here.folder / "volume.yaml").read_text() + "  chunks: {count: 40}\n"
     (here.folder / "job.yaml").write_text(manifest)
     on_volume = here.status("--state", "two")
+    assert on_volume["output"] == "volume://counts/stdlib"
+    for url, path in (("volume://texts/stdlib/", "data/"), ("volume://counts/stdlib", "out")):
+        manifest = manifest.replace(f"url: {url}", f"url: {path}")
+    (here.folder / "job.yaml").write_text(manifest)
+    in_folder = here.status("--state", "one")
+    assert in_folder["output"] == str(here.folder / "out")
     assert on_volume["outputDigest"] == in_folder["outputDigest"]
-    assert on_volume["output"] == "volume://out/wc"
     words = runpy.run_path(str(EXAMPLE / "wordcount.py"))["WORD"]
     expected: Counter[str] = Counter()
     for text in texts.values():
         expected.update(words.findall(text))
     (counts,) = here.results("--state", "two")
     assert counts == expected
-    assert json.loads(volumes.cat("out/wc/result.json")) == counts
-    assert findings(open_volume("out")) == []
+    assert json.loads(volumes.cat("counts/stdlib/result.json")) == counts
+    assert findings(open_volume("counts")) == []
 
 
 def test_files_as_items(here: Here, volumes: Any) -> None:

@@ -105,3 +105,32 @@ def test_killed_while_it_is_looked_after(tmp_path: Path, kind: str) -> None:
         if not was_killed:
             break
     assert number > 1
+
+
+@pytest.mark.parametrize("size", [10, 5000, 9 * MIB], ids=["inline", "held", "draft"])
+def test_on_the_disk_before_it_is_named(tmp_path: Path, size: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A power cut can't be tried here; the order of calls that makes it harmless can be seen."""
+    calls: list[tuple[str, str]] = []
+    fsync, replace = os.fsync, os.replace
+
+    def record_sync(handle: int) -> None:
+        calls.append(("sync", os.readlink(f"/proc/self/fd/{handle}")))
+        fsync(handle)
+
+    def record_replace(source: str, target: str) -> None:
+        replace(source, target)  # (it may fail at first: the folder is made then)
+        calls.append((source, target))
+
+    root = tmp_path.resolve() / "volume"
+    ContentStore(LocalBackend(str(root))).save("a/warm", b"")
+    monkeypatch.setattr(os, "fsync", record_sync)
+    monkeypatch.setattr(os, "replace", record_replace)
+    ContentStore(LocalBackend(str(root))).save("a/file", content(size))
+    moves = [number for number, (what, _) in enumerate(calls) if what != "sync"]
+    assert [calls[number][1].removeprefix(f"{root}/").split("/")[0] for number in moves] == (
+        ["names"] if size == 10 else ["content", "names"]
+    )
+    for number, until in zip(moves, [*moves[1:], len(calls)], strict=True):
+        source, target = calls[number]
+        assert ("sync", source) in calls[:number]
+        assert ("sync", os.path.dirname(target)) in calls[number:until]
