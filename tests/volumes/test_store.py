@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import io
 import threading
@@ -14,8 +15,7 @@ from tests.volumes.builders import MIB, SIZES, Token, content, findings
 
 from gristmill.volumes.collection import collect
 from gristmill.volumes.errors import BadName, Fenced, NotThere, Taken
-from gristmill.volumes.local_backend import LocalBackend
-from gristmill.volumes.places import open_store
+from gristmill.volumes.records import Fence, Record
 from gristmill.volumes.store import ContentStore
 
 
@@ -185,24 +185,33 @@ def test_tokens(store: ContentStore) -> None:
         store.save("file", b"", token=Token("nightly", 0))
 
 
-def test_of_many_holders_the_latest_stays(tmp_path: Path) -> None:
-    """Each in a store of its own, as other processes would be: looking and writing are one step."""
-    begin = threading.Barrier(12)
+def test_looking_and_writing_are_one_step(folder: ContentStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An earlier holder that comes while a later one writes waits, and is refused then."""
+    asked = threading.Event()
+    flock = fcntl.flock
 
-    def write(number: int) -> None:
-        store = ContentStore(LocalBackend(str(tmp_path / "volume")))
-        begin.wait()
+    def ask(handle: int, how: int) -> None:
+        asked.set()
+        flock(handle, how)
+
+    errors: list[Exception] = []
+
+    def write() -> None:
         try:
-            store.save("file", b"%d" % number, token=Token("lock", number))
-        except Fenced:
-            return
+            folder.save("file", b"earlier", token=Token("lock", 1))
+        except Fenced as error:
+            errors.append(error)
 
-    threads = [threading.Thread(target=write, args=(number,)) for number in range(1, 13)]
-    for thread in threads:
+    with folder.backend.exclusive("names/file"):
+        monkeypatch.setattr(fcntl, "flock", ask)
+        thread = threading.Thread(target=write)
         thread.start()
-    for thread in threads:
-        thread.join()
-    assert open_store(str(tmp_path / "volume")).open("file").read() == b"12"
+        assert asked.wait(30)
+        later = Record(5, hashlib.sha256(b"later").hexdigest(), b"later", Fence.of(Token("lock", 2)))
+        folder.names.point("file", later)
+    thread.join()
+    assert len(errors) == 1
+    assert folder.open("file").read() == b"later"
 
 
 def test_folders_are_there_for_their_files(store: ContentStore) -> None:
