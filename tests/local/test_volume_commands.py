@@ -84,6 +84,15 @@ def test_through_pipes(here: Here) -> None:
     assert done.stdout == data
 
 
+def test_a_volume_is_not_put_into_itself(here: Here, tree: Path) -> None:
+    here.run("volume", "put", "source", "volume://v/x")
+    here.run("volume", "put", ".", "volume://v/y")
+    assert len(listed(here, "volume://v/y")) == len(SOURCES)
+    environment = {**os.environ, "GRISTMILL_VOLUMES": str(tree / "volumes")}
+    done = here.run("volume", "put", "source", "volume://v/z", code=2, env=environment)
+    assert "the volume is itself in source" in done.stderr
+
+
 def test_removing_and_collecting(here: Here, tree: Path) -> None:
     here.run("volume", "put", "source", "volume://v/x")
     assert "-r removes" in here.run("volume", "rm", "volume://v/x", code=2).stderr

@@ -21,6 +21,8 @@ from gristmill.volumes.parallel import in_parallel
 from gristmill.volumes.places import split
 from gristmill.volumes.store import ContentStore, File, Stored
 
+#: the folder in which `gristmill` keeps runs and volumes: it is no part of what is put
+_RUNS = ".gristmill"
 #: is told of a file that is complete: its URL, where it is here, and what it is
 Tell = Callable[[str, str, Stored], None]
 
@@ -49,6 +51,10 @@ def put(source: str, url: str, tell: Tell) -> Tally:
         with Tally("put") as tally:
             put_one(("-", check_name(path), 0))
         return tally
+    if f"{store.backend.url}/".startswith(f"{os.path.abspath(source).rstrip('/')}/") and not _is_in_runs(
+        store
+    ):
+        raise UsageError(f"the volume is itself in {source}, at {store.backend.url}: put what is beside it")
     found = [(here, check_name(name), size) for here, name, size in _found(source, path)]
     with Tally("put", sum(size for _, _, size in found)) as tally:
         if len(found) == 1:
@@ -89,6 +95,7 @@ def _found(source: str, path: str) -> Iterator[tuple[str, str, int]]:
         yield source, path, _size(source)
         return
     for folder, folders, names in os.walk(source, onerror=_refuse):
+        folders[:] = [name for name in folders if name != _RUNS]
         for name in folders:
             if os.path.islink(os.path.join(folder, name)):
                 raise UsageError(
@@ -99,6 +106,10 @@ def _found(source: str, path: str) -> Iterator[tuple[str, str, int]]:
         for name in names:
             here = os.path.join(folder, name)
             yield here, f"{prefix}/{name}" if prefix else name, _size(here)
+
+
+def _is_in_runs(store: ContentStore) -> bool:
+    return _RUNS in store.backend.url.split("/")
 
 
 def _size(path: str) -> int:
