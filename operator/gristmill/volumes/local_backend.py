@@ -9,6 +9,7 @@ import fcntl
 import hashlib
 import os
 import secrets
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
@@ -90,7 +91,7 @@ class LocalBackend:
             except (FileNotFoundError, NotADirectoryError):
                 return None
             name = os.path.basename(path)
-            if os.path.isdir(path):
+            if stat.S_ISDIR(status.st_mode):
                 with suppress(FileNotFoundError), os.scandir(path) as entries:
                     return Entry(name, is_folder=True) if next(entries, None) else None
                 return None
