@@ -158,6 +158,8 @@ def test_reads_go_around_a_damaged_copy(tmp_path: Path, size: int) -> None:
             flip(path, place)
             assert read(store, "file") == data
             assert b"".join(store.read_blocks("file")) == data
+            (finding,) = findings(store)
+            assert finding.kind == "copy"
             flip(path, place)
     if size > 3072:
         flip(paths[1], 10)

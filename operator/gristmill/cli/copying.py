@@ -146,21 +146,19 @@ def _write(store: ContentStore, path: str, here: Path, tally: Tally, stop: threa
     here.parent.mkdir(parents=True, exist_ok=True)
     draft = here.parent / f".gristmill-{secrets.token_hex(8)}"
     try:
-        size = 0
-        with draft.open("xb", buffering=0) as file:
-            for block in store.read_blocks(path):
+        with store.open(path) as content, draft.open("xb", buffering=0) as file:
+            stored = Stored(content.sha256, content.size)
+            while rest := memoryview(content.read(BLOCK_BYTES)):
                 _go_on(stop)
-                rest = memoryview(block)
+                tally.add(len(rest))
                 while rest:
                     rest = rest[file.write(rest) :]
-                size += len(block)
-                tally.add(len(block))
         draft.replace(here)
     finally:
         with suppress(FileNotFoundError):
             draft.unlink()
     tally.add(0, files=1)
-    return Stored(store.stat(path).sha256, size)
+    return stored
 
 
 def _go_on(stop: threading.Event) -> None:

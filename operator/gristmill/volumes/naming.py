@@ -15,12 +15,10 @@ from gristmill.volumes.errors import Damaged, NotThere, Taken
 from gristmill.volumes.names import NAMES, content_key, name_key
 from gristmill.volumes.port import Backend, Entry
 from gristmill.volumes.reading import locate
-from gristmill.volumes.records import MOST_INLINE, Record, Token
+from gristmill.volumes.records import Record, Token
 
 #: records that are read at once
 _MOST_RECORDS = 1000
-#: bytes that a record may have
-_MOST_RECORD_BYTES = records.LINE_BYTES + MOST_INLINE
 
 
 class Names:
@@ -109,7 +107,7 @@ class Names:
             return records.decode(data, path)
         except Damaged as error:
             with suppress(FileNotFoundError):
-                for copy in self._backend.copies(name_key(path), 0, _MOST_RECORD_BYTES):
+                for copy in self._backend.copies(name_key(path), 0, records.MOST_BYTES + 1):
                     with suppress(Damaged):
                         return records.decode(copy, path)
             raise error

@@ -22,6 +22,8 @@ _LINE = re.compile(
 )
 #: bytes of the line
 LINE_BYTES = 17 + 65 + 17 + 17 + 21 + 33
+#: bytes that a record may have
+MOST_BYTES = LINE_BYTES + MOST_INLINE
 _CHECK_AT = LINE_BYTES - 33
 _NO_LOCK = "0" * 16
 _MOST_NUMBER = 10**20 - 1

@@ -98,12 +98,14 @@ class ContentStore:
         """Open a file for reading, from any place; what is read is verified. NotThere, Damaged."""
         record = self.names.read(check_name(path))
         if record.inline is not None:
-            return OpenFile(io.BytesIO(record.inline), record.size)
-        return _file(Content(self.backend, record.sha256, path, record.size), path)
+            return OpenFile(io.BytesIO(record.inline), record.size, record.sha256)
+        content = Content(self.backend, record.sha256, path, record.size)
+        return OpenFile(ContentFile(content, path), content.size, record.sha256)
 
     def open_content(self, sha256: str) -> OpenFile:
         """Open content by its digest; what is read is verified. NotThere, Damaged."""
-        return _file(Content(self.backend, check_digest(sha256), sha256), sha256)
+        content = Content(self.backend, check_digest(sha256), sha256)
+        return OpenFile(ContentFile(content, sha256), content.size, sha256)
 
     def read_blocks(self, path: str) -> Iterator[Bytes]:
         """Yield a file's content in pieces of at most a block (1 MiB), each verified. NotThere, Damaged."""
@@ -161,11 +163,12 @@ class ContentStore:
 
 
 class OpenFile(io.BufferedReader):
-    """A file that is open for reading; `size` in bytes."""
+    """A file that is open for reading, with its `size` in bytes and its `sha256`."""
 
-    def __init__(self, raw: io.RawIOBase | io.BytesIO, size: int) -> None:
+    def __init__(self, raw: io.RawIOBase | io.BytesIO, size: int, sha256: str) -> None:
         super().__init__(raw, _BUFFER_BYTES)
         self.size = size
+        self.sha256 = sha256
 
 
 class FileWriter:
@@ -210,10 +213,6 @@ class FileWriter:
     def discard(self) -> None:
         """Remove what was not committed."""
         self._content.discard()
-
-
-def _file(content: Content, name: str) -> OpenFile:
-    return OpenFile(ContentFile(content, name), content.size)
 
 
 def _opened(source: Source) -> AbstractContextManager[BinaryIO]:

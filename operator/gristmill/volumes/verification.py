@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
-from gristmill.volumes import blocks
-from gristmill.volumes.errors import Damaged, NotThere
-from gristmill.volumes.naming import Names
+from gristmill.volumes import blocks, records
+from gristmill.volumes.blocks import Manifest
+from gristmill.volumes.errors import Damaged
+from gristmill.volumes.names import name_key
+from gristmill.volumes.naming import Names, in_batches
+from gristmill.volumes.parallel import in_parallel
 from gristmill.volumes.port import Backend
-from gristmill.volumes.reading import Content, locate
+from gristmill.volumes.reading import locate
 from gristmill.volumes.records import Record
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,52 +53,98 @@ def verify(
     """
     contents: dict[str, list[Finding]] = {}
     names = size = 0
-    for path, record in Names(backend).read_all():
-        if below and path != below and not path.startswith(f"{below}/"):
-            continue
+    for path, record, finding in _names(backend, below):
         names += 1
-        if isinstance(record, Damaged):
-            found(Finding(path, "damaged", record.block, str(record)))
+        if finding is not None:
+            found(finding)
+        if record is None:
             continue
         if record.inline is None and record.sha256 not in contents:
             contents[record.sha256] = list(_look(backend, path, record, looked))
             size += record.size
-        for finding in contents.get(record.sha256, ()):
-            found(Finding(path, finding.kind, finding.block, finding.reason))
+        if record.inline is None:
+            for one in contents[record.sha256]:
+                found(Finding(path, one.kind, one.block, one.reason))
     return Verified(names, len(contents), size)
+
+
+def _names(backend: Backend, below: str) -> Iterator[tuple[str, Record | None, Finding | None]]:
+    """Yield the names below a folder, or one, with what each means, and what is wrong with its copies."""
+    looked: dict[str, tuple[Record | None, Finding | None]] = {}
+
+    def look(path: str) -> None:
+        with suppress(FileNotFoundError):  # (it was removed meanwhile)
+            looked[path] = _look_at_name(backend, path)
+
+    for batch in in_batches(Names(backend).walk()):
+        paths = [path for path, _ in batch if not below or path == below or path.startswith(f"{below}/")]
+        in_parallel(look, paths)
+        for path, (record, finding) in looked.items():
+            yield path, record, finding
+        looked.clear()
+
+
+def _look_at_name(backend: Backend, path: str) -> tuple[Record | None, Finding | None]:
+    copies = backend.copies(name_key(path), 0, records.MOST_BYTES + 1)
+    good, bad = _sorted_out(copies, lambda data: records.decode(data, path))
+    if good is None:
+        return None, Finding(path, "damaged", None, str(bad[0]))
+    return good, _of_copies(path, None, bad, "its name")
 
 
 def _look(
     backend: Backend, path: str, record: Record, looked: Callable[[int], None] | None
 ) -> Iterator[Finding]:
-    content = Content(backend, record.sha256, path, record.size)
+    """Yield what is wrong with the content that a name points at, in any copy."""
+    size = record.size
     try:
-        manifest = content.manifest
         key, _ = locate(backend, record.sha256, path)
+        ends = backend.copies(key, size, size + blocks.end_bytes(size) + 1)
+        manifest, bad = _sorted_out(ends, lambda data: blocks.decode(data, record.sha256, size, path))
+        if manifest is None:
+            yield Finding(path, "damaged", None, str(bad[0]))
+            return
+        if finding := _of_copies(path, None, bad, "the list of its blocks"):
+            yield finding
         sha256 = hashlib.sha256()
         is_whole = True
         for block in range(manifest.blocks):
-            good, bad = None, 0
-            for data in backend.copies(key, *blocks.block_span(block, record.size)):
-                if blocks.check_of(data) == manifest.check(block):
-                    good = data
-                else:
-                    bad += 1
+            start, stop = blocks.block_span(block, size)
+            good, bad = _sorted_out(
+                backend.copies(key, start, stop), partial(_checked, manifest, block, path)
+            )
             if good is None:
                 is_whole = False
                 yield Finding(path, "damaged", block, f"block {block:,} does not match its check")
             else:
                 sha256.update(good)
-                if bad:
-                    yield Finding(
-                        path, "copy", block, f"{bad} copies of block {block:,} do not match its check"
-                    )
+                if finding := _of_copies(path, block, bad, f"block {block:,}"):
+                    yield finding
             if looked is not None:
-                start, stop = blocks.block_span(block, record.size)
                 looked(stop - start)
         if is_whole and sha256.hexdigest() != record.sha256:
             yield Finding(path, "damaged", None, "its blocks are right, and its sha256 is not")
-    except NotThere as error:
+    except FileNotFoundError as error:
         yield Finding(path, "missing", None, str(error))
-    except Damaged as error:
-        yield Finding(path, "damaged", error.block, str(error))
+
+
+def _checked(manifest: Manifest, block: int, path: str, data: bytes) -> bytes:
+    if blocks.check_of(data) != manifest.check(block):
+        raise Damaged(path, block, "it does not match its check")
+    return data
+
+
+def _sorted_out(copies: Iterator[bytes], read: Callable[[bytes], _T]) -> tuple[_T | None, list[Damaged]]:
+    """Return what a good copy says, None where there is none, and what is wrong with the bad ones."""
+    good, bad = None, []
+    for data in copies:
+        try:
+            good = read(data)
+        except Damaged as error:
+            bad.append(error)
+    return good, bad
+
+
+def _of_copies(path: str, block: int | None, bad: list[Damaged], what: str) -> Finding | None:
+    """Return that some copies are damaged, where another is right."""
+    return Finding(path, "copy", block, f"{len(bad)} of its copies: {what} is damaged") if bad else None
