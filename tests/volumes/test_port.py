@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 from tests.volumes.builders import MIB, content
 
+from gristmill.volumes.places import open_store
 from gristmill.volumes.store import ContentStore
 
 
@@ -61,3 +64,18 @@ def test_writing_and_moving(store: ContentStore) -> None:
     assert [entry for entry in backend.list("drafts") if not entry.is_folder] == []
     assert backend.delete("names/drawn")
     assert not backend.delete("names/drawn")
+
+
+def test_a_forked_process_has_a_store_of_its_own(store: ContentStore) -> None:
+    """(A file system with threads, as that of S3, does not go through a fork.)"""
+    store.save("file", b"x" * 5000)
+    assert open_store(store.backend.url) is store
+    pid = os.fork()
+    if not pid:
+        code = 1
+        try:
+            own = open_store(store.backend.url)
+            code = 0 if own is not store and own.open("file").read() == b"x" * 5000 else 2
+        finally:
+            os._exit(code)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0

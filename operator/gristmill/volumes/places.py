@@ -25,7 +25,7 @@ def open_store(url: str) -> ContentStore:
     """Return the content store of a folder or URL; the same for the same. StorageFailed."""
     if url.startswith("file://"):
         url = unquote(url.removeprefix("file://"))
-    return _store(url if "://" in url else os.path.abspath(url))
+    return _store(url if "://" in url else os.path.abspath(url), os.getpid())
 
 
 def split(url: str) -> tuple[str, str]:
@@ -38,7 +38,8 @@ def split(url: str) -> tuple[str, str]:
 
 
 @lru_cache(maxsize=64)
-def _store(url: str) -> ContentStore:
+def _store(url: str, pid: int) -> ContentStore:
+    """Return the store of a process: file systems of fsspec that have threads don't go through a fork."""
     if "://" not in url:
         from gristmill.volumes.local_backend import LocalBackend
 
