@@ -71,7 +71,7 @@ def collect(
     removed = removed_bytes = restored = 0
     if trash:
         say("reading the names again")
-        named = _named(backend)
+        named, now = _named(backend), backend.now()
     for key, entry in trash.items():
         if entry.name in named and backend.stat(content_key(entry.name)) is None:
             restored += backend.move(key, content_key(entry.name))
