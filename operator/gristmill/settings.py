@@ -39,6 +39,8 @@ WINDOW_BYTES = int(_number("WINDOW_BYTES", 64 << 20))
 ANSWER_SECONDS = _number("ANSWER_SECONDS", 30)
 #: seconds that a call to the queue is repeated while the server can't be reached
 RECONNECT_SECONDS = _number("RECONNECT_SECONDS", 120)
+#: seconds that a worker waits for its user where a queue is new: the operator makes it there
+ADMISSION_SECONDS = _number("ADMISSION_SECONDS", 30)
 #: seconds that a stopping worker waits for the chunk that runs
 DRAIN_SECONDS = _number("DRAIN_SECONDS", 10)
 #: bytes of captured output kept for each worker

@@ -13,6 +13,7 @@ from redis.exceptions import AuthenticationError, NoPermissionError, ResponseErr
 from tests.protocol.harness import Server, Worker, parameters, plan_data
 
 import gristmill.protocol
+from gristmill.errors import QueueError
 from gristmill.protocol.client import Queue
 from gristmill.protocol.keys import keys_of
 from gristmill.protocol.library import library
@@ -135,6 +136,17 @@ def test_the_password_is_needed(server: Server, queue: Redis) -> None:
     for password in ("", "Password", "password\n"):
         with server.connect() as connection, pytest.raises(AuthenticationError):
             connection.execute_command("AUTH", "job-mine", password)
+
+
+def test_a_worker_waits_for_its_user_in_a_queue_that_is_new(server: Server, queue: Redis) -> None:
+    queue.execute_command("ACL", "DELUSER", user_of("mine"))
+    with Redis.from_url(server.url, username="job-mine", password="password") as connection:
+        with pytest.raises(QueueError, match="invalid username-password pair"):
+            Queue(connection, "mine").status()
+        waiting = Queue(connection, "mine", admission=60)
+        rules = rules_of("mine", "password")
+        waiting.on_wait = lambda: queue.execute_command("ACL", "SETUSER", user_of("mine"), *rules)
+        assert waiting.status()["job"]["phase"] == "planning"
 
 
 def contents(queue: Redis) -> Any:

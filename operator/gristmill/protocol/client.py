@@ -114,12 +114,16 @@ def word_of(url: str, job: str, seconds: float = _WORD_SECONDS) -> dict[str, Any
 class Queue:
     """The queue of one job."""
 
-    def __init__(self, client: Redis, job: str, *, durable: bool = False, once: bool = False) -> None:
+    def __init__(
+        self, client: Redis, job: str, *, durable: bool = False, once: bool = False, admission: float = 0
+    ) -> None:
         self._client = client
         self._keys = keys_of(job)
         self._durable = durable
         #: a call is not repeated: a lost connection is raised as it is, and what the server refuses as QueueError
         self._once = once
+        #: seconds that the server may not know the client's user yet
+        self._admission = admission
         self._sequence = 0
         #: called between two tries while the server can't be reached; may raise to give up
         self.on_wait: Callable[[], None] = lambda: None
@@ -316,7 +320,7 @@ class Queue:
 
     def _again(self, call: Callable[[], T]) -> T:
         """Call until the server answers, for `settings.RECONNECT_SECONDS` at the most."""
-        until = time.monotonic() + settings.RECONNECT_SECONDS
+        begun = time.monotonic()
         pause = 0.01
         while True:
             try:
@@ -324,17 +328,18 @@ class Queue:
             except AuthenticationError as error:
                 if self._once:
                     raise
-                raise QueueError(f"the queue refused the call: {error}") from error
+                if time.monotonic() >= begun + self._admission:
+                    raise QueueError(f"the queue refused the call: {error}") from error
             except (ConnectionError, TimeoutError, ResponseError) as error:
                 if isinstance(error, ResponseError) and (self._once or not will_pass(error)):
                     raise refusal_of(error) from error
                 if self._once:
                     raise
-                if time.monotonic() > until:
+                if time.monotonic() > begun + settings.RECONNECT_SECONDS:
                     raise QueueError(f"the queue does not answer: {error}") from error
-                self.on_wait()
-                time.sleep(pause)
-                pause = min(pause * 2, 0.5)
+            self.on_wait()
+            time.sleep(pause)
+            pause = min(pause * 2, 0.5)
 
 
 def _collected(reply: bytes) -> Collected:

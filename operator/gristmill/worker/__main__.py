@@ -41,6 +41,7 @@ def main() -> int:
 
 
 def _has_ended(url: str, job: str) -> bool:
+    from gristmill import settings
     from gristmill.protocol.client import Queue, connect
     from gristmill.protocol.refusals import NoSuchJob
 
@@ -48,7 +49,7 @@ def _has_ended(url: str, job: str) -> bool:
         if signal.SIGTERM in signal.sigpending():
             sys.exit(0)
 
-    queue = Queue(connect(url), job)
+    queue = Queue(connect(url), job, admission=settings.ADMISSION_SECONDS)
     queue.on_wait = leave
     try:
         phase = queue.status()["job"]["phase"]

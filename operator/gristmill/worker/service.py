@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+from gristmill import settings
 from gristmill.protocol.client import Queue, connect
 from gristmill.protocol.refusals import NoSuchJob
 from gristmill.worker.capture import Log
@@ -28,7 +29,7 @@ def supervise(
     `log` takes what user code prints. `parent`: pid of a process whose end ends this worker too.
     """
     leaving = Leaving(parent)
-    queue = Queue(connect(queue_url), job, durable=durable)
+    queue = Queue(connect(queue_url), job, durable=durable, admission=settings.ADMISSION_SECONDS)
     queue.on_wait = leaving.check
     try:
         while True:
