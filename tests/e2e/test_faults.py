@@ -53,11 +53,15 @@ QUOTA = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "quot
         pytest.param("Configure", marks=long),
         pytest.param("DELETE Job", marks=long),
         pytest.param("PATCH Cache", marks=long),
+        pytest.param("POST ServiceAccount", marks=long),
+        pytest.param("POST RoleBinding", marks=long),
     ],
 )
 def test_the_operator_is_killed_after_a_write(kube: Kube, at: str) -> None:
     with dying_operator(at):
-        job = start(kube)
+        job = start(
+            kube, **({"coordination": True} if at in ("POST ServiceAccount", "POST RoleBinding") else {})
+        )
         if at in ("PATCH Job", "Configure"):
             await_some(kube)
             kube.ctl("scale", "chj", "mill", "--replicas=3")
