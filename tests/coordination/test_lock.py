@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from tests.coordination.conftest import PATIENCE, Place
 
+from gristmill.coordination.aio import Client
 from gristmill.coordination.clock import boot_time
 from gristmill.coordination.errors import LockLost, LockTimeout, NotHeld, Unavailable
 from gristmill.coordination.lock import Lock
@@ -374,5 +376,30 @@ def test_a_loss_does_not_hide_what_was_raised_inside(place: Place) -> None:
             await work(KeyError("mine"))
         with pytest.raises(LockLost):
             await work(None)
+
+    run(place, test)
+
+
+def test_programs_that_seed_their_chance_alike_are_two_holders(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        clients = []
+        for _ in range(2):
+            random.seed(42)
+            clients.append(Client(bench.store, identity="w", clock=boot_time))
+        first, second = (client.lock(bench.name, seconds=SECONDS) for client in clients)
+        random.seed(42)
+        assert await first.acquire()
+        random.seed(42)
+        assert not await second.acquire(0)
+        await first.release()
+
+    run(place, test)
+
+
+def test_of_a_long_name_of_a_holder_the_end_is_shown(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        name = "recommendation-service-production-7d9f8b6c5d-x7k2p"
+        async with Client(bench.store, identity=f"{name}-17").lock(bench.name):
+            assert "-7d9f8b6c5d-x7k2p-17-" in (await bench.record()).fields[HOLDER]
 
     run(place, test)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import random
+import secrets
 import socket
 from collections.abc import Mapping
 from typing import Any
@@ -37,6 +37,8 @@ __all__ = [
 #: seconds for which a lock or session outlives a holder that has died, at the most; and the least that may be
 LEASE_SECONDS = 15
 _LEAST_SECONDS = 1
+#: letters of a holder's name that are shown
+_SHOWN = 36
 
 
 async def connect(
@@ -136,7 +138,10 @@ def _seconds(seconds: int) -> int:
 
 
 def _identity(given: str) -> str:
-    """Return what a holder is called: unlike all others, and of letters that a label of a waiter may have."""
+    """Return what a holder is called: unlike all others, and of letters that a label of a waiter may have.
+
+    Of a long name the end is kept, which tells pods and processes apart.
+    """
     name = given or f"{socket.gethostname()}-{os.getpid()}"
-    clean = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in name).strip("-")
-    return f"{clean[:36] or 'x'}-{random.randbytes(3).hex()}"
+    clean = "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in name)
+    return f"{clean[-_SHOWN:].strip('-') or 'x'}-{secrets.token_hex(3)}"

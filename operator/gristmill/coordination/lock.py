@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
+import secrets
 from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
@@ -89,7 +89,7 @@ class Lock:
                 )
             await self._forget()
             end = (self._clock() + timeout if timeout is not None else inf) if blocking else -inf
-            who = f"{self._identity}-{random.randbytes(4).hex()}"
+            who = f"{self._identity}-{secrets.token_hex(4)}"
             attempt = Acquisition(self._store, self.name, who, self._seconds, self._clock, self._sighting)
             try:
                 self._hold = await attempt.take(end)

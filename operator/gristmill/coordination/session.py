@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
+import secrets
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -60,9 +60,9 @@ class Session:
             self._hold = None
 
     async def _make(self) -> None:
-        who, begin, now = f"{self._identity}-{random.randbytes(4).hex()}", self._clock(), wall_time()
+        who, begin, now = f"{self._identity}-{secrets.token_hex(4)}", self._clock(), wall_time()
         fields = {HOLDER: who, SECONDS: str(self._seconds), ACQUIRED: now, RENEWED: now}
-        name = session_name(self._tree, random.randbytes(8).hex())
+        name = session_name(self._tree, secrets.token_hex(8))
         made = await self._store.create(Record(Kind.SESSION, name, self._tree, fields))
         self._hold = hold(who, made, begin, self._seconds)
         self.lost.clear()
