@@ -21,9 +21,11 @@ from gristmill.coordination.errors import (
     HistoryGone,
     Missing,
     NotEmpty,
+    Refused,
 )
 from gristmill.coordination.lock import Token
 from gristmill.coordination.nodes import Event, Resync
+from gristmill.coordination.port import Kind, Record
 from gristmill.coordination.tree import ConfigTree
 from gristmill.coordination.watching import Depth
 
@@ -484,3 +486,91 @@ def test_wrong_values_are_told(place: Place) -> None:
             _ = node.json
 
     run(place, test)
+
+
+@pytest.mark.parametrize("labelled", [False, True])
+def test_what_has_a_nodes_name_and_is_none_is_neither_written_nor_deleted(
+    place: Place, labelled: bool
+) -> None:
+    async def test(bench: Bench) -> None:
+        client = await bench.client()
+        bench._clients.append(client)
+        name = f"{bench.name}.db"
+        group, fields = (bench.name, {"path": "/other"}) if labelled else ("", {})
+        theirs = await client._store.create(Record(Kind.NODE, name, group, fields, b"theirs"))
+        tree = await client.tree(bench.name)
+        for call in (
+            lambda: tree.set("/db", "mine"),
+            lambda: tree.set("/db", "mine", version=theirs.revision),
+            lambda: tree.create("/db"),
+            lambda: tree.ensure("/db"),
+            lambda: tree.create("/db/n-", sequential=True),
+            lambda: tree.delete("/db"),
+        ):
+            with pytest.raises(Refused, match=f"ConfigMap {name} has the name of this node"):
+                await call()
+        assert await client._store.get(Kind.NODE, name) == theirs
+        assert tree.get("/db") is None
+
+    run(place, test)
+
+
+def test_a_node_that_became_something_else_a_moment_ago_is_not_written(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        tree = await bench.tree()
+        await tree.set("/db", "mine")
+        await until(lambda: not tree._view._ahead)
+        await tree._view.stop()
+        name = f"{bench.name}.db"
+        await tree._store.delete(Kind.NODE, name)
+        theirs = await tree._store.create(Record(Kind.NODE, name, value=b"theirs"))
+        with pytest.raises(Refused, match="is none of tree"):
+            await tree.set("/db", "mine")
+        with pytest.raises(Refused, match="is none of tree"):
+            await tree.create("/db/n-", sequential=True)
+        assert await tree._store.get(Kind.NODE, name) == theirs
+
+    run(place, test)
+
+
+@pytest.mark.e2e
+def test_a_node_keeps_the_other_keys_of_its_config_map(namespace: Callable[[], Awaitable[Any]]) -> None:
+    """One that was made by hand, whatever it has: a value is text or not, here or there, or not yet."""
+    text, binary = {"value": "t"}, {"value": "/w=="}
+    shapes: list[dict[str, Any]] = [
+        {},
+        {"data": {"a": "b"}},
+        {"data": {"a": "b", **text}},
+        {"data": {"a": "b"}, "binaryData": binary},
+        {"data": text, "binaryData": {"c": "/g=="}},
+        {"binaryData": {"c": "/g==", **binary}},
+    ]
+
+    async def test(bench: Bench) -> None:
+        tree = await bench.tree()
+        store: Any = tree._store
+        path = store._path(Kind.NODE)
+        for number, shape in enumerate(shapes):
+            name = f"{bench.name}.n{number}"
+            labels = {"kind": "node", "tree": bench.name}
+            metadata = {
+                "name": name,
+                "labels": {f"coordination.gristmill.dev/{key}": one for key, one in labels.items()},
+                "annotations": {"coordination.gristmill.dev/path": f"/n{number}"},
+            }
+            await store._call("POST", path, {"metadata": metadata, **shape})
+            await until(lambda number=number: tree.get(f"/n{number}") is not None)
+            others = _others(shape)
+            for value in (b"text", b"\xff", b"\xfe", b"", b"more"):
+                assert (await tree.set(f"/n{number}", value)).value == value
+                found = await store._call("GET", f"{path}/{name}")
+                assert _others(found) == others
+                kept = [part for part in ("data", "binaryData") if "value" in (found.get(part) or {})]
+                assert kept == ["binaryData" if value in (b"\xff", b"\xfe") else "data"]
+
+    run(Place(namespace), test)
+
+
+def _others(found: dict[str, Any]) -> dict[str, str]:
+    parts = [found.get(part) or {} for part in ("data", "binaryData")]
+    return {key: text for part in parts for key, text in part.items() if key != "value"}

@@ -29,7 +29,6 @@ from gristmill.coordination.errors import (
 )
 from gristmill.coordination.jobs import is_in_job
 from gristmill.coordination.kube_objects import (
-    for_bare,
     is_so,
     manifest_of,
     patch_of,
@@ -94,7 +93,7 @@ class KubeStore:
         """Change fields and value of a record under conditions; return it as it is then."""
         check_size(value or b"")
         path, conditions = self._path(kind, name), where or {}
-        plain = patch = patch_of(kind, changes, value, conditions, revision)
+        patch = patch_of(kind, changes, value, conditions, revision)
         for attempt in range(_TRIES):
             try:
                 return record_of(kind, await self._call("PATCH", path, patch, "application/json-patch+json"))
@@ -104,7 +103,7 @@ class KubeStore:
                 found = await self._call("GET", path)
                 if not is_so(record_of(kind, found), conditions, revision):
                     raise Conflict(f"{kind} {name} is not what it was expected to be") from None
-                patch = plain if "annotations" in found["metadata"] else for_bare(plain)
+                patch = patch_of(kind, changes, value, conditions, revision, found)
         raise Unavailable(f"{kind} {name} is changed by others all the time")
 
     async def delete(self, kind: Kind, name: str, *, revision: int | None = None, uid: str = "") -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from gristmill.coordination.port import (
@@ -87,15 +87,15 @@ def _value(found: Mapping[str, Any]) -> bytes:
     return text.encode()
 
 
-def _data(value: bytes) -> dict[str, dict[str, str] | None]:
-    """Return a value as text where it is some, for people read it, and a request can have it."""
+def _data(value: bytes) -> tuple[str, str]:
+    """Return the part of a ConfigMap that has a value, and it there: text where it is some, for people read it."""
     try:
         text: str | None = value.decode()
     except UnicodeDecodeError:
         text = None
     if text is None or (len(value) * _MOST_ESCAPED > _MOST_TEXT and len(json.dumps(text)) > _MOST_TEXT):
-        return {"data": None, "binaryData": {VALUE: base64.b64encode(value).decode()}}
-    return {"data": {VALUE: text}, "binaryData": None}
+        return "binaryData", base64.b64encode(value).decode()
+    return "data", text
 
 
 def manifest_of(record: Record) -> dict[str, Any]:
@@ -115,27 +115,52 @@ def manifest_of(record: Record) -> dict[str, Any]:
         metadata["ownerReferences"] = [{**reference, "name": record.owner.name, "uid": record.owner.uid}]
     if lease:
         return {"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": metadata, "spec": spec}
-    data = {part: found for part, found in _data(record.value).items() if found is not None}
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, **data}
+    part, text = _data(record.value)
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, part: {VALUE: text}}
 
 
 def patch_of(
-    kind: Kind, changes: Changes, value: bytes | None, where: Changes, revision: int | None
+    kind: Kind,
+    changes: Changes,
+    value: bytes | None,
+    where: Changes,
+    revision: int | None,
+    found: Mapping[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
-    """Return the patch that changes fields and value of a record under conditions."""
-    patch = [_test(kind, field, text) for field, text in where.items()]
+    """Return the patch that changes fields and value of a record under conditions.
+
+    It fits what was `found`; without that, what most objects are: those that were made here, whose value stays text, or
+    none.
+    """
+    patch: list[dict[str, Any]] = []
+    if found is not None and "annotations" not in found["metadata"]:
+        patch += [_BARE, {"op": "add", "path": "/metadata/annotations", "value": {}}]
+    patch += [_test(kind, field, text) for field, text in where.items()]
     if revision is not None:
         patch.append({"op": "test", "path": "/metadata/resourceVersion", "value": str(revision)})
     for field, text in changes.items():
         patch += _operations(kind, field, text)
     if value is not None:
-        patch += [{"op": "add", "path": f"/{part}", "value": found} for part, found in _data(value).items()]
+        patch += _put(value, found)
     return patch
 
 
-def for_bare(patch: Sequence[Any]) -> list[Any]:
-    """Return the patch for an object that has no annotations: nothing can be added to what is not there."""
-    return [_BARE, {"op": "add", "path": "/metadata/annotations", "value": {}}, *patch]
+def _put(value: bytes, found: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """Return the operations that put a value in its place, and leave the other keys of a ConfigMap as they are."""
+    part, text = _data(value)
+    other = "data" if part == "binaryData" else "binaryData"
+    here, there = ((found if found is not None else {part: {VALUE: ""}}).get(one) for one in (part, other))
+    patch: list[dict[str, Any]] = []
+    if there and VALUE in there:
+        patch.append({"op": "remove", "path": f"/{other}/{VALUE}"})
+    else:  # (one key can't be in both; what is below nothing can't be tested)
+        patch.append({"op": "test", "path": f"/{other}" + (f"/{VALUE}" if there else ""), "value": None})
+    if here:
+        patch.append({"op": "add", "path": f"/{part}/{VALUE}", "value": text})
+    else:
+        patch.append({"op": "test", "path": f"/{part}", "value": None})
+        patch.append({"op": "add", "path": f"/{part}", "value": {VALUE: text}})
+    return patch
 
 
 def is_so(record: Record, where: Changes, revision: int | None) -> bool:

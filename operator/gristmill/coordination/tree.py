@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from gristmill.coordination.clock import Clock
-from gristmill.coordination.errors import Conflict, Exists, Fenced, Missing, NotEmpty
+from gristmill.coordination.errors import Conflict, Exists, Fenced, Missing, NotEmpty, Refused
 from gristmill.coordination.lock import Token
 from gristmill.coordination.names import check_path, is_below, node_name, parent_of
 from gristmill.coordination.nodes import (
@@ -89,8 +89,8 @@ class ConfigTree:
 
     def get(self, path: str) -> Node | None:
         """Return a node, or None."""
-        record = self._view.get(node_name(self.name, check_path(path)))
-        return node_of(record) if record is not None and record.fields.get(PATH) == path else None
+        record = self._known(check_path(path))
+        return node_of(record) if record is not None else None
 
     def children(self, path: str = "/") -> list[str]:
         """Return the names of what is directly below a path, also where that leads on to others only."""
@@ -141,7 +141,7 @@ class ConfigTree:
             try:
                 return await self.create(path, value)
             except Exists:
-                record = await self._store.get(Kind.NODE, node_name(self.name, path))
+                record = await self._read(path)
                 if record is not None:
                     return self._wrote(record)
         return node
@@ -158,7 +158,7 @@ class ConfigTree:
         name = node_name(self.name, path)
         fence = {} if token is None else {FENCE_LOCK: token.lock, FENCE_NUMBER: str(token.number)}
         by_revision = version is not None or token is not None
-        known = self._view.get(name)
+        known = self._known(path)
         while True:
             current = known.revision if known is not None else 0
             if version in (None, current):
@@ -167,10 +167,13 @@ class ConfigTree:
                     if known is None:
                         return self._wrote(await self._make(path, data, fence))
                     revision = current if by_revision else None
+                    where = {PATH: path}
                     return self._wrote(
-                        await self._store.update(Kind.NODE, name, fence, value=data, revision=revision)
+                        await self._store.update(
+                            Kind.NODE, name, fence, value=data, where=where, revision=revision
+                        )
                     )
-            known = await self._store.get(Kind.NODE, name)
+            known = await self._read(path)
             current = known.revision if known is not None else 0
             if version not in (None, current):
                 found = f"is at version {current}" if known is not None else "is not there"
@@ -199,9 +202,8 @@ class ConfigTree:
     # -- the parts
 
     async def _delete(self, path: str, version: int | None, token: Token | None) -> None:
-        name = node_name(self.name, path)
         while True:
-            record = await self._store.get(Kind.NODE, name)
+            record = await self._read(path)
             if record is None:
                 raise Missing(f"{path} is not there")
             if version not in (None, record.revision):
@@ -210,7 +212,7 @@ class ConfigTree:
                 )
             _check_fence(path, record, token)
             try:
-                await self._store.delete(Kind.NODE, name, revision=record.revision, uid=record.uid)
+                await self._store.delete(Kind.NODE, record.name, revision=record.revision, uid=record.uid)
             except Conflict:
                 continue
             self._view.deleted(record)
@@ -225,30 +227,46 @@ class ConfigTree:
         try:
             return await self._store.create(record)
         except Exists:
+            await self._read(path)
             raise Exists(f"{path} is there already") from None
 
     async def _count(self, parent: str) -> int:
         """Return the next number of a parent, which is made where there is none."""
         await self.ensure(parent)
         name = node_name(self.name, parent)
-        record = self._view.get(name)
+        record = self._known(parent)
         while True:
             before = record.fields.get(COUNTER) if record is not None else None
             number = int(before or 0) + 1
             try:
                 found = await self._store.update(
-                    Kind.NODE, name, {COUNTER: str(number)}, where={COUNTER: before}
+                    Kind.NODE, name, {COUNTER: str(number)}, where={PATH: parent, COUNTER: before}
                 )
             except Conflict:
-                record = await self._store.get(Kind.NODE, name)
+                record = await self._read(parent)
             except Missing:
-                record = self._view_of(await self.ensure(parent))
+                await self.ensure(parent)
+                record = self._known(parent)
             else:
                 self._view.wrote(found)
                 return number
 
-    def _view_of(self, node: Node) -> Record | None:
-        return self._view.get(node_name(self.name, node.path))
+    def _known(self, path: str) -> Record | None:
+        """Return a node's record as it is known here, or None."""
+        record = self._view.get(node_name(self.name, path))
+        return record if record is not None and record.fields.get(PATH) == path else None
+
+    async def _read(self, path: str) -> Record | None:
+        """Return a node's record as it is now, or None. Refused where its name is that of something else."""
+        name = node_name(self.name, path)
+        record = await self._store.get(Kind.NODE, name)
+        if record is not None and (record.group != self.name or record.fields.get(PATH) != path):
+            raise Refused(
+                f"{path}: ConfigMap {name} has the name of this node, and is none of tree {self.name}: rename or "
+                f"delete it, or use another tree; if it is to be the node, give it the tree in its label and {path} "
+                "in its annotation (docs/coordination.md, The tree)"
+            )
+        return record
 
     def _checked(self, path: str, value: Any) -> bytes:
         data = bytes_of(path, value)
