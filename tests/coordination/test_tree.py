@@ -574,3 +574,45 @@ def test_a_node_keeps_the_other_keys_of_its_config_map(namespace: Callable[[], A
 def _others(found: dict[str, Any]) -> dict[str, str]:
     parts = [found.get(part) or {} for part in ("data", "binaryData")]
     return {key: text for part in parts for key, text in part.items() if key != "value"}
+
+
+def test_who_may_not_delete_a_node_deletes_nothing_below_it(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        tree = await bench.tree()
+        old, new = Token("l", 10), Token("l", 12)
+        for path in ("/d", "/d/a", "/d/b", "/e/a", "/e/b", "/e/c"):
+            await tree.set(path, "x", token=new if path != "/e/c" else None)
+        for top in ("/d", "/e"):
+            with pytest.raises(Fenced, match="later holder"):
+                await tree.delete(top, token=old, recursive=True)
+        version = tree.get("/d").version  # type: ignore[union-attr]
+        with pytest.raises(Conflict, match="/d is at version"):
+            await tree.delete("/d", version=version - 1, recursive=True)
+        with pytest.raises(Conflict, match="/e is not there, and not at version"):
+            await tree.delete("/e", version=version, recursive=True)
+        assert [node.path for node in tree.walk()] == ["/d", "/d/a", "/d/b", "/e/a", "/e/b", "/e/c"]
+        await tree.delete("/d", version=version, token=new, recursive=True)
+        await tree.delete("/e", token=new, recursive=True)
+        assert tree.walk() == []
+
+    run(place, test)
+
+
+def test_a_later_holder_that_writes_while_a_subtree_is_deleted_keeps_what_it_wrote(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        tree, later = await bench.tree(), await bench.tree()
+        for path in ("/d", "/d/a", "/d/b"):
+            await tree.set(path, "x")
+        await until(lambda: len(later.walk()) == 3)
+        real = tree._store.delete
+
+        async def delete(*args: Any, **named: Any) -> None:
+            await real(*args, **named)
+            await later.set("/d/a", "later", token=Token("l", 12))
+
+        tree._store.delete = delete  # type: ignore[method-assign]
+        with pytest.raises(Fenced, match="later holder"):
+            await tree.delete("/d", token=Token("l", 10), recursive=True)
+        assert (await later._read("/d/a")).value == b"later"  # type: ignore[union-attr]
+
+    run(place, test)

@@ -174,25 +174,28 @@ class ConfigTree:
                         )
                     )
             known = await self._read(path)
-            current = known.revision if known is not None else 0
-            if version not in (None, current):
-                found = f"is at version {current}" if known is not None else "is not there"
-                raise Conflict(
-                    f"{path} {found}, and not at version {version}: read it again, and decide again"
-                )
+            _check_version(path, known, version)
 
     async def delete(
         self, path: str, *, version: int | None = None, token: Token | None = None, recursive: bool = False
     ) -> None:
-        """Delete a node, under the conditions of `set`; with `recursive` all that is below it, first."""
+        """Delete a node, under the conditions of `set`; with `recursive` all that is below it, first.
+
+        Nothing is deleted where the node is not at `version`, or a later holder of the lock has written to any of them.
+        """
         below = [node for node in self.walk(path) if node.path != path]
         if below and not recursive:
             raise NotEmpty(
                 f"{path} has {len(below)} nodes below it: delete them first, or pass recursive=True"
             )
+        if below:
+            top = await self._read(path)
+            _check_version(path, top, version)
+            for one in (path, *(node.path for node in below)):
+                _check_fence(one, top if one == path else self._known(one), token)
         for node in reversed(below):
             with suppress(Missing):
-                await self._delete(node.path, None, None)
+                await self._delete(node.path, None, token)
         try:
             await self._delete(path, version, token)
         except Missing:
@@ -206,10 +209,7 @@ class ConfigTree:
             record = await self._read(path)
             if record is None:
                 raise Missing(f"{path} is not there")
-            if version not in (None, record.revision):
-                raise Conflict(
-                    f"{path} is at version {record.revision}, and not at version {version}: decide again"
-                )
+            _check_version(path, record, version)
             _check_fence(path, record, token)
             try:
                 await self._store.delete(Kind.NODE, record.name, revision=record.revision, uid=record.uid)
@@ -305,6 +305,14 @@ class ConfigTree:
                 self._reaper.meet(change.record.owner)
         for watch in list(self._watches):
             watch.hear(event)
+
+
+def _check_version(path: str, record: Record | None, version: int | None) -> None:
+    """Raise Conflict where a node is not at the version that is expected (0: not there)."""
+    current = record.revision if record is not None else 0
+    if version not in (None, current):
+        found = f"is at version {current}" if record is not None else "is not there"
+        raise Conflict(f"{path} {found}, and not at version {version}: read it again, and decide again")
 
 
 def _check_fence(path: str, record: Record | None, token: Token | None) -> None:
