@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 from tests.coordination.conftest import PATIENCE, Place
 
+from gristmill.coordination.acquiring import Acquisition, give_up
 from gristmill.coordination.aio import Client
 from gristmill.coordination.clock import boot_time
 from gristmill.coordination.errors import LockLost, LockTimeout, NotHeld, Unavailable
 from gristmill.coordination.lock import Lock
-from gristmill.coordination.port import HOLDER, Kind, Store
+from gristmill.coordination.port import HOLDER, TRANSITIONS, Kind, Record, Store
 
 #: seconds of a lease in these tests
 SECONDS = 2
@@ -401,5 +402,47 @@ def test_of_a_long_name_of_a_holder_the_end_is_shown(place: Place) -> None:
         name = "recommendation-service-production-7d9f8b6c5d-x7k2p"
         async with Client(bench.store, identity=f"{name}-17").lock(bench.name):
             assert "-7d9f8b6c5d-x7k2p-17-" in (await bench.record()).fields[HOLDER]
+
+    run(place, test)
+
+
+def test_who_saw_it_free_a_moment_ago_does_not_take_it(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        free = await bench.store.create(Record(Kind.LOCK, bench.name, fields={"waiter-x": "1"}))
+        first, second = (Acquisition(bench.store, bench.name, who, SECONDS, boot_time) for who in "ab")
+        assert await first._claim(free)
+        assert await second._claim(free) is None
+        assert (await bench.record()).fields[HOLDER] == "a"
+
+    run(place, test)
+
+
+@pytest.mark.parametrize("changed", ["0", "1"])
+def test_who_gives_up_what_another_has_taken_leaves_it(place: Place, changed: str) -> None:
+    async def test(bench: Bench) -> None:
+        mine = await bench.store.create(
+            Record(Kind.LOCK, bench.name, fields={HOLDER: "me", TRANSITIONS: changed})
+        )
+        theirs = await bench.store.update(Kind.LOCK, bench.name, {HOLDER: "thief"})
+        await give_up(bench.store, mine, "me")
+        assert await bench.record() == theirs
+
+    run(place, test)
+
+
+def test_who_gives_up_does_not_delete_what_somebody_has_come_for(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        mine = await bench.store.create(
+            Record(Kind.LOCK, bench.name, fields={HOLDER: "me", TRANSITIONS: "1"})
+        )
+
+        class Slow(Faulty):
+            async def update(self, *args: Any, **named: Any) -> Any:
+                left = await self._store.update(*args, **named)
+                await self._store.update(Kind.LOCK, bench.name, {"waiter-x": "1"})
+                return left
+
+        await give_up(Slow(bench.store), mine, "me")  # type: ignore[arg-type]
+        assert "waiter-x" in (await bench.record()).fields
 
     run(place, test)

@@ -25,7 +25,7 @@ from gristmill.coordination.errors import (
 )
 from gristmill.coordination.lock import Token
 from gristmill.coordination.nodes import Event, Resync
-from gristmill.coordination.port import Kind, Record
+from gristmill.coordination.port import Change, Kind, Record
 from gristmill.coordination.tree import ConfigTree
 from gristmill.coordination.watching import Depth
 
@@ -614,5 +614,52 @@ def test_a_later_holder_that_writes_while_a_subtree_is_deleted_keeps_what_it_wro
         with pytest.raises(Fenced, match="later holder"):
             await tree.delete("/d", token=Token("l", 10), recursive=True)
         assert (await later._read("/d/a")).value == b"later"  # type: ignore[union-attr]
+
+    run(place, test)
+
+
+def test_an_older_token_that_was_looked_at_before_a_later_holder_wrote_is_refused(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        tree, later = await bench.tree(), await bench.tree()
+        await tree.set("/a", "0", token=Token("l", 1))
+        await until(lambda: later.get("/a") is not None)
+        real = tree._store.update
+
+        async def update(*args: Any, **named: Any) -> Record:
+            tree._store.update = real  # type: ignore[method-assign]
+            await later.set("/a", "later", token=Token("l", 3))
+            return await real(*args, **named)
+
+        tree._store.update = update  # type: ignore[method-assign]
+        with pytest.raises(Fenced, match="later holder"):
+            await tree.set("/a", "older", token=Token("l", 2))
+        assert (await later._read("/a")).value == b"later"  # type: ignore[union-attr]
+
+    run(place, test)
+
+
+def test_paths_of_the_same_letters_are_nodes_of_their_own(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        tree = await bench.tree()
+        paths = ["/A b", "/a B", "/a b", "/a/b ", "/ä", "/ö"]
+        for path in paths:
+            await tree.create(path, path)
+        assert [node.text for node in tree.walk()] == sorted(paths)
+
+    run(place, test)
+
+
+def test_what_is_older_than_what_is_known_is_not_taken(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        tree = await bench.tree()
+        await tree.set("/a", "1")
+        older = await tree._read("/a")
+        last = await tree.set("/a", "2")
+        await until(lambda: tree._view.revision >= last.version)
+        watch = tree.watch(initial=False)
+        assert older is not None
+        tree._view._take(Change(last.version, older))
+        assert tree.get("/a") == last
+        assert not watch._waiting
 
     run(place, test)

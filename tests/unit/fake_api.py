@@ -105,9 +105,13 @@ class FakeApi:
         ]
 
     def _delete(self, kind: str, namespace: str, name: str, body: Any) -> tuple[int, dict[str, Any]]:
-        uid = self.objects[kind, namespace, name]["metadata"]["uid"]
-        if body["preconditions"]["uid"] != uid:
+        metadata, expected = self.objects[kind, namespace, name]["metadata"], body["preconditions"]
+        if expected["uid"] != metadata["uid"]:
             return 409, {"message": "Precondition failed: UID in precondition: x, UID in object meta: y"}
+        if expected.get("resourceVersion") not in (None, metadata["resourceVersion"]):
+            return 409, {
+                "message": "Precondition failed: ResourceVersion in precondition: 1, in object meta: 2"
+            }
         del self.objects[kind, namespace, name]
         return 200, {}
 
