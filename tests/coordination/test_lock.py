@@ -16,8 +16,9 @@ from tests.coordination.conftest import PATIENCE, Place
 from gristmill.coordination.acquiring import Acquisition, give_up
 from gristmill.coordination.aio import Client
 from gristmill.coordination.clock import boot_time
+from gristmill.coordination.election import Election
 from gristmill.coordination.errors import LockLost, LockTimeout, NotHeld, Unavailable
-from gristmill.coordination.lock import Lock
+from gristmill.coordination.lock import Lock, Token
 from gristmill.coordination.port import HOLDER, TRANSITIONS, Kind, Record, Store
 
 #: seconds of a lease in these tests
@@ -444,5 +445,34 @@ def test_who_gives_up_does_not_delete_what_somebody_has_come_for(place: Place) -
 
         await give_up(Slow(bench.store), mine, "me")  # type: ignore[arg-type]
         assert "waiter-x" in (await bench.record()).fields
+
+    run(place, test)
+
+
+def test_a_leader_that_is_cancelled_leads_until_its_work_has_ended(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        election, other = Election(bench.lock()), bench.lock()
+        leads, cleaned = asyncio.Event(), asyncio.Event()
+        told: list[bool] = []
+
+        async def lead(token: Token) -> None:
+            leads.set()
+            try:
+                await asyncio.Event().wait()
+            finally:
+                told.append(await other.acquire(0.3))
+                told.append(election.leads)
+                cleaned.set()
+
+        leading = asyncio.create_task(election.run(lead))
+        await leads.wait()
+        leading.cancel()
+        await asyncio.wait({leading})
+        assert leading.cancelled()
+        assert cleaned.is_set()
+        assert told == [False, True]
+        assert not election.leads
+        assert await other.acquire(0)
+        await other.release()
 
     run(place, test)

@@ -31,7 +31,8 @@ class Election:
         """Lead once: wait for the turn, call `on_elected`, and give up the lead when that has ended.
 
         Where the lead is lost before, `on_lost` is called at once, then what `on_elected` awaits is cancelled, and
-        LockLost is raised: call `run` again to be a candidate again. What `on_elected` raises is raised.
+        LockLost is raised: call `run` again to be a candidate again. What `on_elected` raises is raised. Where `run` is
+        cancelled, so is what `on_elected` awaits, and the lead is given up when that has ended.
         """
         await self._lock.acquire()
         work = asyncio.ensure_future(_called(on_elected, self._lock.token))
@@ -49,8 +50,11 @@ class Election:
         finally:
             for task in (work, lost):
                 task.cancel()
-            with suppress(LockLost):
-                await self._lock.release()
+            try:
+                await asyncio.gather(work, lost, return_exceptions=True)
+            finally:
+                with suppress(LockLost):
+                    await self._lock.release()
 
 
 async def _called(call: Callable[..., Awaitable[None] | None], *args: object) -> None:
