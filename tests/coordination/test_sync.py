@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import os
 import secrets
 import signal
@@ -9,14 +11,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import pytest
 from tests.protocol.harness import Server
 
 from gristmill.coordination import connect
 from gristmill.coordination.connecting import proxy_for
-from gristmill.coordination.errors import BadName, Closed, CoordinationError, LockLost, LockTimeout
+from gristmill.coordination.errors import BadName, Closed, CoordinationError, LockLost, LockTimeout, NotHeld
 from gristmill.coordination.lock import Token
 from gristmill.coordination.nodes import Event
 from gristmill.coordination.sync import Client
@@ -257,3 +261,119 @@ def test_the_proxy_of_the_environment_leads_to_the_cluster(monkeypatch: pytest.M
     assert proxy_for("https://api.example:6443") == "http://proxy:3128"
     assert proxy_for("https://10.96.0.1:443") is None
     assert proxy_for("https://kubernetes.default.svc.cluster.local") is None
+
+
+@contextmanager
+def others(*calls: Callable[[], object]) -> Iterator[list[object]]:
+    """Make calls in threads of their own, which have to end; give what they returned or raised."""
+    found: list[object] = []
+
+    def work(call: Callable[[], object]) -> None:
+        try:
+            found.append(call())
+        except Exception as error:
+            found.append(error)
+
+    threads = [threading.Thread(target=work, args=(call,), daemon=True) for call in calls]
+    for thread in threads:
+        thread.start()
+    yield found
+    for thread in threads:
+        thread.join(10)
+    assert len(found) == len(calls)
+
+
+def waits(valkey: Server, namespace: str, lock: str) -> bool:
+    with valkey.connect() as raw:
+        key = f"gristmill:coordination:{{{namespace}}}:records"
+        return b"waiter-" in (raw.hget(key, f"lock/{lock}") or b"")
+
+
+def test_who_waits_for_a_lock_when_the_client_is_closed_is_told(
+    client: Client, valkey: Server, namespace: str
+) -> None:
+    with client.lock("l"):
+        closing = connect(valkey.url, namespace=namespace)
+        with others(closing.lock("l").acquire) as found:
+            while not waits(valkey, namespace, "l"):
+                time.sleep(0.01)
+            closing.close()
+        assert [type(one) for one in found] == [Closed]
+        assert not waits(valkey, namespace, "l")
+
+
+def test_who_waits_for_a_loss_goes_on_when_the_hold_ends(valkey: Server, namespace: str) -> None:
+    client = connect(valkey.url, namespace=namespace)
+    lock, other = client.lock("a"), client.lock("b")
+    with pytest.raises(NotHeld, match="acquire it first"):
+        lock.wait_lost()
+    lock.acquire()
+    other.acquire()
+    with others(lock.wait_lost) as found:
+        assert not lock.wait_lost(0.1)
+        lock.release()
+    assert found == [False]
+    with others(other.wait_lost) as found:
+        assert not other.wait_lost(0.1)
+        client.close()
+    assert found == [False]
+
+
+def test_what_still_runs_when_the_client_is_closed_is_told(valkey: Server, namespace: str) -> None:
+    client = connect(valkey.url, namespace=namespace)
+    begun = threading.Event()
+
+    async def work() -> None:
+        begun.set()
+        await asyncio.Event().wait()
+
+    with others(lambda: client._runner.wait(work())) as found:
+        assert begun.wait(10)
+        client.close()
+    assert [type(one) for one in found] == [Closed]
+
+
+def test_a_client_that_is_closed_leaves_nothing_for_the_end_of_the_program(
+    valkey: Server, namespace: str
+) -> None:
+    client, other = (connect(valkey.url, namespace=namespace) for _ in range(2))
+    kept = [weakref.ref(one._at_exit) for one in (client, other)]
+    client.close()
+    del client
+    gc.collect()
+    assert [one() is None for one in kept] == [True, False]
+    other.close()
+
+
+def test_what_a_leader_raises_is_not_hidden_by_the_loss_of_the_lead(client: Client, valkey: Server) -> None:
+    election = client.election("e", seconds=1)
+
+    def lead(token: Token) -> None:
+        with valkey.connect() as raw:
+            for key in raw.keys("gristmill:coordination:*:records"):
+                raw.hdel(key, "lock/e")
+        assert election._lock.wait_lost(10)
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        election.run(lead)
+
+
+def test_a_callback_that_fails_is_called_on(client: Client, caplog: pytest.LogCaptureFixture) -> None:
+    tree = client.tree("t")
+    heard: list[str] = []
+    done = threading.Event()
+
+    def hear(event: object) -> None:
+        assert isinstance(event, Event)
+        heard.append(event.path)
+        if event.path == "/b":
+            done.set()
+        raise KeyError(event.path)
+
+    with tree.watch(callback=hear):
+        tree.set("/a", "1")
+        tree.set("/b", "1")
+        assert done.wait(10)
+    assert heard == ["/a", "/b"]
+    assert "the callback of a watch of / failed" in caplog.text

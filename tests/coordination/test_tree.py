@@ -15,7 +15,9 @@ from gristmill.coordination.aio import Client
 from gristmill.coordination.errors import (
     BadName,
     BadValue,
+    Closed,
     Conflict,
+    CoordinationError,
     Exists,
     Fenced,
     HistoryGone,
@@ -661,5 +663,85 @@ def test_what_is_older_than_what_is_known_is_not_taken(place: Place) -> None:
         tree._view._take(Change(last.version, older))
         assert tree.get("/a") == last
         assert not watch._waiting
+
+    run(place, test)
+
+
+def test_a_tree_is_one_of_a_client_with_the_seconds_and_schemas_of_the_first(place: Place) -> None:
+    schemas = {"/n": {"type": "integer"}}
+
+    async def test(bench: Bench) -> None:
+        client = await bench.client()
+        first, second = await asyncio.gather(
+            client.tree("a", schemas=schemas, seconds=SECONDS), client.tree("a")
+        )
+        assert first is second
+        assert await client.tree("a", schemas=dict(schemas), seconds=SECONDS) is first
+        for others in ({"schemas": {}}, {"seconds": SECONDS + 1}):
+            with pytest.raises(CoordinationError, match="tree a is open with other seconds or schemas"):
+                await client.tree("a", **others)  # type: ignore[arg-type]
+        await client.close()
+
+    run(place, test)
+
+
+@pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity"])
+def test_what_python_alone_reads_as_a_number_is_none(place: Place, word: str) -> None:
+    async def test(bench: Bench) -> None:
+        tree = await bench.tree(schemas={"/n": {"type": "number"}})
+        with pytest.raises(BadValue, match="/n: the value is no JSON"):
+            await tree.set("/n", word)
+
+    run(place, test)
+
+
+def test_a_closed_client_says_so(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        client = await bench.client()
+        tree, lock = await client.tree(bench.name), client.lock(bench.name)
+        node = await tree.set("/a", "1")
+        await client.close()
+        for call in (
+            lock.acquire,
+            lambda: client.tree("t"),
+            lambda: tree.set("/a", "2"),
+            lambda: tree.set("/b", "2", version=0),
+            lambda: tree.create("/b", ephemeral=True),
+            lambda: tree.ensure("/a"),
+            lambda: tree.delete("/a", version=node.version),
+        ):
+            with pytest.raises(Closed, match="connect again"):
+                await call()
+        for look in (tree.get, tree.walk, tree.children, tree.watch):
+            with pytest.raises(Closed, match="connect again"):
+                look("/a")
+        async with place.store() as store:
+            assert (await store.get(Kind.NODE, f"{bench.name}.a")).value == b"1"  # type: ignore[union-attr]
+
+    run(place, test)
+
+
+def test_who_closes_gives_up_every_lock_and_who_waits_is_told(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        client, other = await bench.client(), await bench.client()
+        name = bench.name
+        held = [client.lock(f"{name}.{n}") for n in range(3)]
+        for lock in held[:2]:
+            await lock.acquire()
+        theirs = other.lock(f"{name}.2")
+        await theirs.acquire()
+        waiting = asyncio.create_task(held[2].acquire())
+        while not any(
+            field.startswith("waiter")
+            for field in (await other._store.get(Kind.LOCK, f"{name}.2")).fields  # type: ignore[union-attr]
+        ):
+            await asyncio.sleep(0.01)
+        await client.close()
+        with pytest.raises(Closed, match="connect again"):
+            await waiting
+        for n in range(2):
+            assert await other._store.get(Kind.LOCK, f"{name}.{n}") is None
+        await theirs.release()
+        assert await other._store.get(Kind.LOCK, f"{name}.2") is None
 
     run(place, test)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import socket
 from collections.abc import Mapping
 from typing import Any
+from weakref import WeakSet
 
 from gristmill.coordination.clock import Clock, boot_time
 from gristmill.coordination.connecting import open_store
 from gristmill.coordination.election import Election
-from gristmill.coordination.errors import Closed, CoordinationError
+from gristmill.coordination.errors import CoordinationError, closed
 from gristmill.coordination.lock import Lock, Token
 from gristmill.coordination.names import check_lock, check_tree
 from gristmill.coordination.nodes import Event, EventKind, Node, Resync
@@ -59,8 +61,9 @@ class Client:
         self._store = store
         self._clock = clock
         self._identity = _identity(identity)
-        self._locks: list[Lock] = []
+        self._locks: WeakSet[Lock] = WeakSet()
         self._trees: dict[str, ConfigTree] = {}
+        self._opening = asyncio.Lock()
         self._closed = False
 
     def lock(self, name: str, *, seconds: int = LEASE_SECONDS, timeout: float | None = None) -> Lock:
@@ -77,7 +80,7 @@ class Client:
             clock=self._clock,
             timeout=timeout,
         )
-        self._locks = [one for one in self._locks if one.held] + [lock]
+        self._locks.add(lock)
         return lock
 
     def election(self, name: str, *, seconds: int = LEASE_SECONDS) -> Election:
@@ -85,37 +88,44 @@ class Client:
         return Election(self.lock(name, seconds=seconds))
 
     async def tree(
-        self, name: str, *, seconds: int = LEASE_SECONDS, schemas: Mapping[str, Any] | None = None
+        self, name: str, *, seconds: int | None = None, schemas: Mapping[str, Any] | None = None
     ) -> ConfigTree:
         """Return the tree of a name, which is read now and followed; the same one each time.
 
-        `seconds`: within which its ephemeral nodes vanish where this client dies. `schemas`: JSON schemas by shell
-        patterns of paths.
+        `seconds`: within which its ephemeral nodes vanish where this client dies (15). `schemas`: JSON schemas by shell
+        patterns of paths. Where the tree is open already they are as they were then: others are an error.
         """
-        self._check_open()
-        if name not in self._trees:
-            tree = ConfigTree(
-                self._store,
-                check_tree(name),
-                identity=self._identity,
-                seconds=_seconds(seconds),
-                clock=self._clock,
-                schemas=schemas or {},
-            )
-            await tree.start()
-            self._trees[name] = tree
-        return self._trees[name]
+        check_tree(name)
+        async with self._opening:
+            self._check_open()
+            tree = self._trees.get(name)
+            if tree is None:
+                tree = ConfigTree(
+                    self._store,
+                    name,
+                    identity=self._identity,
+                    seconds=_seconds(LEASE_SECONDS if seconds is None else seconds),
+                    clock=self._clock,
+                    schemas=schemas or {},
+                )
+                await tree.start()
+                self._trees[name] = tree
+            elif seconds not in (None, tree.seconds) or schemas not in (None, tree.schemas):
+                raise CoordinationError(
+                    f"tree {name} is open with other seconds or schemas: say them where it is opened first, or take "
+                    "another client"
+                )
+            return tree
 
     async def close(self) -> None:
-        """Give up what is held, and end."""
+        """Give up what is held, and end; who waits for a lock is told Closed."""
         if self._closed:
             return
         self._closed = True
-        for lock in self._locks:
-            if lock.held:
-                await lock.release()
-        for tree in self._trees.values():
-            await tree.close()
+        await asyncio.gather(*(lock.close() for lock in self._locks))
+        async with self._opening:
+            for tree in self._trees.values():
+                await tree.close()
         await self._store.close()
 
     async def __aenter__(self) -> Client:
@@ -126,7 +136,7 @@ class Client:
 
     def _check_open(self) -> None:
         if self._closed:
-            raise Closed("the client is closed: connect again")
+            raise closed()
 
 
 def _seconds(seconds: int) -> int:

@@ -69,3 +69,8 @@ class Closed(CoordinationError):  # noqa: N818
 
 class NotEmpty(CoordinationError):  # noqa: N818
     """A node that is to be deleted has children."""
+
+
+def closed() -> Closed:
+    """Return what is told to who uses something of a client that is closed."""
+    return Closed("the client is closed: connect again")

@@ -16,7 +16,7 @@ from math import inf
 from gristmill.coordination import leases
 from gristmill.coordination.acquiring import Acquisition, give_up
 from gristmill.coordination.clock import Clock
-from gristmill.coordination.errors import CoordinationError, LockLost, LockTimeout, NotHeld
+from gristmill.coordination.errors import CoordinationError, LockLost, LockTimeout, NotHeld, closed
 from gristmill.coordination.holding import Hold, keep
 from gristmill.coordination.port import Store
 
@@ -57,6 +57,8 @@ class Lock:
         self._timeout = timeout
         self._hold: Hold | None = None
         self._keeping: asyncio.Task[None] | None = None
+        self._taking: asyncio.Task[Hold | None] | None = None
+        self._closed = False
         self._sighting: leases.Sighting | None = None
         self._turn = asyncio.Lock()
 
@@ -83,6 +85,8 @@ class Lock:
         if timeout is not None and (timeout < 0 or not blocking):
             raise ValueError("timeout: it is 0 or more, and says something only where acquire may wait")
         async with self._turn:
+            if self._closed:
+                raise closed()
             if self.held:
                 raise NotHeld(
                     f"lock {self.name} is held by this handle already: release it, or use another handle"
@@ -91,10 +95,15 @@ class Lock:
             end = (self._clock() + timeout if timeout is not None else inf) if blocking else -inf
             who = f"{self._identity}-{secrets.token_hex(4)}"
             attempt = Acquisition(self._store, self.name, who, self._seconds, self._clock, self._sighting)
+            self._taking = asyncio.create_task(attempt.take(end), name=f"taking lock {self.name}")
             try:
-                self._hold = await attempt.take(end)
+                self._hold = await self._taking
+            except asyncio.CancelledError:
+                if self._closed:
+                    raise closed() from None
+                raise
             finally:
-                self._sighting = attempt.sighting
+                self._taking, self._sighting = None, attempt.sighting
             if self._hold is None:
                 return False
             self._keeping = asyncio.create_task(self._keep(self._hold), name=f"lock {self.name}")
@@ -114,6 +123,25 @@ class Lock:
                     f"lock {self.name} was lost before it was released: another may have had it meanwhile"
                 )
             await asyncio.shield(self._give_up(hold))
+
+    async def wait_lost(self, timeout: float | None = None) -> bool:
+        """Wait until the lock is lost or given up, or `timeout` seconds have passed; return whether it is lost.
+
+        NotHeld where there is no hold that could be lost.
+        """
+        keeping = self._keeping
+        if keeping is None:
+            raise NotHeld(f"lock {self.name} is not held: acquire it first")
+        await asyncio.wait({keeping}, timeout=timeout)
+        return keeping.done() and not keeping.cancelled()
+
+    async def close(self) -> None:
+        """Give the lock up if it is held, and never take it again; who waits for it by this handle is told Closed."""
+        self._closed = True
+        if self._taking is not None:
+            self._taking.cancel()
+        with suppress(NotHeld):
+            await self.release()
 
     async def __aenter__(self) -> Lock:
         """Take the lock. LockTimeout where that takes longer than the `timeout` of the lock."""

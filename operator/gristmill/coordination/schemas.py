@@ -31,7 +31,7 @@ class Schemas:
             if not fnmatchcase(path, pattern):
                 continue
             try:
-                found = json.loads(value)
+                found = json.loads(value, parse_constant=_refuse)
             except ValueError as error:
                 raise BadValue(f"{path}: the value is no JSON, and {pattern} has a schema: {error}") from None
             faults = sorted(
@@ -40,3 +40,8 @@ class Schemas:
             if faults:
                 place = "".join(f"[{word!r}]" for word in faults[0].absolute_path)
                 raise BadValue(f"{path}{place}: {faults[0].message} (schema of {pattern})")
+
+
+def _refuse(word: str) -> None:
+    """Refuse NaN and Infinity, which Python reads as numbers."""
+    raise ValueError(f"{word} is none")

@@ -7,21 +7,24 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import logging
 import os
 import threading
 import weakref
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import CancelledError, Future
-from contextlib import suppress
+from contextlib import ExitStack, suppress
+from functools import partial
 from typing import Any, Self, TypeVar
 
 from gristmill.coordination import aio
-from gristmill.coordination.errors import Closed
+from gristmill.coordination.errors import Closed, closed
 from gristmill.coordination.lock import Token
 from gristmill.coordination.nodes import Event, Node, Resync
 from gristmill.coordination.watching import Depth
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 #: seconds between two looks at whether a lock that was lost while its process stood still is lost
 _LOOK_SECONDS = 0.1
@@ -45,6 +48,9 @@ class _Runner:
 
     def __init__(self) -> None:
         self._pid = os.getpid()
+        self._stopped = False
+        #: is held while something is given to the loop, or it is stopped
+        self._giving = threading.Lock()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="gristmill coordination", daemon=True)
         self._thread.start()
@@ -54,11 +60,9 @@ class _Runner:
         if self._pid != os.getpid():
             work.close()
             raise Closed("the client was made in another process: connect again in this one")
-        if not self._thread.is_alive() or threading.current_thread() is self._thread:
+        if threading.current_thread() is self._thread:
             work.close()
-            raise Closed(
-                "the client is closed, or its own callback waits for it: connect again, or use another thread"
-            )
+            raise Closed("the client's own callback waits for it: use another thread")
         answer: Future[T] = Future()
         tasks: list[asyncio.Task[T]] = []
 
@@ -69,9 +73,15 @@ class _Runner:
             tasks.append(self._loop.create_task(work))
             tasks[0].add_done_callback(lambda task: _copy(task, answer))
 
-        self._loop.call_soon_threadsafe(begin)
+        with self._giving:
+            if self._stopped:
+                work.close()
+                raise closed()
+            self._loop.call_soon_threadsafe(begin)
         try:
             return answer.result()
+        except CancelledError:
+            raise closed() from None
         except BaseException:
             if not answer.done():
                 self._loop.call_soon_threadsafe(cancel)
@@ -88,16 +98,29 @@ class _Runner:
         return self.wait(work())
 
     def stop(self) -> None:
-        """End the loop."""
-        if self._pid == os.getpid() and self._thread.is_alive():
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
+        """End the loop; who waits for something is told Closed."""
+        if self._pid != os.getpid():
+            return
+        with self._giving:
+            if not self._stopped:
+                self._stopped = True
+                self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
 
     def _run(self) -> None:
         try:
             self._loop.run_forever()
+            self._loop.run_until_complete(_cancel_all())
         finally:
             self._loop.close()
+
+
+async def _cancel_all() -> None:
+    """Cancel all else that runs in this loop, and wait until it has ended."""
+    left = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
 
 
 def _copy(task: asyncio.Task[T], answer: Future[T]) -> None:
@@ -115,8 +138,8 @@ class Client:
     def __init__(self, client: aio.Client, runner: _Runner) -> None:
         self._client = client
         self._runner = runner
-        self._at_exit = weakref.WeakMethod(self.close)
-        atexit.register(_call, self._at_exit)
+        self._at_exit = partial(_call, weakref.WeakMethod(self.close))
+        atexit.register(self._at_exit)
 
     def lock(self, name: str, *, seconds: int = aio.LEASE_SECONDS, timeout: float | None = None) -> Lock:
         """Return a handle of the lock of a name, as `aio.Client.lock`."""
@@ -129,7 +152,7 @@ class Client:
         return Election(self.lock(name, seconds=seconds))
 
     def tree(
-        self, name: str, *, seconds: int = aio.LEASE_SECONDS, schemas: Mapping[str, Any] | None = None
+        self, name: str, *, seconds: int | None = None, schemas: Mapping[str, Any] | None = None
     ) -> ConfigTree:
         """Return the tree of a name, as `aio.Client.tree`."""
         tree = self._runner.wait(self._client.tree(name, seconds=seconds, schemas=schemas))
@@ -187,22 +210,19 @@ class Lock:
         self._runner.wait(self._lock.release())
 
     def wait_lost(self, timeout: float | None = None) -> bool:
-        """Wait until the lock is lost or `timeout` seconds have passed; return whether it is lost."""
-
-        async def work() -> bool:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(timeout):
-                    await self._lock.lost.wait()
-            return self._lock.lost.is_set()
-
-        return self._runner.wait(work())
+        """Wait until the lock is lost or given up, or `timeout` seconds have passed; return whether it is lost."""
+        return self._runner.wait(self._lock.wait_lost(timeout))
 
     def __enter__(self) -> Self:
         self._runner.wait(self._lock.__aenter__())
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        self._runner.wait(self._lock.__aexit__(kind))
+        try:
+            self._runner.wait(self._lock.__aexit__(kind))
+        except Closed:
+            if kind is None:
+                raise
 
 
 class Election:
@@ -220,18 +240,18 @@ class Election:
         """Lead once: wait for the turn, call `on_elected`, and give up the lead when it returns.
 
         Where the lead is lost before, `on_lost` is called at once, in a thread of its own: it has to end what
-        `on_elected` does, for a function can't be ended from outside. LockLost is raised when that has returned.
+        `on_elected` does, for a function can't be ended from outside. LockLost is raised when that has returned; what
+        `on_elected` raises is raised.
         """
         self._lock.acquire()
         over = threading.Event()
         watcher = threading.Thread(target=self._watch, args=(over, on_lost), daemon=True)
-        watcher.start()
-        try:
+        with ExitStack() as stack:
+            stack.push(self._lock)
+            watcher.start()
+            stack.callback(watcher.join)
+            stack.callback(over.set)
             on_elected(self._lock.token)
-        finally:
-            over.set()
-            watcher.join()
-            self._lock.release()
 
     def _watch(self, over: threading.Event, on_lost: Callable[[], None] | None) -> None:
         while not over.wait(_LOOK_SECONDS):
@@ -298,7 +318,10 @@ class ConfigTree:
         initial: bool = True,
         callback: Callable[[Event | Resync], None] | None = None,
     ) -> Watch:
-        """Return an iterator of what happens; with a callback, that is called with each, in a thread of its own."""
+        """Return an iterator of what happens; with a callback, that is called with each, in a thread of its own.
+
+        What a callback raises is logged, and the next event told.
+        """
         watch = self._runner.call(lambda: self._tree.watch(path, depth, initial=initial))
         return Watch(watch, self._runner, callback)
 
@@ -333,7 +356,7 @@ class Watch:
 
         try:
             event = self._runner.wait(work())
-        except (Closed, CancelledError):
+        except Closed:
             event = None
         if event is None:
             raise StopIteration
@@ -347,4 +370,7 @@ class Watch:
 
     def _tell(self, callback: Callable[[Event | Resync], None]) -> None:
         for event in self:
-            callback(event)
+            try:
+                callback(event)
+            except Exception:
+                log.exception("the callback of a watch of %s failed; it is called on", self._watch.path)

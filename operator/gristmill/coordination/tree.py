@@ -9,7 +9,15 @@ from contextlib import suppress
 from typing import Any
 
 from gristmill.coordination.clock import Clock
-from gristmill.coordination.errors import Conflict, Exists, Fenced, Missing, NotEmpty, Refused
+from gristmill.coordination.errors import (
+    Conflict,
+    Exists,
+    Fenced,
+    Missing,
+    NotEmpty,
+    Refused,
+    closed,
+)
 from gristmill.coordination.lock import Token
 from gristmill.coordination.names import check_path, is_below, node_name, parent_of
 from gristmill.coordination.nodes import (
@@ -50,15 +58,19 @@ class ConfigTree:
         schemas: Mapping[str, Any],
     ) -> None:
         self.name = name
+        #: as they were given
+        self.seconds = seconds
+        self.schemas = schemas
         #: the session of what is ephemeral
         self.session = Session(store, name, identity, seconds, clock)
         self._store = store
-        self._schemas = Schemas(schemas)
+        self._checks = Schemas(schemas)
         self._view = View(store, Scope(Kind.NODE, name))
         self._view.listen(self._hear)
         self._watches: list[Watch] = []
         self._reaper = Reaper(store, Scope(Kind.SESSION, name), clock)
         self._reaping: asyncio.Task[None] | None = None
+        self._closed = False
         #: objects of this tree that are no nodes of it, which was said
         self._strange: set[str] = set()
 
@@ -70,7 +82,8 @@ class ConfigTree:
         )
 
     async def close(self) -> None:
-        """Follow it no more; what was ephemeral goes."""
+        """Follow it no more; what was ephemeral goes. From then on each call raises Closed."""
+        self._closed = True
         for watch in list(self._watches):
             watch.close()
         if self._reaping is not None:
@@ -94,6 +107,7 @@ class ConfigTree:
 
     def children(self, path: str = "/") -> list[str]:
         """Return the names of what is directly below a path, also where that leads on to others only."""
+        self._check_open()
         top = check_path(path).rstrip("/") + "/"
         below = (node.path for node in self._nodes(self._view.all()))
         return sorted(
@@ -102,6 +116,7 @@ class ConfigTree:
 
     def walk(self, path: str = "/") -> list[Node]:
         """Return all nodes of a subtree, its top included, by their paths."""
+        self._check_open()
         check_path(path)
         return sorted(
             (node for node in self._nodes(self._view.all()) if is_below(node.path, path)),
@@ -114,6 +129,7 @@ class ConfigTree:
         def current() -> tuple[list[Node], int]:
             return self._nodes(self._view.seen()), self._view.revision
 
+        self._check_open()
         watch = Watch(check_path(path), Depth(depth), current, initial=initial, stop=self._watches.remove)
         self._watches.append(watch)
         return watch
@@ -128,6 +144,7 @@ class ConfigTree:
         `ephemeral`: it goes with this client. `sequential`: a number of ten digits, higher than all before below the
         same parent, is put to the end of its path.
         """
+        self._check_open()
         check_path(path + "0" if sequential else path)
         if sequential:
             path += f"{await self._count(parent_of(path + '0') or '/'):0{_DIGITS}}"
@@ -221,6 +238,7 @@ class ConfigTree:
     async def _make(
         self, path: str, value: bytes, fields: Mapping[str, str], owner: Owner | None = None
     ) -> Record:
+        self._check_open()
         record = Record(
             Kind.NODE, node_name(self.name, path), self.name, {PATH: path, **fields}, value, owner=owner
         )
@@ -253,11 +271,17 @@ class ConfigTree:
 
     def _known(self, path: str) -> Record | None:
         """Return a node's record as it is known here, or None."""
+        self._check_open()
         record = self._view.get(node_name(self.name, path))
         return record if record is not None and record.fields.get(PATH) == path else None
 
+    def _check_open(self) -> None:
+        if self._closed:
+            raise closed()
+
     async def _read(self, path: str) -> Record | None:
         """Return a node's record as it is now, or None. Refused where its name is that of something else."""
+        self._check_open()
         name = node_name(self.name, path)
         record = await self._store.get(Kind.NODE, name)
         if record is not None and (record.group != self.name or record.fields.get(PATH) != path):
@@ -270,7 +294,7 @@ class ConfigTree:
 
     def _checked(self, path: str, value: Any) -> bytes:
         data = bytes_of(path, value)
-        self._schemas.check(path, data)
+        self._checks.check(path, data)
         return data
 
     def _wrote(self, record: Record) -> Node:
