@@ -106,7 +106,9 @@ def test_a_held_lock_is_not_had(place: Place) -> None:
             assert not await other.acquire(blocking=False)
             assert not await other.acquire(0)
             assert not await other.acquire(0.3)
-            with pytest.raises(LockTimeout, match=r"not had within 0\.2 s: me-"):
+            with pytest.raises(
+                LockTimeout, match=r"not had within 0\.2 s: me-.* has it, and renewed it last"
+            ):
                 await other.__aenter__()
             record = await bench.record()
             assert not [field for field in record.fields if field.startswith("waiter")]
@@ -218,12 +220,58 @@ def test_a_waiter_that_died_holds_up_those_behind_it_for_a_second(place: Place) 
     run(place, test)
 
 
-def test_who_comes_does_not_push_in(place: Place) -> None:
+def test_who_comes_and_may_wait_does_not_push_in(place: Place) -> None:
     async def test(bench: Bench) -> None:
         async with bench.lock():
             await bench.store.update(Kind.LOCK, bench.name, {"waiter-slow": "1"})
         assert (await bench.record()).fields.get(HOLDER) is None
-        assert not await bench.lock().acquire(blocking=False)
+        other = bench.lock(timeout=0.2)
+        assert not await other.acquire(0)
+        with pytest.raises(LockTimeout, match="nobody has it, and others wait before"):
+            await other.__aenter__()
+
+    run(place, test)
+
+
+def test_who_may_not_wait_takes_what_is_free_though_somebody_dead_or_not_stands_in_line(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        async with bench.lock():
+            await bench.store.update(Kind.LOCK, bench.name, {"waiter-slow": "1"})
+            assert not await bench.lock().acquire(blocking=False)
+        other = bench.lock()
+        assert await other.acquire(blocking=False)
+        assert (await bench.record()).fields["waiter-slow"] == "1"
+        await other.release()
+        assert (await bench.record()).fields["waiter-slow"] == "1"
+
+    run(place, test)
+
+
+def test_a_lock_that_was_had_too_late_is_not_had(place: Place) -> None:
+    """Its time, which begins before one asks, is over when the answer comes; another has taken it, or nobody has."""
+
+    async def test(bench: Bench) -> None:
+        for taken in (True, False):
+            late = 0.0
+
+            class Slow(Faulty):
+                async def create(self, *args: Any) -> Any:
+                    nonlocal late
+                    made = await self._store.create(*args)
+                    if taken:  # noqa: B023
+                        await self._store.update(Kind.LOCK, bench.name, {HOLDER: "another"})
+                    late += SECONDS
+                    return made
+
+            lock = bench.lock(Slow(bench.store), clock=lambda: boot_time() + late)  # type: ignore[arg-type]  # noqa: B023
+            assert await lock.acquire(SECONDS + 0.5) != taken
+            assert lock.held != taken
+            if taken:
+                assert (await bench.record()).fields[HOLDER] == "another"
+                await bench.store.delete(Kind.LOCK, bench.name)
+            else:
+                await lock.release()
+                assert await bench.record() is None
 
     run(place, test)
 

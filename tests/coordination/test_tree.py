@@ -745,3 +745,20 @@ def test_who_closes_gives_up_every_lock_and_who_waits_is_told(place: Place) -> N
         assert await other._store.get(Kind.LOCK, f"{name}.2") is None
 
     run(place, test)
+
+
+def test_what_is_ephemeral_after_a_session_was_lost_is_of_another_session(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        tree = await bench.tree()
+        await tree.create("/a", ephemeral=True)
+        lost = await tree.session.owner()
+        await tree._store.delete(Kind.SESSION, lost.name)
+        await until(lambda: tree.session_lost)
+        await tree.create("/b", ephemeral=True)
+        assert not tree.session_lost
+        record = await tree._read("/b")
+        assert record is not None
+        assert record.owner not in (None, lost)
+        assert await tree._store.get(Kind.SESSION, record.owner.name)  # type: ignore[union-attr]
+
+    run(place, test)

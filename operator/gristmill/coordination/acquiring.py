@@ -11,6 +11,7 @@ import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
+from math import inf
 from typing import TypeVar
 
 from gristmill.coordination import leases
@@ -65,10 +66,15 @@ class Acquisition:
         self._asked = False
         #: when it is our turn, if nothing changes
         self._turn = 0.0
+        #: whether there is no time to stand in line
+        self._at_once = False
 
     async def take(self, end: float) -> Hold | None:
-        """Return the hold on the lock, or None where it can't be had until `end`."""
-        had = None
+        """Return the hold on the lock, or None where it can't be had until `end`.
+
+        Where that is -inf it is had at once or not, and before those who stand in line if it is free.
+        """
+        had, self._at_once = None, end == -inf
         try:
             while had is None:
                 had = await self._patiently(end, self._make)
@@ -96,7 +102,8 @@ class Acquisition:
             while record is not None:
                 step = self._step(record)
                 if step is not None:
-                    if (had := await self._patiently(end, step)) is not None:
+                    had = await self._patiently(end, step)
+                    if had is not None or self._clock() >= end:
                         return had
                     record = await self._patiently(end, self._get)
                 elif self._clock() >= end:
@@ -117,13 +124,15 @@ class Acquisition:
             return self._confirm
         self._asked = self._who in leases.waiting(record)  # (it is all that there is to take back)
         self.sighting = leases.seen(self.sighting, record, self._clock())
-        self._turn = leases.claim_at(self.sighting, self._who)
+        free_at = self.sighting.free_at
+        self._turn = free_at if self._at_once else leases.claim_at(self.sighting, self._who)
         return partial(self._claim, record) if self._clock() >= self._turn else None
 
     async def _claim(self, record: Record) -> Hold | None:
         """Take the lock as it was seen; those ahead did not when it was their turn, and are not there any more."""
         self._asked, begin = True, self._clock()
-        gone: dict[str, str | None] = {leases.waiter(one): None for one in leases.ahead_of(record, self._who)}
+        ahead = [] if self._at_once else leases.ahead_of(record, self._who)
+        gone: dict[str, str | None] = {leases.waiter(one): None for one in ahead}
         changed = int(record.fields.get(TRANSITIONS) or 0) + 1
         changes = {
             **gone,
@@ -187,8 +196,13 @@ class Acquisition:
                     raise
                 await asyncio.sleep(pause)
 
-    def _held(self, record: Record, begin: float) -> Hold:
-        return hold(self._who, record, begin, self._seconds)
+    def _held(self, record: Record, begin: float) -> Hold | None:
+        """Return the hold on a lock that was taken by a call; None where the answer came when its time was over.
+
+        Then another may have it; who has not is `_confirm`ed.
+        """
+        had = hold(self._who, record, begin, self._seconds)
+        return had if self._clock() < had.until else None
 
     def _taken(self, changed: int, renewed: str) -> dict[str, str]:
         now = wall_time(unlike=renewed)

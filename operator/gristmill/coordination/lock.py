@@ -18,7 +18,7 @@ from gristmill.coordination.acquiring import Acquisition, give_up
 from gristmill.coordination.clock import Clock
 from gristmill.coordination.errors import CoordinationError, LockLost, LockTimeout, NotHeld, closed
 from gristmill.coordination.holding import Hold, keep
-from gristmill.coordination.port import Store
+from gristmill.coordination.port import RENEWED, Store
 
 log = logging.getLogger(__name__)
 
@@ -79,8 +79,8 @@ class Lock:
     async def acquire(self, timeout: float | None = None, *, blocking: bool = True) -> bool:
         """Take the lock; return whether it was had within `timeout` seconds (None: as long as it takes).
 
-        Without `blocking` it is had at once or not. That a holder has died is seen by who waits, or tries again after
-        its time.
+        Without `blocking` it is had at once or not: if it is free, also before those who wait. That a holder has died
+        is seen by who waits, or tries again by the same handle, for the holder's `seconds`.
         """
         if timeout is not None and (timeout < 0 or not blocking):
             raise ValueError("timeout: it is 0 or more, and says something only where acquire may wait")
@@ -146,9 +146,8 @@ class Lock:
     async def __aenter__(self) -> Lock:
         """Take the lock. LockTimeout where that takes longer than the `timeout` of the lock."""
         if not await self.acquire(self._timeout):
-            holder = leases.holder_of(self._sighting.record) if self._sighting else None
             raise LockTimeout(
-                f"lock {self.name} was not had within {self._timeout:g} s: {holder or 'nobody'} has it"
+                f"lock {self.name} was not had within {self._timeout:g} s: {self._who_has_it()}"
             )
         return self
 
@@ -159,6 +158,14 @@ class Lock:
         except NotHeld:
             if kind is None:
                 raise
+
+    def _who_has_it(self) -> str:
+        record = self._sighting.record if self._sighting else None
+        holder = leases.holder_of(record) if record is not None else None
+        if record is None or holder is None:
+            return "nobody has it, and others wait before"
+        renewed = record.fields.get(RENEWED, "never")
+        return f"{holder} has it, and renewed it last at {renewed} by its own clock"
 
     async def _keep(self, hold: Hold) -> None:
         why = await keep(self._store, hold, self._seconds, self._clock)

@@ -43,7 +43,7 @@ class Session:
     async def owner(self) -> Owner:
         """Return the session to own something, as it is now."""
         async with self._making:
-            if self._hold is None or self._clock() >= self._hold.until:
+            if self._hold is None or self.lost.is_set() or self._clock() >= self._hold.until:
                 await self._make()
             assert self._hold is not None
             return Owner(self._hold.record.name, self._hold.record.uid)
