@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from tests.coordination.conftest import PATIENCE, Place, until
+from tests.protocol.harness import Server
 
 from gristmill.coordination.aio import Client
 from gristmill.coordination.errors import (
@@ -27,8 +28,9 @@ from gristmill.coordination.errors import (
 )
 from gristmill.coordination.lock import Token
 from gristmill.coordination.nodes import Event, Resync
-from gristmill.coordination.port import Change, Kind, Record
+from gristmill.coordination.port import Change, Kind, Record, Store
 from gristmill.coordination.tree import ConfigTree
+from gristmill.coordination.valkey import ValkeyStore
 from gristmill.coordination.watching import Depth
 
 #: seconds of a session in these tests
@@ -760,5 +762,60 @@ def test_what_is_ephemeral_after_a_session_was_lost_is_of_another_session(place:
         assert record is not None
         assert record.owner not in (None, lost)
         assert await tree._store.get(Kind.SESSION, record.owner.name)  # type: ignore[union-attr]
+
+    run(place, test)
+
+
+def test_a_view_of_a_server_that_has_lost_its_last_second_shows_what_that_has(valkey: Server) -> None:
+    namespace = secrets.token_hex(4)
+
+    async def make() -> Store:
+        return ValkeyStore(valkey.url, namespace)
+
+    async def test(bench: Bench) -> None:
+        tree, other = await bench.tree(), await bench.tree()
+        for path in ("/a", "/b"):
+            await tree.set(path, "kept")
+        await until(lambda: not tree._view._ahead)
+        with valkey.connect() as raw:
+            saved = {key: raw.dump(key) for key in raw.keys(f"gristmill:coordination:{{{namespace}}}:*")}
+            await other.set("/a", "lost")
+            await until(lambda: tree.get("/a").text == "lost")  # type: ignore[union-attr]
+            watch = tree.watch(initial=False)
+            await tree._view.stop()
+            await tree.set("/c", "lost")
+            await tree.delete("/b")
+            for key, dump in saved.items():
+                raw.restore(key, 0, dump, replace=True)
+        tree._view._following = asyncio.create_task(tree._view._follow())
+        assert isinstance(await anext(watch), Resync)
+        assert told([await anext(watch)]) == [("changed", "/a", b"kept")]
+        assert [(node.path, node.text) for node in tree.walk()] == [("/a", "kept"), ("/b", "kept")]
+
+    run(Place(make), test)
+
+
+def test_a_deletion_that_is_seen_before_it_is_answered_leaves_nothing(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        tree, other = await bench.tree(), await bench.tree()
+        await tree.set("/a", "1")
+        await until(lambda: not tree._view._ahead)
+        real = tree._store.delete
+
+        async def delete(*args: Any, **named: Any) -> None:
+            await real(*args, **named)
+            await until(lambda: not tree._view.seen())
+
+        tree._store.delete = delete  # type: ignore[method-assign]
+        await tree.delete("/a")
+        assert not tree._view._ahead
+        tree._store.delete = real  # type: ignore[method-assign]
+        await tree._view.stop()
+        await other.set("/b", "1")
+        await tree.delete("/b")
+        assert tree._view._ahead
+        tree._view._following = asyncio.create_task(tree._view._follow())
+        await until(lambda: not tree._view._ahead)
+        assert tree.walk() == []
 
     run(place, test)

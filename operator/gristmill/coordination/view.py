@@ -91,7 +91,13 @@ class View:
 
     def deleted(self, record: Record) -> None:
         """Know that a record was deleted from here."""
-        if self._records.get(record.name, record).uid == record.uid:
+        known = self._records.get(record.name)
+        if known is None:
+            if (
+                record.revision > self.revision
+            ):  # (else the event of its deletion was seen before the answer came)
+                self._ahead[record.name] = record.uid
+        elif known.uid == record.uid:
             self._ahead[record.name] = record.uid
 
     async def _follow(self) -> None:
@@ -114,7 +120,8 @@ class View:
             pause = min(2 * pause, _AGAIN_SECONDS[1])
 
     async def _read_again(self) -> None:
-        """Tell of the gap, and then of what has changed in it."""
+        """Tell of the gap, and then of what has changed in it: also back, where the server has lost what it had."""
+        before = dict(self._ahead)
         records, revision = await self._store.list(self._scope)
         there = {record.name: record for record in records}
         self._tell(Gap(revision), None)
@@ -124,12 +131,21 @@ class View:
         for record in sorted(records, key=lambda record: record.revision):
             known = self._records.get(record.name)
             if known is None or known.revision != record.revision:
-                self._take(Change(record.revision, record))
+                self._take(Change(record.revision, record), again=True)
         self.revision = revision
-        later = {name: one for name, one in self._ahead.items() if isinstance(one, Record)}
-        self._ahead = {name: one for name, one in later.items() if one.revision > revision}
+        # (what was written before the list was asked for is in it, or lost)
+        meanwhile = {name: one for name, one in self._ahead.items() if before.get(name) is not one}
+        self._ahead = {name: one for name, one in meanwhile.items() if self._is_ahead(name, one)}
 
-    def _take(self, change: Change) -> None:
+    def _is_ahead(self, name: str, one: Record | str) -> bool:
+        """Whether what was written from here has not been seen yet."""
+        if isinstance(one, Record):
+            return one.revision > self.revision
+        record = self._records.get(name)
+        return record is not None and record.uid == one
+
+    def _take(self, change: Change, *, again: bool = False) -> None:
+        """Take a change over; one that is older than what is known only where all is read again."""
         self.revision = max(self.revision, change.revision)
         record = change.record
         if record is None:
@@ -140,7 +156,7 @@ class View:
                 return
             del self._records[record.name]
         else:
-            if known is not None and known.revision >= record.revision:
+            if known is not None and known.revision >= record.revision and not again:
                 return
             self._records[record.name] = record
         self._catch_up(record, deleted=change.deleted)
