@@ -524,3 +524,23 @@ def test_a_leader_that_is_cancelled_leads_until_its_work_has_ended(place: Place)
         await other.release()
 
     run(place, test)
+
+
+def test_a_leader_whose_client_is_closed_leads_no_more(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        lock = bench.lock()
+        leads, told = asyncio.Event(), asyncio.Event()
+
+        async def lead(token: Token) -> None:
+            leads.set()
+            await asyncio.Event().wait()
+
+        leading = asyncio.create_task(Election(lock).run(lead, told.set))
+        await leads.wait()
+        await lock.close()
+        with pytest.raises(LockLost):
+            await asyncio.wait_for(leading, 5)
+        assert told.is_set()
+        assert await bench.record() is None
+
+    run(place, test)

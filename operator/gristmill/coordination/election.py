@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
-from gristmill.coordination.errors import LockLost
+from gristmill.coordination.errors import LockLost, NotHeld
 from gristmill.coordination.lock import Lock, Token
 
 #: is called with the token of one's leadership
@@ -30,13 +30,13 @@ class Election:
     async def run(self, on_elected: OnElected, on_lost: OnLost | None = None) -> None:
         """Lead once: wait for the turn, call `on_elected`, and give up the lead when that has ended.
 
-        Where the lead is lost before, `on_lost` is called at once, then what `on_elected` awaits is cancelled, and
-        LockLost is raised: call `run` again to be a candidate again. What `on_elected` raises is raised. Where `run` is
-        cancelled, so is what `on_elected` awaits, and the lead is given up when that has ended.
+        Where the lead is lost before, or the client closed, `on_lost` is called at once, then what `on_elected` awaits
+        is cancelled, and LockLost is raised: call `run` again to be a candidate again. What `on_elected` raises is
+        raised. Where `run` is cancelled, so is what `on_elected` awaits, and the lead is given up when that has ended.
         """
         await self._lock.acquire()
         work = asyncio.ensure_future(_called(on_elected, self._lock.token))
-        lost = asyncio.ensure_future(self._lock.lost.wait())
+        lost = asyncio.ensure_future(self._lock.wait_lost())
         try:
             await asyncio.wait({work, lost}, return_when=asyncio.FIRST_COMPLETED)
             if not self._lock.held and not work.done():
@@ -53,7 +53,7 @@ class Election:
             try:
                 await asyncio.gather(work, lost, return_exceptions=True)
             finally:
-                with suppress(LockLost):
+                with suppress(NotHeld):
                     await self._lock.release()
 
 
