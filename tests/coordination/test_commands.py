@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import re
 import secrets
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import termios
 import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,7 +22,7 @@ import pytest
 from tests.conftest import Until
 from tests.protocol.harness import Server
 
-from gristmill.cli.locking import _guard
+from gristmill.cli.locking import _guard, _Signals
 
 
 class Shell:
@@ -28,11 +34,28 @@ class Shell:
         self._namespace = secrets.token_hex(4)
         self._environment = {**os.environ, "GRISTMILL_COORDINATION": server.url}
 
-    def start(self, *words: str) -> subprocess.Popen[str]:
+    def start(
+        self, *words: str, before: Sequence[str] = (), terminal: int | None = None
+    ) -> subprocess.Popen[str]:
+        """Start a command in a session of its own, whose terminal is the one that is given, or none."""
         first = words[:2] if words[0] == "config" else words[:1]
-        line = [sys.executable, "-m", "gristmill", *first, "-n", self._namespace, *words[len(first) :]]
+        line = [
+            *before,
+            sys.executable,
+            "-m",
+            "gristmill",
+            *first,
+            "-n",
+            self._namespace,
+            *words[len(first) :],
+        ]
+
+        def take() -> None:
+            if terminal is not None:
+                fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
+
         return subprocess.Popen(
-            line, cwd=self._folder, env=self._environment, text=True,
+            line, cwd=self._folder, env=self._environment, text=True, start_new_session=True, preexec_fn=take,  # noqa: PLW1509
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
 
@@ -42,6 +65,12 @@ class Shell:
         assert process.returncode == code, (out, err)
         return out if code == 0 else err
 
+    def record(self, lock: str) -> bytes:
+        with self._server.connect() as raw:
+            return bytes(
+                raw.hget(f"gristmill:coordination:{{{self._namespace}}}:records", f"lock/{lock}") or b""
+            )
+
     def take_away(self, lock: str) -> None:
         with self._server.connect() as raw:
             raw.hdel(f"gristmill:coordination:{{{self._namespace}}}:records", f"lock/{lock}")
@@ -50,6 +79,22 @@ class Shell:
 @pytest.fixture
 def shell(valkey: Server, tmp_path: Path) -> Shell:
     return Shell(valkey, tmp_path)
+
+
+@pytest.fixture
+def terminal() -> Iterator[tuple[int, int]]:
+    """Return the ends of a terminal: that of who types, and that of programs."""
+    typed, own = os.openpty()
+    yield typed, own
+    os.close(typed)
+    os.close(own)
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
 
 
 def python(text: str) -> tuple[str, ...]:
@@ -70,33 +115,135 @@ def test_who_waits_too_long_gives_up(shell: Shell) -> None:
     holder = shell.start("lock", "l", *python("print('has', flush=True); input()"))
     assert holder.stdout is not None
     assert holder.stdout.readline() == "has\n"
-    assert "lock l was not had within 0.2 s" in shell.run(
-        "lock", "l", "--timeout", "0.2", "--", "true", code=75
+    told = shell.run("lock", "l", "--timeout", "0.2", "--", "true", code=75)
+    who = f"{re.escape(socket.gethostname()[:36])}-{holder.pid}-[-0-9a-f]+"
+    assert re.fullmatch(
+        rf"error: lock l was not had within 0.2 s: {who} has it, and has renewed it at 20\S+Z; "
+        "if that has died, `--timeout 17` or more gets it\n",
+        told,
     )
     holder.communicate("\n", timeout=20)
     assert holder.returncode == 0
 
 
+@pytest.mark.parametrize("at_terminal", [False, True])
 def test_a_command_is_ended_with_all_that_it_started_when_the_lock_is_lost(
-    shell: Shell, tmp_path: Path, until: Until
+    shell: Shell, until: Until, terminal: tuple[int, int], at_terminal: bool
 ) -> None:
     text = (
         "import signal, subprocess, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "signal.signal(signal.SIGHUP, signal.SIG_IGN)  # (that the terminal's session ends)\n"
         "child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])\n"
         "print(child.pid, flush=True); time.sleep(600)"
     )
-    holder = shell.start("lock", "l", "--seconds", "2", *python(text))
+    at = terminal[1] if at_terminal else None
+    holder = shell.start("lock", "l", "--seconds", "2", *python(text), terminal=at)
     assert holder.stdout is not None
     child = int(holder.stdout.readline())
     shell.take_away("l")
     _, err = holder.communicate(timeout=30)
     assert holder.returncode == 76
     assert "lock l is lost: the command is ended" in err
-    until(
-        lambda: (
-            not Path(f"/proc/{child}").exists() or "Z" in Path(f"/proc/{child}/stat").read_text().split()[2]
-        )
+    until(lambda: is_gone(child))
+
+
+def test_at_a_terminal_the_command_is_of_the_group_that_its_keys_are_for(
+    shell: Shell, terminal: tuple[int, int]
+) -> None:
+    """Wherever input comes from: Ctrl-Z stops both, and not only who holds the lock."""
+    text = "import os; print(os.getpgrp(), flush=True); input()"
+    for at, same in ((terminal[1], True), (None, False)):
+        holder = shell.start("lock", "l", *python(text), terminal=at)
+        assert holder.stdout is not None
+        assert (int(holder.stdout.readline()) == holder.pid) == same
+        holder.communicate("\n", timeout=20)
+        assert holder.returncode == 0
+
+
+def test_ctrl_c_at_a_terminal_reaches_the_command_once(shell: Shell, terminal: tuple[int, int]) -> None:
+    text = (
+        "import signal, time; heard = []; signal.signal(signal.SIGINT, lambda *_: heard.append(1))\n"
+        "print('has', flush=True); time.sleep(0) if input() else 0; print(len(heard)); raise SystemExit(9)"
     )
+    typed, own = terminal
+    holder = shell.start("lock", "l", *python(text), terminal=own)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "has\n"
+    os.write(typed, b"\x03")
+    os.read(typed, 2)  # (^C: it has been heard)
+    out, _ = holder.communicate("\n", timeout=20)
+    assert (holder.returncode, out) == (9, "1\n")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the kernel of Linux does it")
+def test_a_command_does_not_outlive_who_holds_its_lock(shell: Shell, until: Until) -> None:
+    holder = shell.start("lock", "l", *python("import os; print(os.getpid(), flush=True); input()"))
+    assert holder.stdout is not None
+    command = int(holder.stdout.readline())
+    holder.kill()
+    until(lambda: is_gone(command))
+    holder.communicate()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_who_is_ended_while_they_wait_does_not_wait_any_more(
+    shell: Shell, until: Until, number: signal.Signals
+) -> None:
+    holder = shell.start("lock", "l", *python("print('has', flush=True); input()"))
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "has\n"
+    waiter = shell.start("lock", "l", "--", "true")
+    until(lambda: b"waiter-" in shell.record("l"))
+    waiter.send_signal(number)
+    assert waiter.communicate(timeout=20) == ("", "")
+    assert waiter.returncode == 128 + number
+    assert b"waiter-" not in shell.record("l")
+    holder.communicate("\n", timeout=20)
+
+
+def test_a_signal_that_comes_before_the_command_runs_is_for_the_command() -> None:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    sent: list[int] = []
+    try:
+        signals = _Signals()
+        signals.keep()
+        signal.raise_signal(signal.SIGINT)
+        signals.pass_to(sent.append)
+        signal.raise_signal(signal.SIGTERM)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    assert sent == [signal.SIGINT, signal.SIGTERM]
+
+
+def test_a_signal_that_who_holds_the_lock_ignores_is_ignored_by_the_command(shell: Shell) -> None:
+    text = "import signal; print(signal.getsignal(signal.SIGHUP) == signal.SIG_IGN, flush=True); input()"
+    holder = shell.start("lock", "l", *python(text), before=["nohup"])
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "True\n"
+    holder.send_signal(signal.SIGHUP)
+    holder.communicate("\n", timeout=20)
+    assert holder.returncode == 0
+
+
+@pytest.mark.skipif(
+    os.geteuid() != 0 or not shutil.which("setpriv"), reason="only root runs programs as another user"
+)
+def test_the_lock_of_a_command_that_may_not_be_signalled_is_held_until_it_ends(shell: Shell) -> None:
+    command = ("--", "setpriv", "--reuid=65534", "--clear-groups", "sh", "-c", "echo has; read line")
+    holder = shell.start("lock", "l", "--seconds", "2", *command, before=["setpriv", "--bounding-set=-kill"])
+    assert holder.stdout is not None
+    assert holder.stderr is not None
+    assert holder.stdout.readline() == "has\n"
+    holder.send_signal(signal.SIGTERM)
+    assert "can't be sent a signal; the lock is held until it ends" in holder.stderr.readline()
+    assert shell.record("l")
+    shell.take_away("l")
+    assert "lock l is lost: it was taken away" in holder.stderr.readline()
+    assert "lock l is lost: the command is ended" in holder.stderr.readline()
+    assert "it goes on without the lock: end process" in holder.stderr.readline()
+    assert holder.communicate("\n", timeout=20) == ("", "")
+    assert holder.returncode == 76
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -178,3 +325,26 @@ def test_after_an_orderly_end_nothing_is_said_or_ended() -> None:
     assert sent == []
     _guard(SimpleNamespace(name="l", held=False), over, sent.append, 0)  # type: ignore[arg-type]
     assert sent == [signal.SIGTERM, signal.SIGKILL]
+
+
+class Waits(threading.Event):
+    """An end of a command that does not come until it was waited for three times; no time passes."""
+
+    def __init__(self, lock: SimpleNamespace) -> None:
+        super().__init__()
+        self._lock = lock
+        self.seconds: list[float] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        assert timeout is not None
+        self.seconds.append(timeout)
+        self._lock.held = False
+        return len(self.seconds) == 4
+
+
+def test_the_time_to_end_begins_when_the_lock_was_lost_and_not_when_that_was_seen() -> None:
+    lock, sent = SimpleNamespace(name="l", held=True), list[int]()
+    over = Waits(lock)
+    _guard(lock, over, sent.append, 0.4)  # type: ignore[arg-type]
+    assert sum(over.seconds[:2]) == pytest.approx(0.4)
+    assert sent == [signal.SIGTERM, signal.SIGKILL, signal.SIGKILL]  # (until it has ended)

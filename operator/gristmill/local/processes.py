@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -36,6 +36,33 @@ def start_of(pid: int) -> str:
 def is_in_group(group: int, words: str) -> bool:
     """Whether a living process of a process group has these words in its command line."""
     return any(own == group and words in command for own, command in _living())
+
+
+def descendants_of(pids: Collection[int]) -> list[int]:
+    """Return the living processes that these have started, and those that they have, and so on: parents first."""
+    children: dict[int, list[int]] = {}
+    for pid, parent in _parents():
+        children.setdefault(parent, []).append(pid)
+    found, seen = list(pids), set(pids)
+    for pid in found:
+        new = [child for child in children.get(pid, ()) if child not in seen]
+        found += new
+        seen |= {*new}
+    return found[len(pids) :]
+
+
+def _parents() -> Iterator[tuple[int, int]]:
+    """Yield the numbers of all processes, and of their parents."""
+    if not _PROC.joinpath("self").exists():
+        told = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], capture_output=True, check=False).stdout
+        for line in told.splitlines():
+            pid, parent = map(int, line.split())
+            yield pid, parent
+        return
+    for name in os.listdir(_PROC):
+        if name.isdecimal():
+            with suppress(OSError):
+                yield int(name), int(_stat(int(name))[1])
 
 
 def _living() -> Iterator[tuple[int, str]]:
