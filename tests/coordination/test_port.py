@@ -11,7 +11,8 @@ import pytest
 from tests.coordination.conftest import Place
 from tests.protocol.harness import Server
 
-from gristmill.coordination.errors import Conflict, Exists, HistoryGone, Missing, Refused
+from gristmill.coordination import valkey
+from gristmill.coordination.errors import Conflict, Exists, HistoryGone, Missing, Refused, Unavailable
 from gristmill.coordination.port import (
     ACQUIRED,
     HOLDER,
@@ -273,6 +274,25 @@ def test_a_watch_of_a_server_that_has_lost_its_memory_says_so(valkey: Server) ->
             await anext(watch)
 
     run(place, test)
+
+
+def test_no_call_waits_for_ever_for_a_server_that_is_frozen(
+    frozen: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(valkey, "_ANSWER_SECONDS", 0.1)
+
+    async def test(store: Store) -> None:
+        for call in (
+            lambda: store.get(Kind.LOCK, "l"),
+            lambda: store.list(Scope(Kind.LOCK)),
+            lambda: store.create(Record(Kind.LOCK, "l")),
+            lambda: store.update(Kind.LOCK, "l", {}),
+            lambda: store.delete(Kind.LOCK, "l"),
+        ):
+            with pytest.raises(Unavailable, match="has not answered"):
+                await call()
+
+    run(Place(lambda: _at(frozen)), test)
 
 
 @pytest.mark.parametrize("fields", [LEASE, {HOLDER: "me"}, {}])

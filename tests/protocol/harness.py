@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,9 @@ class Server:
     def kill(self) -> None:
         self._process.kill()
         self._process.communicate()
+
+    def send(self, number: signal.Signals) -> None:
+        self._process.send_signal(number)
 
     def connect(self) -> Redis:
         return connect(self.url)

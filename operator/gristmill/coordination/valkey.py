@@ -145,13 +145,8 @@ class ValkeyStore:
 
     async def _write(self, what: str, kind: Kind, name: str, given: dict[str, Any]) -> Record:
         words = {key: value for key, value in given.items() if value is not None}
-        try:
-            answer = await self._script(
-                keys=self._keys, args=[what, str(kind), name, msgpack.packb(words, use_bin_type=False)]
-            )
-        except RedisError as error:
-            _refuse(error)
-        return _record(kind, name, answer)
+        args = [what, str(kind), name, msgpack.packb(words, use_bin_type=False)]
+        return _record(kind, name, await _answer(self._script(keys=self._keys, args=args)))
 
 
 async def _answer(call: Awaitable[Any]) -> Any:
