@@ -18,9 +18,17 @@ from contextlib import contextmanager
 import pytest
 from tests.protocol.harness import Server
 
-from gristmill.coordination import connect
+from gristmill.coordination import acquiring, connect
 from gristmill.coordination.connecting import proxy_for
-from gristmill.coordination.errors import BadName, Closed, CoordinationError, LockLost, LockTimeout, NotHeld
+from gristmill.coordination.errors import (
+    BadName,
+    Closed,
+    CoordinationError,
+    LockLost,
+    LockTimeout,
+    NotHeld,
+    Unavailable,
+)
 from gristmill.coordination.lock import Token
 from gristmill.coordination.nodes import Event
 from gristmill.coordination.sync import Client
@@ -114,6 +122,14 @@ def test_ctrl_c_while_one_waits_leaves_no_trace(client: Client, valkey: Server, 
             program.communicate(timeout=20)
             assert program.returncode == -signal.SIGINT
             assert b"waiter-" not in (raw.hget(key, "lock/l") or b"")
+
+
+def test_a_frozen_server_is_not_waited_for_longer_than_was_said(
+    frozen: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(acquiring, "_LATE_SECONDS", 0.1)
+    with connect(frozen.url) as client, pytest.raises(Unavailable, match="has not answered in time"):
+        client.lock("l").acquire(0.2)
 
 
 def test_a_holder_that_is_killed_is_followed_after_its_time(

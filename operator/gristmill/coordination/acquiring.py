@@ -42,6 +42,8 @@ T = TypeVar("T")
 
 #: seconds until a server that does not answer is asked again, about
 _AWAY_SECONDS = 0.5
+#: seconds for which an answer is waited for that is not wanted any more, as one that comes later than it should
+_LATE_SECONDS = 5.0
 
 
 class Acquisition:
@@ -167,7 +169,7 @@ class Acquisition:
     async def _withdraw(self) -> None:
         """Take back what was asked for. What can't be is dropped by the others in time."""
         with suppress(CoordinationError, TimeoutError):
-            async with asyncio.timeout(self._seconds):
+            async with asyncio.timeout(min(self._seconds, _LATE_SECONDS)):
                 record = await self._get()
                 if record is not None and leases.holder_of(record) == self._who:
                     await give_up(self._store, record, self._who)
@@ -179,17 +181,22 @@ class Acquisition:
     async def _patiently(self, end: float, call: Callable[[], Awaitable[T]]) -> T:
         """Make a call again while the server does not answer, and there is time.
 
-        Who is cancelled waits for the answer: what was sent may be done after all, and has to be taken back.
+        Who is cancelled waits for the answer for a while: what was sent may be done after all, and is to be taken back.
         """
         while True:
             step = asyncio.ensure_future(call())
             try:
-                return await asyncio.shield(step)
+                await asyncio.wait({step}, timeout=max(_LATE_SECONDS, end - self._clock()))
             except asyncio.CancelledError:
-                await asyncio.wait({step})
-                with suppress(asyncio.CancelledError):
-                    step.exception()
+                await asyncio.wait({step}, timeout=_LATE_SECONDS)
+                if not step.cancel():
+                    with suppress(asyncio.CancelledError):
+                        step.exception()
                 raise
+            if step.cancel():
+                raise Unavailable("the server has not answered in time")
+            try:
+                return step.result()
             except Unavailable:
                 pause = _AWAY_SECONDS * random.uniform(0.5, 1.5)
                 if self._clock() + pause >= end:
