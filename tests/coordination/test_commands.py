@@ -23,6 +23,25 @@ from tests.conftest import Until
 from tests.protocol.harness import Server
 
 from gristmill.cli.locking import _guard, _Signals
+from gristmill.coordination import connect
+
+#: letters that YAML reads as others where they are not quoted
+ODD = [
+    "\n",
+    "\r",
+    "\t",
+    "\x00",
+    "\x85",
+    "\xa0",
+    "\u2028",
+    "\u2029",
+    "\ufeff",
+    "\ufffe",
+    "\U0010ffff",
+    "'",
+    '"',
+    "#",
+]
 
 
 class Shell:
@@ -31,7 +50,7 @@ class Shell:
     def __init__(self, server: Server, folder: Path) -> None:
         self._server = server
         self._folder = folder
-        self._namespace = secrets.token_hex(4)
+        self.namespace = secrets.token_hex(4)
         self._environment = {**os.environ, "GRISTMILL_COORDINATION": server.url}
 
     def start(
@@ -46,7 +65,7 @@ class Shell:
             "gristmill",
             *first,
             "-n",
-            self._namespace,
+            self.namespace,
             *words[len(first) :],
         ]
 
@@ -68,12 +87,12 @@ class Shell:
     def record(self, lock: str) -> bytes:
         with self._server.connect() as raw:
             return bytes(
-                raw.hget(f"gristmill:coordination:{{{self._namespace}}}:records", f"lock/{lock}") or b""
+                raw.hget(f"gristmill:coordination:{{{self.namespace}}}:records", f"lock/{lock}") or b""
             )
 
     def take_away(self, lock: str) -> None:
         with self._server.connect() as raw:
-            raw.hdel(f"gristmill:coordination:{{{self._namespace}}}:records", f"lock/{lock}")
+            raw.hdel(f"gristmill:coordination:{{{self.namespace}}}:records", f"lock/{lock}")
 
 
 @pytest.fixture
@@ -276,7 +295,7 @@ def test_nodes_are_set_read_listed_and_deleted(shell: Shell) -> None:
     assert shell.run("config", "get", "/db/host", "--tree", "other", code=1).startswith(
         "error: /db/host is not there"
     )
-    assert "recursive" in shell.run("config", "rm", "/db", code=1)
+    assert "/db has nodes below it: --recursive deletes them" in shell.run("config", "rm", "/db", code=1)
     shell.run("config", "rm", "-r", "/db")
     assert shell.run("config", "ls") == ""
     assert "begins with '/'" in shell.run("config", "get", "db", code=2)
@@ -298,6 +317,43 @@ def test_a_tree_is_taken_from_one_place_to_another(shell: Shell, tmp_path: Path)
     assert shell.run("config", "get", "/j") == '{"port": 5}'
     for wrong in ("- a list", "a: [", "1: x", "no/path: x"):
         shell.run("config", "import", "-", given=wrong, code=2)
+
+
+def test_what_is_imported_is_what_was_exported_to_the_last_letter(shell: Shell, valkey: Server) -> None:
+    values = [
+        f"{before}{letter}{after}" for letter in ODD for before in ("", "a", " ") for after in ("", "b")
+    ]
+    with connect(valkey.url, namespace=shell.namespace) as client:
+        for number, value in enumerate(values):
+            client.tree("config").set(f"/v/{number}", value)
+        client.tree("config").set("/p/ü: '#", b"\xff")
+    text = shell.run("config", "export")
+    shell.run("config", "import", "-", "--tree", "other", given=text)
+    with connect(valkey.url, namespace=shell.namespace) as client:
+        there = [{node.path: node.value for node in client.tree(name).walk()} for name in ("config", "other")]
+    assert there[0] == there[1]
+    assert len(there[0]) == len(values) + 1
+
+
+def test_an_empty_file_deletes_no_tree(shell: Shell, tmp_path: Path) -> None:
+    shell.run("config", "set", "/a/b", "1")
+    for empty in ("", "{}", "# nothing\n"):
+        told = shell.run("config", "import", "-", "--prune", given=empty, code=2)
+        assert "- is empty: `gristmill config rm -r /` deletes the whole tree" in told
+        assert shell.run("config", "import", "-", given=empty).startswith("0 nodes changed")
+    assert shell.run("config", "ls", "-r") == "/a/b\n"
+    shell.run("config", "rm", "-r", "/")
+    assert shell.run("config", "ls", "-r") == ""
+
+
+def test_what_is_ephemeral_stays_below_a_node_that_is_pruned(shell: Shell, valkey: Server) -> None:
+    for path in ("/x", "/y", "/z"):
+        shell.run("config", "set", path, "1")
+    with connect(valkey.url, namespace=shell.namespace) as client:
+        client.tree("config").create("/y/e", ephemeral=True)
+        told = shell.run("config", "import", "-", "--prune", given="/k: v\n")
+        assert told == "1 node changed, 3 nodes deleted, of 1 node\n"
+        assert shell.run("config", "ls", "-r") == "/k\n/y/e\n"
 
 
 def test_a_watch_prints_what_there_is_and_what_happens(shell: Shell) -> None:

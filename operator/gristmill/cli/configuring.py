@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from inspect import Parameter, Signature, signature
 from pathlib import Path
@@ -26,6 +27,8 @@ app = typer.Typer(
 
 #: the tree where none is named
 _DEFAULT = "config"
+#: breaks of a line, but those that everybody knows
+_BREAKS = {"\x85", "\u2028", "\u2029"}
 
 _Tree = Annotated[str, typer.Option("--tree", metavar="NAME", help="The tree.")]
 Url = Annotated[
@@ -58,6 +61,21 @@ class _Where:
 
         with connect(self.url, namespace=self.namespace, context=self.context) as client:
             yield client.tree(self.tree)
+
+    async def delete(self, paths: Sequence[str]) -> None:
+        """Delete nodes, and nothing that is below them."""
+        from gristmill.coordination.connecting import open_store
+        from gristmill.coordination.errors import Missing
+        from gristmill.coordination.names import node_name
+        from gristmill.coordination.port import Kind
+
+        store = await open_store(self.url, self.namespace, self.context)
+        try:
+            for path in paths:
+                with suppress(Missing):
+                    await store.delete(Kind.NODE, node_name(self.tree, path))
+        finally:
+            await store.close()
 
 
 #: options of every command
@@ -146,8 +164,13 @@ def rm(
     version: _Version = None,
 ) -> None:
     """Delete a node."""
+    from gristmill.coordination.errors import NotEmpty
+
     with where.open() as tree:
-        tree.delete(path, version=version, recursive=recursive)
+        try:
+            tree.delete(path, version=version, recursive=recursive)
+        except NotEmpty:
+            raise NotEmpty(f"{path} has nodes below it: --recursive deletes them, too") from None
 
 
 @_command
@@ -185,8 +208,17 @@ def export(where: _Where, path: _Path = "/") -> None:
 
     with where.open() as tree:
         nodes = tree.walk(path)
+
+    class Exact(yaml.SafeDumper):
+        """Quotes what has a break of a line that YAML would read as another."""
+
+    def text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
+        style = None if _BREAKS.isdisjoint(text) else '"'
+        return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+    Exact.add_representer(str, text)
     kept = {node.path: _text_or_bytes(node.value) for node in nodes if not node.ephemeral}
-    sys.stdout.write(yaml.safe_dump(kept, allow_unicode=True, sort_keys=True) if kept else "")
+    sys.stdout.write(yaml.dump(kept, Dumper=Exact, allow_unicode=True, sort_keys=True) if kept else "")
 
 
 @_command
@@ -196,20 +228,20 @@ def import_(
     prune: Annotated[bool, typer.Option(help="Delete the nodes that are not in it.")] = False,
 ) -> None:
     """Give nodes the values of a file; what has its value already stays as it is."""
+    from gristmill.errors import UsageError
+
     wanted = _read(file)
+    if prune and not wanted:
+        raise UsageError(f"{file} is empty: `gristmill config rm -r /` deletes the whole tree")
     with where.open() as tree:
         changed = [
             path for path, data in wanted.items() if (node := tree.get(path)) is None or node.value != data
         ]
         for path in changed:
             tree.set(path, wanted[path])
-        gone = (
-            [node.path for node in tree.walk() if node.path not in wanted and not node.ephemeral]
-            if prune
-            else []
-        )
-        for path in reversed(gone):
-            tree.delete(path)
+        others = [node.path for node in tree.walk() if node.path not in wanted and not node.ephemeral]
+    gone = others if prune else []
+    asyncio.run(where.delete(gone))
     print(
         f"{count(len(changed), 'node')} changed, {count(len(gone), 'node')} deleted, of {count(len(wanted), 'node')}"
     )
