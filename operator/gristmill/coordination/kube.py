@@ -11,6 +11,7 @@ import asyncio
 import json
 import random
 from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from typing import Any, NoReturn
 from urllib.parse import urlencode
 
@@ -117,13 +118,12 @@ class KubeStore:
         """Yield every change after a revision in its order, without end."""
         pause = _AWAY_SECONDS[0]
         while True:
-            try:
+            with suppress(Unavailable):
                 async for change in self._watch_once(scope, revision):
                     revision, pause = change.revision, _AWAY_SECONDS[0]
                     yield change
-            except Unavailable:
-                await asyncio.sleep(pause * random.uniform(0.5, 1.5))
-                pause = min(pause * 2, _AWAY_SECONDS[1])
+            await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # (a proxy may end each at once)
+            pause = min(pause * 2, _AWAY_SECONDS[1])
 
     async def close(self) -> None:
         """Let go of connections."""
