@@ -19,6 +19,8 @@ from typing import Any
 import pytest
 import yaml
 
+from gristmill.reconcilers.accounts import binding
+
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts/gristmill"
 HELM = shutil.which("helm") or shutil.which("helm", path=Path.home() / ".cache/offline-kind/bin")
@@ -218,6 +220,25 @@ def test_the_leases_that_the_operator_may_delete_are_those_of_sessions() -> None
         ["DELETE"],
     )
     assert spec["matchConditions"] == policy("-secrets")["matchConditions"]
+
+
+def test_the_bindings_that_the_operator_may_make_are_those_of_workers_that_coordinate() -> None:
+    """The role alone says not who gets it."""
+    spec = policy("-rolebindings")
+    (rule,) = spec["matchConstraints"]["resourceRules"]
+    assert (rule["apiGroups"], rule["resources"], rule["operations"]) == (
+        ["rbac.authorization.k8s.io"],
+        ["rolebindings"],
+        ["CREATE", "UPDATE"],
+    )
+    assert spec["matchConditions"] == policy("-secrets")["matchConditions"]
+    (validation,) = spec["validations"]
+    made = binding({"name": "j", "uid": "u", "namespace": "n"}, "gristmill-coordination")
+    for part in (
+        f'object.roleRef.name == "{made["roleRef"]["name"]}"',
+        f'variables.subjects[0].name == owner.name + "{made["subjects"][0]["name"].removeprefix("j")}"',
+    ):
+        assert part in validation["expression"]
 
 
 def test_workers_that_coordinate_get_what_is_asked_of_the_requester_and_no_more() -> None:
