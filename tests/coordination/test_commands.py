@@ -86,13 +86,11 @@ class Shell:
 
     def record(self, lock: str) -> bytes:
         with self._server.connect() as raw:
-            return bytes(
-                raw.hget(f"gristmill:coordination:{{{self.namespace}}}:records", f"lock/{lock}") or b""
-            )
+            return bytes(raw.hget(f"gristmill:coordination:{{{self.namespace}}}:lock", lock) or b"")
 
     def take_away(self, lock: str) -> None:
         with self._server.connect() as raw:
-            raw.hdel(f"gristmill:coordination:{{{self.namespace}}}:records", f"lock/{lock}")
+            raw.hdel(f"gristmill:coordination:{{{self.namespace}}}:lock", lock)
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ def client(namespace: str) -> Iterator[Client]:
 
 def take_away(namespace: str, lock: str, valkey: Server) -> None:
     with valkey.connect() as raw:
-        raw.hdel(f"gristmill:coordination:{{{namespace}}}:records", f"lock/{lock}")
+        raw.hdel(f"gristmill:coordination:{{{namespace}}}:lock", lock)
 
 
 def test_every_recipe_of_the_page_is_run_here() -> None:

@@ -11,7 +11,7 @@ import pytest
 from tests.coordination.conftest import Place
 from tests.protocol.harness import Server
 
-from gristmill.coordination import valkey
+from gristmill.coordination import valkey as adapter
 from gristmill.coordination.errors import Conflict, Exists, HistoryGone, Missing, Refused, Unavailable
 from gristmill.coordination.port import (
     ACQUIRED,
@@ -276,10 +276,26 @@ def test_a_watch_of_a_server_that_has_lost_its_memory_says_so(valkey: Server) ->
     run(place, test)
 
 
+def test_who_looks_at_sessions_or_at_one_node_does_not_read_the_others(valkey: Server) -> None:
+    """Sessions are looked at all the time, and nodes may be many and large."""
+
+    async def test(store: Store) -> None:
+        large, small = (Record(Kind.NODE, name(), "t", {"path": "/a"}, b"x" * n) for n in (MOST_BYTES, 1))
+        await store.create(large)
+        made = await store.create(small)
+        with valkey.connect() as raw:
+            before = raw.info()["total_net_output_bytes"]
+            assert (await store.list(Scope(Kind.SESSION)))[0] == []
+            assert (await store.list(Scope(Kind.NODE, name=small.name)))[0] == [made]
+            assert raw.info()["total_net_output_bytes"] - before < MOST_BYTES
+
+    run(Place(lambda: _at(valkey)), test)
+
+
 def test_no_call_waits_for_ever_for_a_server_that_is_frozen(
     frozen: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(valkey, "_ANSWER_SECONDS", 0.1)
+    monkeypatch.setattr(adapter, "_ANSWER_SECONDS", 0.1)
 
     async def test(store: Store) -> None:
         for call in (

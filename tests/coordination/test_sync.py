@@ -86,8 +86,8 @@ def test_a_loss_is_seen_while_one_waits_for_it(client: Client, valkey: Server) -
     lock.acquire()
     assert not lock.wait_lost(0.1)
     with valkey.connect() as raw:
-        for key in raw.keys("gristmill:coordination:*:records"):
-            raw.hdel(key, "lock/l")
+        for key in raw.keys("gristmill:coordination:*:lock"):
+            raw.hdel(key, "l")
     assert lock.wait_lost(5)
     with pytest.raises(LockLost):
         lock.release()
@@ -115,13 +115,13 @@ def test_ctrl_c_while_one_waits_leaves_no_trace(client: Client, valkey: Server, 
         assert program.stdout is not None
         assert program.stdout.readline() == "waits\n"
         with valkey.connect() as raw:
-            key = f"gristmill:coordination:{{{namespace}}}:records"
-            while b"waiter-" not in (raw.hget(key, "lock/l") or b""):
+            key = f"gristmill:coordination:{{{namespace}}}:lock"
+            while b"waiter-" not in (raw.hget(key, "l") or b""):
                 time.sleep(0.01)
             program.send_signal(signal.SIGINT)
             program.communicate(timeout=20)
             assert program.returncode == -signal.SIGINT
-            assert b"waiter-" not in (raw.hget(key, "lock/l") or b"")
+            assert b"waiter-" not in (raw.hget(key, "l") or b"")
 
 
 def test_a_frozen_server_is_not_waited_for_longer_than_was_said(
@@ -177,8 +177,8 @@ def test_one_leads_and_is_told_when_it_does_not(client: Client, valkey: Server) 
         told.append(f"elected {token.lock}")
         assert election.leads
         with valkey.connect() as raw:
-            for key in raw.keys("gristmill:coordination:*:records"):
-                raw.hdel(key, "lock/e")
+            for key in raw.keys("gristmill:coordination:*:lock"):
+                raw.hdel(key, "e")
         assert over.wait(10)
 
     def lost() -> None:

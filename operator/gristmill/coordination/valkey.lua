@@ -1,6 +1,7 @@
 -- valkey.lua: one write to the records of a name space, under conditions. Reads need no script.
 --
--- KEYS  records (hash: "kind/name" -> msgpack {group, fields, value, owner = {name, uid} or false, revision, uid}), log (stream), last (string: the last revision)
+-- KEYS  lock, session, node (for each kind a hash: name -> msgpack {group, fields, value, owner = {name, uid} or false, revision, uid}),
+--       log (stream), last (string: the last revision)
 -- ARGV  what ("create", "update" or "delete"), kind, name, msgpack of what is given:
 --   create  {group, fields, value, owner}
 --   update  {changes = {field = text or false}, value = text or nil, where = {field = text or false}, revision = number or nil}
@@ -13,17 +14,17 @@
 -- has missed some; of large records fewer are kept. With a session the records that it owns are deleted, each by an entry of its own. Nothing is written before all is checked.
 -- The script looks at one record and its owner; where a session is deleted, at all.
 
-local records, log, last = KEYS[1], KEYS[2], KEYS[3]
+local records, log, last = {lock = KEYS[1], session = KEYS[2], node = KEYS[3]}, KEYS[4], KEYS[5]
 local what, kind, name = ARGV[1], ARGV[2], ARGV[3]
 local given = cmsgpack.unpack(ARGV[4])
 local KEPT, LEAST, KEPT_BYTES = 10000, 64, 32 * 1024 * 1024
 local place = kind .. '/' .. name
-local packed = redis.call('HGET', records, place)
+local packed = redis.call('HGET', records[kind], name)
 local record = packed and cmsgpack.unpack(packed)
 
 local function int(number) return string.format('%.0f', number) end
 
-local function write(where, what_kind, what_name, found, deleted)
+local function write(what_kind, what_name, found, deleted)
   local before = tonumber(redis.call('GET', last) or '0')
   local time = redis.call('TIME')
   local revision = math.max(before + 1, tonumber(time[1]) * 1000000 + tonumber(time[2]))
@@ -33,7 +34,7 @@ local function write(where, what_kind, what_name, found, deleted)
   end
   local text = cmsgpack.pack(found)
   redis.call('SET', last, int(revision))
-  if deleted then redis.call('HDEL', records, where) else redis.call('HSET', records, where, text) end
+  if deleted then redis.call('HDEL', records[what_kind], what_name) else redis.call('HSET', records[what_kind], what_name, text) end
   local kept = math.floor(math.max(LEAST, math.min(KEPT, KEPT_BYTES / #text)))
   redis.call('XADD', log, 'MAXLEN', kept, int(revision) .. '-0', 'kind', what_kind, 'name', what_name, 'group', found.group,
              'deleted', deleted and '1' or '0', 'before', int(before), 'record', text)
@@ -42,11 +43,11 @@ end
 
 if what == 'create' then
   if record then return redis.error_reply('EXISTS ' .. place) end
-  local owner = given.owner and redis.call('HGET', records, 'session/' .. given.owner[1])
+  local owner = given.owner and redis.call('HGET', records.session, given.owner[1])
   if given.owner and not (owner and cmsgpack.unpack(owner).uid == given.owner[2]) then
     return redis.error_reply('NOOWNER session/' .. given.owner[1])
   end
-  return write(place, kind, name, {group = given.group, fields = given.fields, value = given.value, owner = given.owner, uid = ''}, false)
+  return write(kind, name, {group = given.group, fields = given.fields, value = given.value, owner = given.owner, uid = ''}, false)
 end
 
 if not record then return redis.error_reply('MISSING ' .. place) end
@@ -55,14 +56,15 @@ if given.revision and given.revision ~= record.revision then return redis.error_
 if what == 'delete' then
   if given.uid ~= '' and given.uid ~= record.uid then return redis.error_reply('CONFLICT ' .. place) end
   if kind == 'session' then
-    local all = redis.call('HGETALL', records)
-    for i = 1, #all, 2 do
-      local one = cmsgpack.unpack(all[i + 1])
-      local other, its_name = all[i]:match('^(%l+)/(.*)$')
-      if one.owner and one.owner[2] == record.uid then write(all[i], other, its_name, one, true) end
+    for other, hash in pairs(records) do
+      local all = redis.call('HGETALL', hash)
+      for i = 1, #all, 2 do
+        local one = cmsgpack.unpack(all[i + 1])
+        if one.owner and one.owner[2] == record.uid then write(other, all[i], one, true) end
+      end
     end
   end
-  return write(place, kind, name, record, true)
+  return write(kind, name, record, true)
 end
 
 for field, text in pairs(given.where) do
@@ -70,4 +72,4 @@ for field, text in pairs(given.where) do
 end
 for field, text in pairs(given.changes) do record.fields[field] = text or nil end
 if given.value then record.value = given.value end
-return write(place, kind, name, record, false)
+return write(kind, name, record, false)

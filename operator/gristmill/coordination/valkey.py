@@ -54,30 +54,31 @@ class ValkeyStore:
         self._client: Any = Redis.from_url(
             url, socket_timeout=None, socket_connect_timeout=None, retry=Retry(NoBackoff(), 0)
         )
-        self._keys = [f"gristmill:coordination:{{{namespace}}}:{part}" for part in ("records", "log", "last")]
+        begin = f"gristmill:coordination:{{{namespace}}}"
+        self._records = {kind: f"{begin}:{kind}" for kind in (Kind.LOCK, Kind.SESSION, Kind.NODE)}
+        self._log, self._last = f"{begin}:log", f"{begin}:last"
         self._script = self._client.register_script(
             (files("gristmill.coordination") / "valkey.lua").read_text(encoding="utf-8")
         )
 
     async def get(self, kind: Kind, name: str) -> Record | None:
         """Return a record as it is now, or None."""
-        found = await _answer(self._client.hget(self._keys[0], f"{kind}/{name}"))
+        found = await _answer(self._client.hget(self._records[kind], name))
         return None if found is None else _record(kind, name, found)
 
     async def list(self, scope: Scope) -> tuple[Sequence[Record], int]:
         """Return the records, and the revision at which they were so."""
         pipeline = self._client.pipeline(transaction=True)
-        pipeline.get(self._keys[2])
-        pipeline.hgetall(self._keys[0])
+        pipeline.get(self._last)
+        if scope.name:
+            pipeline.hget(self._records[scope.kind], scope.name)
+        else:
+            pipeline.hgetall(self._records[scope.kind])
         last, found = await _answer(pipeline.execute())
-        records = []
-        for place, text in found.items():
-            kind, _, name = place.decode().partition("/")
-            if kind == scope.kind and scope.name in ("", name):
-                record = _record(scope.kind, name, text)
-                if scope.group in ("", record.group):
-                    records.append(record)
-        return records, int(last or 0)
+        if scope.name:
+            found = {scope.name.encode(): found} if found is not None else {}
+        records = (_record(scope.kind, name.decode(), text) for name, text in found.items())
+        return [record for record in records if scope.group in ("", record.group)], int(last or 0)
 
     async def create(self, record: Record) -> Record:
         """Make a record, and return it as it is then."""
@@ -121,7 +122,7 @@ class ValkeyStore:
         await self._check_known(revision)
         while True:
             try:
-                news = self._client.xread({self._keys[1]: f"{seen}-0"}, count=1000, block=_NEWS_MS)
+                news = self._client.xread({self._log: f"{seen}-0"}, count=1000, block=_NEWS_MS)
                 found = await _answer(news)
             except Unavailable:
                 await asyncio.sleep(_AWAY_SECONDS)
@@ -140,13 +141,14 @@ class ValkeyStore:
 
     async def _check_known(self, revision: int) -> None:
         """Raise HistoryGone where the server never was at a revision: it has lost its memory."""
-        if int(await _answer(self._client.get(self._keys[2])) or 0) < revision:
+        if int(await _answer(self._client.get(self._last)) or 0) < revision:
             raise HistoryGone(f"the server knows nothing of revision {revision}")
 
     async def _write(self, what: str, kind: Kind, name: str, given: dict[str, Any]) -> Record:
         words = {key: value for key, value in given.items() if value is not None}
         args = [what, str(kind), name, msgpack.packb(words, use_bin_type=False)]
-        return _record(kind, name, await _answer(self._script(keys=self._keys, args=args)))
+        keys = [*self._records.values(), self._log, self._last]
+        return _record(kind, name, await _answer(self._script(keys=keys, args=args)))
 
 
 async def _answer(call: Awaitable[Any]) -> Any:
