@@ -164,6 +164,20 @@ def test_a_command_is_ended_with_all_that_it_started_when_the_lock_is_lost(
     until(lambda: is_gone(child))
 
 
+def test_a_command_is_ended_where_nobody_reads_that_the_lock_is_lost(shell: Shell, until: Until) -> None:
+    holder = shell.start(
+        "lock", "l", "--seconds", "2", *python("import os; print(os.getpid(), flush=True); input()")
+    )
+    with holder:
+        assert holder.stdout is not None
+        assert holder.stderr is not None
+        command = int(holder.stdout.readline())
+        holder.stderr.close()
+        shell.take_away("l")
+        until(lambda: is_gone(command))
+    assert holder.returncode == 76
+
+
 def test_at_a_terminal_the_command_is_of_the_group_that_its_keys_are_for(
     shell: Shell, terminal: tuple[int, int]
 ) -> None:

@@ -34,6 +34,7 @@ _LOOK_SECONDS = 0.2
 _ASK_SECONDS = 2.0
 #: seconds after which a lock is had whose holder has died, beyond its own: others' turns, and the way there
 _LATE_SECONDS = 2
+_BARRED = "the command runs as another user, and can't be sent a signal"
 _PR_SET_PDEATHSIG = 1
 #: signals that are passed on to the command
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -92,7 +93,7 @@ def _guard(lock: Lock, over: threading.Event, end: Callable[[int], None], second
     while lock.held:
         if over.wait(_LOOK_SECONDS):
             return
-    print(f"error: lock {lock.name} is lost: the command is ended", file=sys.stderr, flush=True)
+    _say(f"lock {lock.name} is lost: the command is ended")
     end(signal.SIGTERM)
     over.wait(max(0.0, seconds - _LOOK_SECONDS))  # (the loss may be as old as a look)
     end(signal.SIGKILL)  # (also what the command has left)
@@ -166,7 +167,7 @@ class _Command:
         except ProcessLookupError:
             pass
         except PermissionError:
-            self._say("the lock is held until it ends")
+            _say(f"{_BARRED}; the lock is held until it ends")
 
     def end(self, number: int) -> None:
         """Send a signal to the process and all that it has started."""
@@ -186,14 +187,13 @@ class _Command:
         except PermissionError:
             if not self._barred:
                 self._barred = True
-                self._say(f"it goes on without the lock: end process {pid}")
+                _say(f"{_BARRED}; it goes on without the lock: end process {pid}")
 
-    def _say(self, what: str) -> None:
-        print(
-            f"error: the command runs as another user, and can't be sent a signal; {what}",
-            file=sys.stderr,
-            flush=True,
-        )
+
+def _say(what: str) -> None:
+    """Tell an error, if there is still somebody to tell it: what follows has to be done in any case."""
+    with suppress(OSError):
+        print(f"error: {what}", file=sys.stderr, flush=True)
 
 
 def _has_terminal() -> bool:
