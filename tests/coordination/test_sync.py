@@ -301,8 +301,8 @@ def others(*calls: Callable[[], object]) -> Iterator[list[object]]:
 
 def waits(valkey: Server, namespace: str, lock: str) -> bool:
     with valkey.connect() as raw:
-        key = f"gristmill:coordination:{{{namespace}}}:records"
-        return b"waiter-" in (raw.hget(key, f"lock/{lock}") or b"")
+        key = f"gristmill:coordination:{{{namespace}}}:lock"
+        return b"waiter-" in (raw.hget(key, lock) or b"")
 
 
 def test_who_waits_for_a_lock_when_the_client_is_closed_is_told(
@@ -366,8 +366,8 @@ def test_what_a_leader_raises_is_not_hidden_by_the_loss_of_the_lead(client: Clie
 
     def lead(token: Token) -> None:
         with valkey.connect() as raw:
-            for key in raw.keys("gristmill:coordination:*:records"):
-                raw.hdel(key, "lock/e")
+            for key in raw.keys("gristmill:coordination:*:lock"):
+                raw.hdel(key, "e")
         assert election._lock.wait_lost(10)
         raise KeyError("mine")
 
