@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 from tests.e2e.kube import SYSTEM, Kube, chunk_job, kubectl, until
-from tests.e2e.rig import QUEUE_POD, deaths, docker, dying_operator, node
+from tests.e2e.rig import QUEUE_POD, docker, node
 
 pytestmark = [pytest.mark.alone, pytest.mark.e2e_faults, pytest.mark.timeout(600)]
 
@@ -48,17 +48,6 @@ def test_a_node_stops(kube: Kube, victim: str) -> None:
     _start(kube, victim)
     docker("kill", victim)
     until(lambda: victim not in _nodes(kube), 180)
-    _assert_as_calm(kube)
-
-
-def test_the_operator_is_killed_when_it_has_deleted_a_pod_of_a_node_that_stopped(
-    kube: Kube, victim: str
-) -> None:
-    with dying_operator("DELETE Pod"):
-        _start(kube, victim)
-        docker("kill", victim)
-        until(deaths, 180)
-        docker("start", victim)
     _assert_as_calm(kube)
 
 
