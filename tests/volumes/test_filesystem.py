@@ -168,6 +168,30 @@ def test_damage_is_told_to_programs_that_know_nothing_of_it(fs: Any, volumes: Pa
         fs.cat("v/t.parquet")
 
 
+def test_a_folder_that_cannot_be_listed_is_not_left_out(fs: Any, volumes: Path, tmp_path: Path) -> None:
+    """Whoever takes what was found for all there is would remove, or not count, the rest."""
+    fs.pipe({f"v/d/{number}": content(5000, number) for number in range(3)})
+    rsync("volume://v/d", (tmp_path / "copy").as_uri())
+    path = volumes / "v/names/d/1"
+    flip(path, 20)
+    for deed in (fs.find, fs.du, lambda path: list(fs.walk(path)), lambda path: fs.glob(f"{path}/**")):
+        for folder in ("v", "v/d"):
+            with pytest.raises(Damaged, match="d/1 is damaged"):
+                deed(folder)
+    with pytest.raises(Damaged):
+        fs.get("v/", f"{tmp_path}/back/", recursive=True)
+    with pytest.raises(Damaged):
+        rsync("volume://v/d", (tmp_path / "copy").as_uri(), delete_missing=True)
+    assert len(list((tmp_path / "copy").iterdir())) == 3
+    assert fs.find("v/not there") == []
+    fs.rm("v/d/1", recursive=True)
+    flip(volumes / "v/names/d/2", 20)
+    fs.rm("v/d", recursive=True)
+    assert fs.find("v") == []
+    with pytest.raises(FileNotFoundError):
+        fs.rm("v/d", recursive=True)
+
+
 def test_pandas(volumes: Path) -> None:
     frame = pandas.DataFrame({"number": range(10_000), "text": ["x y", "ä"] * 5000})
     frame.to_csv("volume://v/t.csv", index=False)

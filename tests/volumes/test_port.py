@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import os
+import secrets
+from collections.abc import Iterator
+from typing import Any
 
+import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from tests.volumes.builders import MIB, content
 
+from gristmill.volumes.collection import collect
+from gristmill.volumes.errors import StorageFailed
 from gristmill.volumes.places import open_store
+from gristmill.volumes.remote_backend import RemoteBackend
 from gristmill.volumes.store import ContentStore
 
 
@@ -79,3 +87,47 @@ def test_a_forked_process_has_a_store_of_its_own(store: ContentStore) -> None:
         finally:
             os._exit(code)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+class _Unsteady(MemoryFileSystem):  # type: ignore[misc]  # (fsspec has no types)
+    """A storage of which some calls fail: `fails` holds names of calls, each with a part of the path."""
+
+    protocol = "unsteady"
+    store: dict[str, Any] = {}  # noqa: RUF012 (as that of the base)
+    pseudo_dirs = [""]  # noqa: RUF012
+    fails: set[tuple[str, str]] = set()  # noqa: RUF012
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return str(super()._strip_protocol(path.removeprefix("unsteady://")))
+
+    def ls(self, path: str, detail: bool = True, **more: Any) -> Any:
+        self._fail("ls", path)
+        return super().ls(path, detail, **more)
+
+    def info(self, path: str, **more: Any) -> Any:
+        self._fail("info", path)
+        return super().info(path, **more)
+
+    def _fail(self, call: str, path: str) -> None:
+        if any(call == bad and part in path for bad, part in self.fails):
+            raise OSError("503 slow down")
+
+
+@pytest.fixture
+def unsteady() -> Iterator[ContentStore]:
+    """Return a volume over a storage of which calls can be made to fail."""
+    fsspec.register_implementation("unsteady", _Unsteady, clobber=True)
+    yield ContentStore(RemoteBackend(f"unsteady://volumes/{secrets.token_hex(8)}"))
+    _Unsteady.fails.clear()
+    _Unsteady.store.clear()
+
+
+def test_nothing_is_collected_where_names_cannot_be_listed(unsteady: ContentStore) -> None:
+    unsteady.save("a/file", content(5000))
+    unsteady.save("b/file", content(6000))
+    _Unsteady.fails.add(("ls", "names/b"))
+    with pytest.raises(StorageFailed, match="names/b can't be listed: 503"):
+        collect(unsteady.backend, 0)
+    _Unsteady.fails.clear()
+    assert unsteady.open("b/file").read() == content(6000)

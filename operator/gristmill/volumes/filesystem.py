@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from types import TracebackType
@@ -17,7 +18,7 @@ from fsspec.callbacks import DEFAULT_CALLBACK
 from fsspec.spec import AbstractFileSystem
 
 from gristmill.volumes.blocks import BLOCK_BYTES
-from gristmill.volumes.errors import BadName, NotSupported, NotThere, StorageFailed, Taken
+from gristmill.volumes.errors import BadName, Damaged, NotSupported, NotThere, StorageFailed, Taken
 from gristmill.volumes.names import check_volume
 from gristmill.volumes.parallel import in_parallel
 from gristmill.volumes.places import PROTOCOL, open_volume
@@ -40,6 +41,17 @@ class VolumeFileSystem(AbstractFileSystem):  # type: ignore[misc]  # (fsspec has
         return (
             [_info(volume, file) for file in files] if detail else [f"{volume}/{file.path}" for file in files]
         )
+
+    def walk(
+        self,
+        path: str,
+        maxdepth: int | None = None,
+        topdown: bool = True,
+        on_error: Any = "omit",
+        **more: Any,
+    ) -> Iterator[Any]:
+        """Yield folders with what is in them. What can't be listed is raised: fsspec would leave it out."""
+        yield from super().walk(path, maxdepth, topdown, _refuse if on_error == "omit" else on_error, **more)
 
     def info(self, path: str, **more: Any) -> dict[str, Any]:
         """Return what is known of a file or folder; `sha256` of a file. FileNotFoundError."""
@@ -82,8 +94,17 @@ class VolumeFileSystem(AbstractFileSystem):  # type: ignore[misc]  # (fsspec has
 
     def rm(self, path: str | list[str], recursive: bool = False, maxdepth: int | None = None) -> None:
         """Remove files; with `recursive`, folders. FileNotFoundError, IsADirectoryError."""
-        paths = self.expand_path(path, recursive=recursive, maxdepth=maxdepth)
-        in_parallel(self._rm_below if recursive else self.rm_file, paths)
+        if not recursive or maxdepth is not None:
+            paths = self.expand_path(path, recursive=recursive, maxdepth=maxdepth)
+            in_parallel(self._rm_below if recursive else self.rm_file, paths)
+            return
+        for root in self.expand_path(path):
+            store, volume, inner = self._split(root)
+            below = [f"{volume}/{name}" for name, _ in store.names.walk(inner)]  # (no record is read)
+            if not below:
+                with suppress(Damaged):
+                    store.stat(inner)
+            in_parallel(self._rm_below, below or [root])
 
     def _rm_below(self, path: str) -> None:
         store, _, inner = self._split(path)
@@ -226,6 +247,11 @@ class _Text(io.TextIOWrapper):
         if kind is not None and isinstance(buffer, WrittenFile):
             buffer.discard()
         self.close()
+
+
+def _refuse(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
 
 
 def _info(volume: str, file: File) -> dict[str, Any]:

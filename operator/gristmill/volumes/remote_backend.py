@@ -22,6 +22,8 @@ from gristmill.volumes.port import Entry
 
 #: protocols of fsspec by which an object appears when its upload is complete
 _ATOMIC = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "memory"}
+#: protocols of which `find` is one listing and raises what fails; that of others leaves such a folder out
+_FINDS = {"s3", "s3a"}
 #: what file systems call the time at which an object was written
 _TIMES = ("mtime", "LastModified", "last_modified", "modified", "created")
 #: bytes of a draft that are sent at once
@@ -39,7 +41,9 @@ class RemoteBackend:
             except ImportError as error:
                 raise StorageFailed(f"{url} needs a package that is not installed: {error}") from error
         self._root = root.rstrip("/")
-        self._is_atomic = url.partition("://")[0] in _ATOMIC
+        protocol = url.partition("://")[0]
+        self._is_atomic = protocol in _ATOMIC
+        self._finds = protocol in _FINDS
         self._locked = threading.Lock()
 
     def read(self, key: str, start: int = 0, stop: int | None = None) -> bytes:
@@ -123,6 +127,14 @@ class RemoteBackend:
 
     def walk(self, folder: str) -> Iterator[tuple[str, Entry]]:
         """See `Backend`."""
+        if not self._finds:
+            for entry in self.list(folder):
+                key = f"{folder}/{entry.name}"
+                if entry.is_folder:
+                    yield from self.walk(key)
+                else:
+                    yield key, entry
+            return
         with told(f"{self.url}/{folder}", "listed"):
             self.fs.invalidate_cache()
             found = self.fs.find(self.path(folder), detail=True)
