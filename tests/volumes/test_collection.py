@@ -124,6 +124,74 @@ def test_nothing_is_collected_while_a_name_is_damaged(folder: ContentStore, tmp_
     assert collect(folder.backend, 0).removed == 2
 
 
+class _Late(LocalBackend):
+    """A writer's storage, on which something happens just before or after it writes a name."""
+
+    before: Callable[[], Any] | None = None
+    after: Callable[[], Any] | None = None
+
+    def write(self, key: str, data: bytes, *, new: bool = False) -> None:
+        before = after = None
+        if key.startswith("names/"):
+            before, after, self.before, self.after = self.before, self.after, None, None
+        if before is not None:
+            before()
+        super().write(key, data, new=new)
+        if after is not None:
+            after()
+
+
+@pytest.mark.parametrize("old", [None, b"inline", content(5000)], ids=["none", "inline", "content"])
+@pytest.mark.parametrize("moment", ["before it writes", "while it writes"])
+def test_a_writer_that_comes_too_late_leaves_the_old(tmp_path: Path, old: bytes | None, moment: str) -> None:
+    backend = _Late(str(tmp_path / "volume"))
+    store = ContentStore(backend)
+    if old is not None:
+        store.save("file", old)
+    if moment == "before it writes":
+        sha256 = store.put(content(6000)).sha256
+        late = Record(6000, sha256)
+        collect(backend, 0)
+        with pytest.raises(NotThere):
+            store.names.point("file", late)
+        assert objects(tmp_path / "volume", "names") == (
+            [] if old is None else [tmp_path / "volume/names/file"]
+        )
+    else:
+        backend.before = lambda: collect(LocalBackend(backend.url), 0)
+        with pytest.raises(NotThere):
+            store.save("file", content(6000))
+    if old is None:
+        assert list(store.walk()) == []
+    else:
+        assert store.open("file").read() == old
+    assert findings(store) == []
+
+
+def test_what_a_late_writer_puts_back_is_not_over_a_third(tmp_path: Path) -> None:
+    backend = _Late(str(tmp_path / "volume"))
+    store, other = ContentStore(backend), ContentStore(LocalBackend(backend.url))
+    store.save("file", content(5000))
+    backend.before = lambda: collect(other.backend, 0)
+    backend.after = lambda: other.save("file", content(7000))
+    with pytest.raises(NotThere):
+        store.save("file", content(6000))
+    assert store.open("file").read() == content(7000)
+
+
+def test_a_copy_of_what_is_gone_leaves_its_target(folder: ContentStore, tmp_path: Path) -> None:
+    folder.save("bad", content(5000))
+    (path,) = objects(tmp_path / "volume", "content")
+    folder.save("good", content(6000))
+    path.unlink()
+    with pytest.raises(NotThere):
+        folder.copy("bad", "good")
+    with pytest.raises(NotThere):
+        folder.copy("bad", "new", new=True)
+    assert folder.open("good").read() == content(6000)
+    assert sorted(file.path for file in folder.walk()) == ["bad", "good"]
+
+
 def put_then_name(store: ContentStore) -> None:
     store.name("named", store.put(SAME).sha256)
 

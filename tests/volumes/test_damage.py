@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -96,6 +97,16 @@ def test_content_of_another_length(
     assert [finding.kind for finding in findings(folder)] == ["damaged"]
     with pytest.raises(Damaged), folder.open_content(path.name) as opened:
         opened.read()
+
+
+@pytest.mark.parametrize("left", [50, 3000])
+def test_content_that_is_cut_gets_no_name(folder: ContentStore, tmp_path: Path, left: int) -> None:
+    sha256 = folder.put(content(7000)).sha256
+    (path,) = objects(tmp_path / "volume", "content")
+    os.truncate(path, left)
+    with pytest.raises(Damaged):
+        folder.name("file", sha256)
+    assert list(folder.walk()) == []
 
 
 def test_content_in_the_place_of_other(folder: ContentStore, tmp_path: Path) -> None:

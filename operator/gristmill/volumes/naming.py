@@ -1,8 +1,9 @@
 """The names of a volume: each points at content, atomically, and only at content that is there and stays.
 
 The order is what counts: content is there, durable and confirmed, before a name points at it; and after the name was
-written the content is looked at once more. A collector does it the other way round: it sets content aside, and then
-looks at the names. So whichever comes later sees the other, and puts the content back; nobody's time of day matters.
+written the content is looked at once more, and what the name meant before is put back where it is gone. A collector
+does it the other way round: it sets content aside, and then looks at the names. So whichever comes later sees the
+other, and puts the content back; nobody's time of day matters.
 """
 
 from __future__ import annotations
@@ -59,9 +60,17 @@ class Names:
             yield key[below:], entry
 
     def point(self, path: str, record: Record, token: Token | None = None, *, new: bool = False) -> None:
-        """Have a name mean something, in place of what it meant. Fenced, Taken; NotThere where the content is not."""
+        """Have a name mean something, in place of what it meant. Fenced, Taken.
+
+        NotThere where the content is not; the name means then what it meant before.
+        """
         key = name_key(path)
+        if record.inline is None:
+            self.keep(path, record)
         with self._fenced(path, token):
+            before = None
+            if record.inline is None and not new:
+                (before,) = self._backend.read_many([key])
             try:
                 self._backend.write(key, record.encode(), new=new)
             except FileExistsError:
@@ -70,8 +79,12 @@ class Names:
                 raise Taken(f"{path} is a folder in {self._backend.url}: choose another name") from None
             except NotADirectoryError:
                 raise Taken(f"{path} can't be made in {self._backend.url}: a part of it is a file") from None
-        if record.inline is None:
-            self.keep(path, record)
+            if record.inline is None:
+                try:
+                    self.keep(path, record)
+                except (NotThere, Damaged):
+                    self._put_back(path, record, before)
+                    raise
 
     def keep(self, path: str, record: Record) -> None:
         """See that content which a name points at is in its place: a collector may have set it aside.
@@ -85,6 +98,20 @@ class Names:
                 self._backend.move(aside, key)
         if entry.bytes != record.size + blocks.end_bytes(record.size):
             raise Damaged(path, None, f"its content has {entry.bytes:,} bytes with its checks")
+
+    def _put_back(self, path: str, record: Record, before: bytes | None) -> None:
+        """Have a name mean what it did before it was written, unless somebody has written it since."""
+        key = name_key(path)
+        if self._backend.read_many([key]) != [record.encode()]:
+            return
+        if before is None:
+            self._backend.delete(key)
+            return
+        self._backend.write(key, before)
+        with suppress(NotThere, Damaged):
+            old = records.decode(before, path)
+            if old.inline is None:  # (a collector may have set it aside in between)
+                self.keep(path, old)
 
     def remove(self, path: str, token: Token | None = None) -> None:
         """Remove a name. NotThere where there is none, Fenced."""

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import BinaryIO, Self
 
-from gristmill.volumes import blocks, records
+from gristmill.volumes import records
 from gristmill.volumes.blocks import BLOCK_BYTES, Bytes
 from gristmill.volumes.errors import NotThere
 from gristmill.volumes.names import check_digest, check_folder, check_name, name_key
 from gristmill.volumes.naming import Names, in_batches
 from gristmill.volumes.port import Backend, Entry
-from gristmill.volumes.reading import Content, ContentFile, locate
+from gristmill.volumes.reading import Content, ContentFile
 from gristmill.volumes.records import MOST_INLINE, Fence, Record, Token
 from gristmill.volumes.writing import ContentWriter
 
@@ -64,14 +64,16 @@ class ContentStore:
         return Stored(manifest.sha256, manifest.size)
 
     def name(self, path: str, sha256: str, *, token: Token | None = None, new: bool = False) -> Stored:
-        """Have a name point at content that was put. NotThere where the content is not.
+        """Have a name point at content that was put. NotThere where the content is not, Damaged where it is cut.
 
         `token`: only where no later holder of the lock has written it, Fenced else; how exact that is, is the
         storage's. `new`: Taken where the name is.
         """
         check_name(path)
-        _, entry = locate(self.backend, check_digest(sha256), path)
-        stored = Stored(sha256, blocks.size_in(entry.bytes))
+        manifest = Content(
+            self.backend, check_digest(sha256), path
+        ).manifest  # (so that cut content gets no name)
+        stored = Stored(sha256, manifest.size)
         self.names.point(path, Record(stored.size, sha256, fence=Fence.of(token)), token, new=new)
         return stored
 
