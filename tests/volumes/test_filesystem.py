@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+from array import array
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,51 @@ def test_changing(filled: Any) -> None:
     assert not filled.exists("v/moved")
     filled.rm(["v/a.txt", "v/copy/a.txt"])
     assert filled.ls("v") == []
+
+
+@pytest.mark.parametrize(
+    ("source", "target"),
+    [("v/a.txt", "volume://v/a.txt"), ("v/a.txt", "v/"), ("v/b/c.bin", "v/b"), ("v/b", "v"), ("v/b", "v/b")],
+)
+def test_moving_what_is_there_already(filled: Any, source: str, target: str) -> None:
+    filled.mv(source, target, recursive=source == "v/b")
+    assert {name.removeprefix("v/"): filled.cat(name) for name in filled.find("v")} == FILES
+
+
+@pytest.mark.parametrize("target", ["v/b/sub", "volume://v/b/d", "v/b/"])
+def test_a_folder_is_not_moved_below_itself(filled: Any, target: str) -> None:
+    with pytest.raises(BadName, match="below"):
+        filled.mv("v/b", target, recursive=True)
+    assert {name.removeprefix("v/"): filled.cat(name) for name in filled.find("v")} == FILES
+
+
+def test_moving(filled: Any) -> None:
+    filled.mv("v/a.txt", "v/b")
+    filled.mv("v/*.txt", "w/texts/")
+    filled.mv("v/b", "w/", recursive=True)
+    assert filled.find("w") == ["w/b/a.txt", "w/b/c.bin", "w/b/d/e f.txt", "w/texts/b.txt"]
+    assert filled.find("v") == []
+    filled.move(["w/b/a.txt", "w/b/c.bin"], ["v/1", "v/2"])
+    assert filled.find("v") == ["v/1", "v/2"]
+    with pytest.raises(FileNotFoundError):
+        filled.mv("v/nix", "v/other")
+
+
+@pytest.mark.parametrize("name", ["a", ""])
+def test_only_bytes_are_piped(fs: Any, tmp_path: Path, name: str) -> None:
+    """(A text is not taken for the name of a file of this machine.)"""
+    (tmp_path / "a").write_bytes(b"not meant")
+    for value in (str(tmp_path / name), tmp_path / name, None, 7):
+        with pytest.raises(TypeError):
+            fs.pipe_file("v/x", value)
+    with pytest.raises(TypeError):
+        fs.pipe("v/x", name)
+    assert not fs.exists("v/x")
+    fs.pipe({"v/x": bytearray(b"1"), "v/y": memoryview(b"2"), "v/z": array("i", [1, 2])})
+    assert fs.cat("v/x") + fs.cat("v/y") == b"12"
+    assert fs.cat("v/z") == array("i", [1, 2]).tobytes()
+    fs.pipe("v/x", array("i"))
+    assert fs.cat("v/x") == b""
 
 
 def test_folders(filled: Any) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from fsspec.callbacks import DEFAULT_CALLBACK
 from fsspec.spec import AbstractFileSystem
 
-from gristmill.volumes.blocks import BLOCK_BYTES
+from gristmill.volumes.blocks import BLOCK_BYTES, Bytes
 from gristmill.volumes.errors import BadName, Damaged, NotSupported, NotThere, StorageFailed, Taken
 from gristmill.volumes.names import check_volume
 from gristmill.volumes.parallel import in_parallel
@@ -121,8 +121,38 @@ class VolumeFileSystem(AbstractFileSystem):  # type: ignore[misc]  # (fsspec has
             raise IsADirectoryError(errno.EISDIR, "it is a folder: remove it with recursive=True", path)
         store.remove(inner)
 
-    def cp_file(self, path1: str, path2: str, **more: Any) -> None:
-        """Copy a file: within a volume it is one more name for the same content."""
+    def mv(
+        self, path1: Any, path2: Any, recursive: bool = False, maxdepth: int | None = None, **more: Any
+    ) -> None:
+        """Move files; with `recursive`, folders. What is there already stays; BadName below what is moved."""
+        if isinstance(path2, str) and not path2.endswith("/"):
+            path2 = self._strip_protocol(path2)
+            if isinstance(path1, str) and self._strip_protocol(path1) == path2:
+                self.info(path2)
+                return
+        found: list[tuple[str, str]] = []
+        self.copy(path1, path2, recursive=recursive, maxdepth=maxdepth, on_error="raise", found=found)
+        if not found:
+            raise IsADirectoryError(errno.EISDIR, "it is a folder: move it with recursive=True", path1)
+        pairs = [(self._strip_protocol(source), self._strip_protocol(target)) for source, target in found]
+        for source, target in pairs:
+            if target.startswith(f"{source}/"):
+                raise BadName(f"{target} is below {source}, which is to be moved: choose another target")
+        pairs = [(source, target) for source, target in pairs if source != target]
+        for source, target in pairs:
+            self.cp_file(source, target)
+        in_parallel(self._rm_below, {source for source, _ in pairs} - {target for _, target in pairs})
+
+    def cp_file(
+        self, path1: str, path2: str, found: list[tuple[str, str]] | None = None, **more: Any
+    ) -> None:
+        """Copy a file: within a volume it is one more name for the same content.
+
+        With `found` nothing is copied: what would be is added to it.
+        """
+        if found is not None:
+            found.append((path1, path2))
+            return
         store, volume, inner = self._split(path1)
         to_store, to_volume, to_inner = self._split(path2)
         if self.isdir(path1):
@@ -133,15 +163,17 @@ class VolumeFileSystem(AbstractFileSystem):  # type: ignore[misc]  # (fsspec has
             with store.open(inner) as file:
                 to_store.save(to_inner, file)
 
-    def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **more: Any) -> None:
-        """Write a file. FileExistsError where it is there and the mode is `create`."""
+    def pipe_file(self, path: str, value: Bytes, mode: str = "overwrite", **more: Any) -> None:
+        """Write a file. FileExistsError where it is there and the mode is `create`; TypeError where it is not bytes."""
+        if not isinstance(value, bytes):
+            value = memoryview(value).tobytes()
         store, _, inner = self._split(path)
         store.save(inner, value, new=mode == "create")
 
-    def pipe(self, path: str | dict[str, bytes], value: bytes | None = None, **more: Any) -> None:
+    def pipe(self, path: str | dict[str, Bytes], value: Bytes | None = None, **more: Any) -> None:
         """Write a file, or many at once."""
         if isinstance(path, str):
-            path = {path: value or b""}
+            path = {path: b"" if value is None else value}
         in_parallel(lambda item: self.pipe_file(item[0], item[1], **more), path.items())
 
     def put_file(
