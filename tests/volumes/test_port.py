@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import fsspec
@@ -13,7 +14,8 @@ from fsspec.implementations.memory import MemoryFileSystem
 from tests.volumes.builders import MIB, content
 
 from gristmill.volumes.collection import collect
-from gristmill.volumes.errors import StorageFailed
+from gristmill.volumes.errors import StorageFailed, Taken
+from gristmill.volumes.local_backend import LocalBackend
 from gristmill.volumes.places import open_store
 from gristmill.volumes.remote_backend import RemoteBackend
 from gristmill.volumes.store import ContentStore
@@ -131,3 +133,52 @@ def test_nothing_is_collected_where_names_cannot_be_listed(unsteady: ContentStor
         collect(unsteady.backend, 0)
     _Unsteady.fails.clear()
     assert unsteady.open("b/file").read() == content(6000)
+
+
+def test_what_cannot_be_looked_at_is_not_gone(unsteady: ContentStore) -> None:
+    unsteady.save("file", content(5000))
+    _Unsteady.fails.add(("info", "names/file"))
+    with pytest.raises(StorageFailed, match="503"):
+        unsteady.remove("file")
+    _Unsteady.fails.clear()
+    unsteady.remove("file")
+    assert not unsteady.backend.delete("names/file")
+
+
+def test_a_folder_is_no_file_over_what_fsspec_reaches(unsteady: ContentStore) -> None:
+    unsteady.save("a/b", b"1")
+    with pytest.raises(Taken, match="a is a folder"):
+        unsteady.save("a", b"2")
+    assert [file.path for file in unsteady.walk()] == ["a/b"]
+    assert unsteady.backend.list("drafts") == []
+
+
+@pytest.mark.parametrize("kind", ["a link that leads nowhere", "below it nothing can be made"])
+def test_a_volume_that_cannot_be_made(tmp_path: Path, kind: str) -> None:
+    root = Path("/proc/gristmill")
+    if kind.startswith("a link"):
+        root = tmp_path / "link"
+        root.symlink_to(tmp_path / "nowhere")
+    store = open_store(f"{root}/volume")
+    for data in (b"1", content(5000), content(9 * MIB)):
+        with pytest.raises(StorageFailed, match=f"{root} can't be made"):
+            store.save("file", data)
+
+
+@pytest.mark.parametrize("kind", ["folder", "remote"])
+def test_a_forked_child_leaves_its_parents_drafts(kind: str, tmp_path: Path) -> None:
+    url = str(tmp_path / "volume")
+    backend = LocalBackend(url) if kind == "folder" else RemoteBackend(f"file://{url}")
+    store = ContentStore(backend)
+    data = content(20 * MIB)
+    with store.create("file") as writer:
+        writer.write(data)
+        pid = os.fork()
+        if not pid:
+            try:
+                writer.discard()
+            finally:
+                os._exit(0)
+        os.waitpid(pid, 0)
+        writer.commit()
+    assert store.open("file").read() == data

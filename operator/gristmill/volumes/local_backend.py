@@ -20,6 +20,8 @@ from gristmill.volumes.port import Entry
 
 #: bytes of a draft after which the kernel is to write them to the disk
 _BEGIN_BYTES = 8 << 20
+#: times that a folder is made, which others may remove meanwhile
+_MOST_TRIES = 100
 
 
 class LocalBackend:
@@ -176,16 +178,20 @@ class LocalBackend:
 
     def make_folder(self, path: str) -> None:
         """Make a folder and those above it, durably, unless they are there."""
-        while not os.path.isdir(path):
-            above = os.path.dirname(path)
-            self.make_folder(above)
-            with suppress(
-                FileExistsError, FileNotFoundError
-            ):  # (it was made, or that above it removed, meanwhile)
-                os.mkdir(path)
-                _sync_folder(above)
+        reason = "it is removed all the time"
+        for _ in range(_MOST_TRIES):
+            if os.path.isdir(path):
+                return
             if os.path.exists(path) and not os.path.isdir(path):
                 raise NotADirectoryError(path)
+            above = os.path.dirname(path)
+            self.make_folder(above)
+            try:
+                os.mkdir(path)
+                _sync_folder(above)
+            except (FileExistsError, FileNotFoundError) as error:
+                reason = str(error.strerror)  # (or it was made, or that above it removed, meanwhile)
+        raise StorageFailed(f"{path} can't be made: {reason}")
 
     def _path(self, key: str) -> str:
         return f"{self.url}/{key}"
@@ -215,6 +221,7 @@ class LocalDraft:
         self._backend = backend
         self._file = open(path, "xb", buffering=0)  # noqa: SIM115 (closed by publish or discard)
         self._is_there = True
+        self._pid = os.getpid()
         self._size = 0
         self._begun = 0
 
@@ -242,7 +249,7 @@ class LocalDraft:
         """See `Draft`."""
         with suppress(OSError):
             self._file.close()
-        if self._is_there:
+        if self._is_there and os.getpid() == self._pid:  # (a forked child's copy: the parent goes on)
             self._is_there = False
             with suppress(OSError):
                 os.unlink(self.path)

@@ -6,6 +6,7 @@ draft, and then moved.
 
 from __future__ import annotations
 
+import os
 import secrets
 import threading
 from collections.abc import Iterator, Sequence
@@ -83,7 +84,10 @@ class RemoteBackend:
                     raise
                 self.confirm(key, len(data))
                 return
-            if new and self.stat(key) is not None:
+            there = self.stat(key)
+            if there is not None and there.is_folder:  # (a draft would be moved into it)
+                raise IsADirectoryError(key)
+            if new and there is not None:
                 raise FileExistsError(key)
             draft = self.draft()
             try:
@@ -146,10 +150,10 @@ class RemoteBackend:
     def delete(self, key: str) -> bool:
         """See `Backend`."""
         with told(f"{self.url}/{key}", "removed"):
-            self.fs.invalidate_cache()
+            entry = self.stat(key)
+            if entry is None or entry.is_folder:
+                return False
             try:
-                if not self.fs.isfile(self.path(key)):
-                    return False
                 self.fs.rm_file(self.path(key))
             except FileNotFoundError:
                 return False
@@ -197,6 +201,7 @@ class RemoteDraft:
         self._backend = backend
         self._key = key
         self._size = 0
+        self._pid = os.getpid()
         backend.make_folder(key)
         self._file: Any = backend.fs.open(backend.path(key), "wb", block_size=_PIECE_BYTES)
 
@@ -219,7 +224,7 @@ class RemoteDraft:
 
     def discard(self) -> None:
         """See `Draft`."""
-        if self._file is None:
+        if self._file is None or os.getpid() != self._pid:  # (a forked child's copy: the parent goes on)
             return
         with suppress(Exception):
             if hasattr(self._file, "discard"):
