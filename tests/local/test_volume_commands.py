@@ -219,3 +219,37 @@ def test_a_terminal_shows_a_bar(here: Here, tree: Path) -> None:
         assert process.wait() == 0
     os.close(parent)
     assert b"put, 4 files" in shown
+
+
+def test_into_what_is_no_file(here: Here, tree: Path) -> None:
+    """A pipe is written into and a link is followed: neither is replaced, as a device must not be."""
+    here.run("volume", "put", "source", "volume://v/x")
+    pipe = here.folder / "pipe"
+    os.mkfifo(pipe)
+    reading = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    here.run("volume", "get", "volume://v/x/a.txt", "pipe")
+    assert pipe.is_fifo()
+    assert os.read(reading, 100) == b"one"
+    os.close(reading)
+    (here.folder / "target").write_bytes(b"old")
+    (here.folder / "link").symlink_to("target")
+    (here.folder / "nowhere").symlink_to("new/file")
+    for name in ("link", "nowhere"):
+        here.run("volume", "get", "volume://v/x/a.txt", name)
+        assert (here.folder / name).is_symlink()
+    assert (here.folder / "target").read_bytes() == (here.folder / "new/file").read_bytes() == b"one"
+
+
+def test_a_damaged_name_can_be_removed(here: Here, tree: Path) -> None:
+    here.run("volume", "put", "source", "volume://v/x")
+    names = here.folder / ".gristmill/volumes/v/names/x"
+    for name in ("a.txt", "b/large"):
+        flip(names / name, 20)
+    assert "remove x/" in here.run("volume", "gc", "--grace", "0", "volume://v", code=1).stderr
+    assert here.run("volume", "verify", "volume://v/x/a.txt", code=1).stdout.startswith("damaged  x/a.txt")
+    assert here.run("volume", "rm", "volume://v/x/a.txt").stdout == "1 file removed\n"
+    assert here.run("volume", "rm", "-r", "volume://v/x/b").stdout == "2 files removed\n"
+    assert here.run("volume", "rm", "volume://v/x", code=2).stderr.count("-r removes") == 1
+    assert "is not in" in here.run("volume", "rm", "volume://v/x/nix", code=1).stderr
+    here.run("volume", "gc", "volume://v")
+    assert listed(here, "volume://v") == ["volume://v/x/.hidden"]

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.volumes.builders import MIB, content, findings, flip, objects
+from tests.volumes.builders import MIB, Token, content, findings, flip, objects
 
 from gristmill.volumes.errors import Damaged, NotThere
 from gristmill.volumes.local_backend import LocalBackend
@@ -143,6 +143,13 @@ def test_putting_again_mends_it(folder: ContentStore, tmp_path: Path) -> None:
     flip(tmp_path / "volume/names/file", 3)
     folder.save("file", data)
     assert findings(folder) == []
+
+
+def test_a_damaged_name_can_be_removed_with_a_token(folder: ContentStore, tmp_path: Path) -> None:
+    folder.save("file", content(5000), token=Token("lock", 1))
+    flip(tmp_path / "volume/names/file", 3)
+    folder.remove("file", token=Token("lock", 2))
+    assert list(folder.walk()) == []
 
 
 class _Replicated(LocalBackend):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import secrets
 import stat
@@ -19,7 +20,7 @@ from gristmill.volumes.blocks import BLOCK_BYTES
 from gristmill.volumes.names import check_name
 from gristmill.volumes.parallel import in_parallel
 from gristmill.volumes.places import split
-from gristmill.volumes.store import ContentStore, File, Stored
+from gristmill.volumes.store import ContentStore, File, OpenFile, Stored
 
 #: the folder in which `gristmill` keeps runs and volumes: it is no part of what is put
 _RUNS = ".gristmill"
@@ -67,7 +68,7 @@ def put(source: str, url: str, tell: Tell) -> Tally:
 def get(url: str, target: str, tell: Tell) -> Tally:
     """Write a file or a folder with all in it here, or a file to standard output (`-`). Returns what was done.
 
-    Each file is verified, and in its place when it is complete.
+    Each file is verified, and in its place when it is complete. Links are followed; pipes and devices written into.
     """
     volume, path = split(url)
     store = open_volume(volume)
@@ -143,22 +144,30 @@ def _wanted(store: ContentStore, path: str, target: str) -> Iterator[tuple[File,
 
 
 def _write(store: ContentStore, path: str, here: Path, tally: Tally, stop: threading.Event) -> Stored:
+    if here.exists() and not here.is_file() and not here.is_dir():  # (a pipe or a device is not replaced)
+        with store.open(path) as content, here.open("wb", buffering=0) as file:
+            return _pass_on(content, file, tally, stop)
+    here = Path(os.path.realpath(here))
     here.parent.mkdir(parents=True, exist_ok=True)
     draft = here.parent / f".gristmill-{secrets.token_hex(8)}"
     try:
         with store.open(path) as content, draft.open("xb", buffering=0) as file:
-            stored = Stored(content.sha256, content.size)
-            while rest := memoryview(content.read(BLOCK_BYTES)):
-                _go_on(stop)
-                tally.add(len(rest))
-                while rest:
-                    rest = rest[file.write(rest) :]
+            stored = _pass_on(content, file, tally, stop)
         draft.replace(here)
     finally:
         with suppress(FileNotFoundError):
             draft.unlink()
-    tally.add(0, files=1)
     return stored
+
+
+def _pass_on(content: OpenFile, file: io.RawIOBase, tally: Tally, stop: threading.Event) -> Stored:
+    while rest := memoryview(content.read(BLOCK_BYTES)):
+        _go_on(stop)
+        tally.add(len(rest))
+        while rest:
+            rest = rest[file.write(rest) or 0 :]
+    tally.add(0, files=1)
+    return Stored(content.sha256, content.size)
 
 
 def _go_on(stop: threading.Event) -> None:

@@ -105,14 +105,15 @@ def rm(url: _Url, recursive: _Recursive = False, as_json: _Json = False) -> None
     from gristmill.volumes.parallel import in_parallel
 
     _, store, path = _opened(url)
-    found = store.stat(path)
-    if found.is_folder and not recursive:
+    is_folder = store.is_folder(path)
+    if is_folder and not recursive:
         raise UsageError(f"{url} is a folder: -r removes all that is in it")
-    files = list(store.walk(path)) if found.is_folder else [found]
+    # (no record is read, so that damaged ones can be removed)
+    files = [name for name, _ in store.names.walk(path)] if is_folder else [path]
 
-    def remove(file: File) -> None:
+    def remove(name: str) -> None:
         with suppress(NotThere):  # (somebody else was faster)
-            store.remove(file.path)
+            store.remove(name)
 
     in_parallel(remove, files)
     if as_json:
@@ -128,7 +129,7 @@ def verify(url: _Url, as_json: _Json = False) -> None:
     from gristmill.volumes.verification import verify as verify_files
 
     _, store, path = _opened(url)
-    store.stat(path)
+    store.is_folder(path)  # (NotThere)
     problems = 0
 
     def found(finding: Finding) -> None:

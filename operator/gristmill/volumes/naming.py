@@ -114,17 +114,19 @@ class Names:
                 self.keep(path, old)
 
     def remove(self, path: str, token: Token | None = None) -> None:
-        """Remove a name. NotThere where there is none, Fenced."""
-        with self._fenced(path, token):
+        """Remove a name, also one that is damaged. NotThere where there is none, Fenced."""
+        with self._fenced(path, token, (NotThere, Damaged)):
             if not self._backend.delete(name_key(path)):
                 raise NotThere(f"{path} is not in {self._backend.url}")
 
     @contextmanager
-    def _fenced(self, path: str, token: Token | None) -> Iterator[None]:
+    def _fenced(
+        self, path: str, token: Token | None, open_to_all: tuple[type[Exception], ...] = (NotThere,)
+    ) -> Iterator[None]:
         """Hold a name's lock from before it is seen that no later holder has written it until after it is written."""
         with self._backend.exclusive(name_key(path)) if token is not None else nullcontext():
             if token is not None:
-                with suppress(NotThere):
+                with suppress(*open_to_all):
                     self.read(path).fence.check(path, token)
             yield
 

@@ -120,19 +120,27 @@ class ContentStore:
 
     def stat(self, path: str) -> File:
         """Return what is known of a file, or of a folder; "" is the volume. NotThere, Damaged."""
+        entry = self._entry(path)
+        if entry.is_folder:
+            return File(path, is_folder=True)
+        record = self.names.read(path)
+        return File(path, record.size, record.sha256, entry.modified)
+
+    def is_folder(self, path: str) -> bool:
+        """Return whether a folder is there, or a file, however damaged its name is. NotThere."""
+        return self._entry(path).is_folder
+
+    def _entry(self, path: str) -> Entry:
         if not check_folder(path):
             if not self.backend.list(""):
                 raise NotThere(
                     f"there is no volume at {self.backend.url}: the first file that is put makes it"
                 )
-            return File("", is_folder=True)
+            return Entry("", is_folder=True)
         entry = self.backend.stat(name_key(path))
         if entry is None:
             raise NotThere(f"{path} is not in {self.backend.url}")
-        if entry.is_folder:
-            return File(path, is_folder=True)
-        record = self.names.read(path)
-        return File(path, record.size, record.sha256, entry.modified)
+        return entry
 
     def list(self, folder: str = "") -> list[File]:
         """Return what is in a folder, sorted by name; nothing where there is no such folder. Damaged.
