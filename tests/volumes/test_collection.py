@@ -67,8 +67,9 @@ def test_set_aside_first_removed_later(folder: ContentStore, tmp_path: Path) -> 
     with folder.open_content(sha256) as file:  # (who has begun to read it goes on)
         assert file.read() == content(5000)
     assert collect(folder.backend, HOUR).removed == 0
-    (heap,) = (root / "trash").iterdir()
-    heap.rename(heap.with_name(f"{int(heap.name.partition('-')[0]) - HOUR - 1:012.0f}-cafe"))
+    (aside,) = (root / "trash").iterdir()
+    since, _, rest = aside.name.partition("-")
+    aside.rename(aside.with_name(f"{int(since) - HOUR - 1:012.0f}-{rest}"))
     assert collect(folder.backend, HOUR).removed == 1
     assert list((root / "trash").iterdir()) == []
 
@@ -87,9 +88,7 @@ def test_a_collection_puts_back_what_has_a_name_again(folder: ContentStore, tmp_
     """(A collector was killed between setting aside and looking at the names.)"""
     folder.save("file", content(5000))
     (path,) = objects(tmp_path / "volume", "content")
-    heap = tmp_path / "volume/trash/000000000001-beef"
-    heap.mkdir(parents=True)
-    path.rename(heap / path.name)
+    path.rename(tmp_path / f"volume/trash/000000000001-beef-{path.name}")
     assert folder.open("file").read() == content(5000)
     assert collect(folder.backend, 0).restored == 1
     assert path.exists()

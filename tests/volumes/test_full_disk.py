@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from shutil import which
 
 import pytest
 from tests.volumes.builders import MIB, content, findings, objects
@@ -51,6 +52,38 @@ def test_full_disk(small: Path, size: int) -> None:
     collect(store.backend, 0)
     store.save("more/last", content(size))
     assert store.open("more/last").read() == content(size)
+
+
+@pytest.fixture
+def ext4(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 16 MiB on which folders take room, too."""
+    image, disk = tmp_path / "image", tmp_path / "ext4"
+    disk.mkdir()
+    image.write_bytes(bytes(16 << 20))
+    make = ["mkfs.ext4", "-q", "-F", "-m", "0", "-b", "4096", str(image)]
+    words = ["mount", "-o", "loop", str(image), str(disk)]
+    if sys.platform != "linux" or os.geteuid() != 0 or not which(make[0]):
+        pytest.skip("mounting a small disk is not permitted here")
+    subprocess.run(make, check=True)
+    if subprocess.run(words, check=False).returncode:
+        pytest.skip("mounting a small disk is not permitted here")
+    yield disk
+    subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+@pytest.mark.parametrize("count", [3, 150])
+def test_a_full_disk_is_freed(ext4: Path, count: int) -> None:
+    store = ContentStore(LocalBackend(str(ext4 / "volume")))
+    store.save("file", content(5000))
+    for number in range(count):
+        store.put(content(30_000, number))
+    fill(ext4 / "filler")
+    for _ in range(5):
+        collect(store.backend, 0)
+    assert [path.name for path in objects(ext4 / "volume", "content")] == [store.stat("file").sha256]
+    assert objects(ext4 / "volume", "trash") == []
+    store.save("more", content(50_000))
+    assert findings(store) == []
 
 
 def fill(path: Path) -> None:

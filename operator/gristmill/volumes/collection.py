@@ -1,9 +1,9 @@
 """Collecting content that no name points at; never what a writer is about to name.
 
 1. Content that was put `grace` seconds ago or earlier, and that no name points at, is set aside: moved to a heap of the
-   trash.
+   trash, which is what one collection has set aside.
 2. *After that* the names are read again. Set-aside content that one points at by now goes back.
-3. What lies in a heap that is `grace` seconds old, and no name points at, or is in its place as well, is removed.
+3. What is of a heap that is `grace` seconds old, and no name points at, or is in its place as well, is removed.
 
 A writer does the opposite: it writes a name, and after that sees that the content is in its place, or puts it back from
 the trash (`naming`). Let W be the writing of the name and M the move to the trash. Where W comes before M, the names
@@ -19,6 +19,7 @@ and removing, one that stands still between the two must not do so for `grace` w
 
 from __future__ import annotations
 
+import errno
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from gristmill.volumes.port import Backend
 
 #: seconds that content without a name is kept, and then lies in the trash
 GRACE_SECONDS = 3600.0
+_DIGEST_LENGTH = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,13 @@ def collect(
         heap = f"{int(backend.now()):012}-{secrets.token_hex(4)}"
         for sha256, entry in old.items():
             key = trash_key(heap, sha256)
-            if sha256 not in named and backend.move(content_key(sha256), key):
+            try:
+                moved = sha256 not in named and backend.move(content_key(sha256), key)
+            except StorageFailed as error:
+                if error.errno != errno.ENOSPC or not trash:
+                    raise
+                break  # (a full disk has no room for a longer trash: what is in it makes some)
+            if moved:
                 aside += 1
                 aside_bytes += entry.bytes
                 trash[key] = entry
@@ -73,8 +81,9 @@ def collect(
         say("reading the names again")
         named, now = _named(backend), backend.now()
     for key, entry in trash.items():
-        if entry.name in named and backend.stat(content_key(entry.name)) is None:
-            restored += backend.move(key, content_key(entry.name))
+        place = content_key(sha256 := key[-_DIGEST_LENGTH:])
+        if sha256 in named and backend.stat(place) is None:
+            restored += backend.move(key, place)
         elif now - _since(key) >= grace and backend.delete(key):
             removed += 1
             removed_bytes += entry.bytes
@@ -100,6 +109,5 @@ def _named(backend: Backend) -> set[str]:
 
 def _since(key: str) -> float:
     """Return when a heap was begun, by the storage's clock."""
-    heap = key.split("/")[1]
-    number = heap.partition("-")[0]
+    number = key.split("/")[1].partition("-")[0]
     return float(number) if number.isdecimal() else 0.0

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 
 from gristmill.volumes.blocks import Bytes
 from gristmill.volumes.errors import StorageFailed, told
-from gristmill.volumes.names import DRAFTS, LOCKS
+from gristmill.volumes.names import DRAFTS, LOCKS, TRASH
 from gristmill.volumes.port import Entry
 
 #: bytes of a draft after which the kernel is to write them to the disk
@@ -68,6 +68,7 @@ class LocalBackend:
             try:
                 return LocalDraft(self, path)
             except FileNotFoundError:
+                self.make_folder(self._path(TRASH))  # (while there is room: `gc` needs it on a full disk)
                 self.make_folder(os.path.dirname(path))
                 return LocalDraft(self, path)
 

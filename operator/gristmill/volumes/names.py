@@ -89,5 +89,5 @@ def content_key(sha256: str) -> str:
 
 
 def trash_key(heap: str, sha256: str) -> str:
-    """Return where content is that a collector has set aside."""
-    return f"{TRASH}/{heap}/{sha256}"
+    """Return where content is that a collector has set aside: in one folder, as a full disk has no room for more."""
+    return f"{TRASH}/{heap}-{sha256}"

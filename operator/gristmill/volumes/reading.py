@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from gristmill.volumes import blocks
 from gristmill.volumes.blocks import BLOCK_BYTES, Manifest
 from gristmill.volumes.errors import Damaged, NotThere
-from gristmill.volumes.names import TRASH, content_key, trash_key
+from gristmill.volumes.names import TRASH, content_key
 from gristmill.volumes.port import Backend, Entry
 
 if TYPE_CHECKING:
@@ -31,11 +31,9 @@ def locate(backend: Backend, sha256: str, file: str) -> tuple[str, Entry]:
         entry = backend.stat(key)
         if entry is not None:
             return key, entry
-        for heap in backend.list(TRASH):
-            key = trash_key(heap.name, sha256)
-            entry = backend.stat(key)
-            if entry is not None:
-                return key, entry
+        for entry in backend.list(TRASH):
+            if entry.name.endswith(sha256):
+                return f"{TRASH}/{entry.name}", entry
     raise NotThere(f"{file}: its content {sha256} is not in {backend.url}: put the file again")
 
 
