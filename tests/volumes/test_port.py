@@ -10,6 +10,8 @@ from typing import Any
 
 import fsspec
 import pytest
+from fsspec.asyn import AsyncFileSystem
+from fsspec.generic import rsync
 from fsspec.implementations.memory import MemoryFileSystem
 from tests.volumes.builders import MIB, content
 
@@ -182,3 +184,73 @@ def test_a_forked_child_leaves_its_parents_drafts(kind: str, tmp_path: Path) -> 
         os.waitpid(pid, 0)
         writer.commit()
     assert store.open("file").read() == data
+
+
+class _Async(AsyncFileSystem):  # type: ignore[misc]
+    """Memory that answers as S3 does: by calls that wait in a loop."""
+
+    protocol = "waits"
+    memory = MemoryFileSystem()
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return str(MemoryFileSystem._strip_protocol(path.removeprefix("waits://")))
+
+    async def _info(self, path: str, **more: Any) -> Any:
+        return self.memory.info(path)
+
+    async def _ls(self, path: str, detail: bool = True, **more: Any) -> Any:
+        return self.memory.ls(path, detail)
+
+    async def _cat_file(self, path: str, start: Any = None, end: Any = None, **more: Any) -> Any:
+        return self.memory.cat_file(path, start, end)
+
+    async def _cp_file(self, path1: str, path2: str, **more: Any) -> None:
+        self.memory.cp_file(path1, path2)
+
+    async def _rm_file(self, path: str, **more: Any) -> None:
+        self.memory.rm_file(path)
+
+    async def _makedirs(self, path: str, exist_ok: bool = False) -> None:
+        self.memory.makedirs(path, exist_ok)
+
+    def _open(self, path: str, mode: str = "rb", **more: Any) -> Any:
+        return self.memory.open(path, mode)
+
+
+def test_rsync_to_a_storage_that_waits_in_a_loop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """(fsspec's rsync calls the volume from within the loop that is fsspec's for all.)"""
+    fsspec.register_implementation("waits", _Async, clobber=True)
+    monkeypatch.setenv("GRISTMILL_VOLUMES", f"waits://{secrets.token_hex(8)}")
+    (tmp_path / "source").mkdir()
+    for name in ("file", "other"):
+        (tmp_path / "source" / name).write_bytes(content(5000))
+    rsync((tmp_path / "source").as_uri(), "volume://v/there")
+    assert fsspec.filesystem("volume").cat("v/there/file") == content(5000)
+    MemoryFileSystem.store.clear()
+
+
+class _Forgetful(MemoryFileSystem):  # type: ignore[misc]
+    """Keeps less than it was given, and says nothing."""
+
+    protocol = "forgetful"
+
+    def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **more: Any) -> None:
+        super().pipe_file(path, value[:-1], mode, **more)
+
+    def mv(self, path1: str, path2: str, **more: Any) -> None:
+        super().pipe_file(path2, self.cat_file(path1)[:-1])
+        self.rm_file(path1)
+
+
+@pytest.mark.parametrize("size", [10, 5000, 9 * MIB], ids=["inline", "held", "draft"])
+@pytest.mark.parametrize("protocol", ["memory", "forgetful"])
+def test_what_a_storage_did_not_keep_is_not_acknowledged(size: int, protocol: str) -> None:
+    """(One of the two appears when its upload is complete, the other is moved to its place.)"""
+    backend = RemoteBackend(f"memory://{secrets.token_hex(8)}")
+    backend.fs = _Forgetful()
+    backend._is_atomic = protocol == "memory"
+    store = ContentStore(backend)
+    with pytest.raises(StorageFailed, match=r"was written with .* bytes and has"):
+        store.save("file", content(size))
+    MemoryFileSystem.store.clear()

@@ -6,14 +6,17 @@ draft, and then moved.
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
+from fsspec import get_filesystem_class
 from fsspec.core import url_to_fs
 
 from gristmill.volumes.blocks import Bytes
@@ -36,13 +39,15 @@ class RemoteBackend:
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
+        protocol = url.partition("://")[0]
         with told(self.url, "opened"):
             try:
-                self.fs, root = url_to_fs(self.url)
+                is_async = "::" not in url and get_filesystem_class(protocol).async_impl
+                own = {"loop": _loop(os.getpid())} if is_async else {}
+                self.fs, root = url_to_fs(self.url, **own)
             except ImportError as error:
                 raise StorageFailed(f"{url} needs a package that is not installed: {error}") from error
         self._root = root.rstrip("/")
-        protocol = url.partition("://")[0]
         self._is_atomic = protocol in _ATOMIC
         self._finds = protocol in _FINDS
         self._locked = threading.Lock()
@@ -233,6 +238,17 @@ class RemoteDraft:
         with suppress(Exception):
             self._backend.delete(self._key)
         self._file = None
+
+
+@lru_cache(maxsize=1)
+def _loop(pid: int) -> asyncio.AbstractEventLoop:
+    """Return the loop of a process in which storages are waited for.
+
+    It is not fsspec's: that calls `volume://` from within its own, as in rsync, and would wait for itself.
+    """
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="volumes", daemon=True).start()
+    return loop
 
 
 def _answer(answer: Any) -> bytes | None:
