@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from tests.volumes.builders import MIB, Token, content, findings, flip, objects
 
+from gristmill.volumes.blocks import Manifest, check_of
 from gristmill.volumes.errors import Damaged, NotThere
 from gristmill.volumes.local_backend import LocalBackend
+from gristmill.volumes.names import content_key
 from gristmill.volumes.store import ContentStore
 
 
@@ -118,6 +120,17 @@ def test_content_in_the_place_of_other(folder: ContentStore, tmp_path: Path) -> 
     assert len(damaged) == 1
     with pytest.raises(Damaged, match="other content"):
         read(folder, damaged.pop())
+
+
+def test_blocks_that_are_right_and_a_digest_that_is_not(folder: ContentStore) -> None:
+    """Checks of other content, sealed with this digest: only the sha256 of the whole tells."""
+    data, other = content(5000, 1), content(5000, 2)
+    sha256 = folder.save("file", data).sha256
+    end = Manifest(5000, sha256, check_of(other)).encode()
+    folder.backend.write(content_key(sha256), other + end)
+    (finding,) = findings(folder)
+    assert (finding.kind, finding.block) == ("damaged", None)
+    assert "its sha256 is not" in finding.reason
 
 
 def test_content_that_is_gone(folder: ContentStore, tmp_path: Path) -> None:

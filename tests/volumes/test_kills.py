@@ -134,3 +134,25 @@ def test_on_the_disk_before_it_is_named(tmp_path: Path, size: int, monkeypatch: 
         source, target = calls[number]
         assert ("sync", source) in calls[:number]
         assert ("sync", os.path.dirname(target)) in calls[number:until]
+
+
+def test_a_new_folder_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[str, str]] = []
+    fsync, mkdir = os.fsync, os.mkdir
+
+    def record_sync(handle: int) -> None:
+        calls.append(("sync", os.readlink(f"/proc/self/fd/{handle}")))
+        fsync(handle)
+
+    def record_mkdir(path: str) -> None:
+        mkdir(path)
+        calls.append(("made", path))
+
+    root = tmp_path.resolve() / "volume"
+    monkeypatch.setattr(os, "fsync", record_sync)
+    monkeypatch.setattr(os, "mkdir", record_mkdir)
+    ContentStore(LocalBackend(str(root))).save("a/b/file", content(5000))
+    made = [number for number, (what, _) in enumerate(calls) if what == "made"]
+    assert {f"{root}", f"{root}/names/a", f"{root}/names/a/b"} <= {calls[number][1] for number in made}
+    for number in made:
+        assert calls[number + 1] == ("sync", os.path.dirname(calls[number][1]))
