@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 from tests.e2e.kube import SYSTEM, Kube, chunk_job, kubectl, until
-from tests.e2e.rig import QUEUE_POD, docker, node
+from tests.e2e.rig import QUEUE_POD, deaths, docker, dying_operator, node
 
 pytestmark = [pytest.mark.alone, pytest.mark.e2e_faults, pytest.mark.timeout(600)]
 
@@ -44,9 +44,11 @@ def test_a_node_is_drained(kube: Kube, victim: str) -> None:
 
 
 def test_a_node_stops(kube: Kube, victim: str) -> None:
-    """And its pods do not stay in the way: they are deleted by force."""
-    _start(kube, victim)
-    docker("kill", victim)
+    """And its pods do not stay in the way: they are deleted by force, and the operator is killed when it has."""
+    with dying_operator("DELETE Pod"):
+        _start(kube, victim)
+        docker("kill", victim)
+        until(deaths, 240)
     until(lambda: victim not in _nodes(kube), 180)
     _assert_as_calm(kube)
 
