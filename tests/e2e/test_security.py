@@ -200,7 +200,27 @@ def test_the_roles_of_the_cluster_for_who_edits_let_workers_coordinate(place: Ku
 def test_the_operator_gives_away_the_rights_of_coordination_and_no_others(kube: Kube) -> None:
     operator = f"--as=system:serviceaccount:{SYSTEM}:gristmill"
     binding = ("create", "rolebinding", operator, "--serviceaccount=default:default", "--dry-run=server")
-    kube.ctl(*binding, "mine", "--clusterrole=gristmill-coordination")
+    said = kube.ctl(*binding, "mine", "--clusterrole=gristmill-coordination", code=1)
+    assert "the operator may let only the workers of a ChunkJob coordinate" in said
+    kube.apply(chunk_job(suspend=True))
+    owner = {
+        "apiVersion": "gristmill.dev/v1alpha1",
+        "kind": "ChunkJob",
+        "name": "mill",
+        "uid": kube.uid("mill"),
+    }
+    right = {
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "RoleBinding",
+        "metadata": {"name": "mine", "namespace": kube.namespace, "ownerReferences": [owner]},
+        "roleRef": {
+            "apiGroup": "rbac.authorization.k8s.io",
+            "kind": "ClusterRole",
+            "name": "gristmill-coordination",
+        },
+        "subjects": [{"kind": "ServiceAccount", "name": "mill-coordination", "namespace": kube.namespace}],
+    }
+    kube.ctl("create", "--dry-run=server", operator, "-f", "-", stdin=json.dumps(right))
     assert "attempting to grant RBAC permissions" in kube.ctl(*binding, "mine", "--clusterrole=view", code=1)
     kube.ctl("create", "rolebinding", "theirs", "--clusterrole=view", "--user=somebody")
     subject = {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": MALLORY}
