@@ -239,9 +239,10 @@ def import_(
         ]
         for path in changed:
             tree.set(path, wanted[path])
-        others = [node.path for node in tree.walk() if node.path not in wanted and not node.ephemeral]
-    gone = others if prune else []
-    asyncio.run(where.delete(gone))
+        others = tree.walk() if prune else ()
+        gone = [node.path for node in others if node.path not in wanted and not node.ephemeral]
+    if gone:
+        asyncio.run(where.delete(gone))
     print(
         f"{count(len(changed), 'node')} changed, {count(len(gone), 'node')} deleted, of {count(len(wanted), 'node')}"
     )

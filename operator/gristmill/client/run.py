@@ -153,9 +153,8 @@ class Run:
             return
         try:
             last = self._last
-            if not (now and last) and (
-                told := self._host.word()
-            ):  # (it may be frozen: that is not waited for)
+            # (it may be frozen: that is not waited for)
+            if not (now and last) and (told := self._host.word()):
                 last = self._take(told)
             if self._final is None and last and ended(last):  # (with results that nobody has fetched)
                 self._end(last)
