@@ -27,7 +27,7 @@ from gristmill.coordination.errors import (
     Refused,
 )
 from gristmill.coordination.lock import Token
-from gristmill.coordination.nodes import Event, Resync
+from gristmill.coordination.nodes import COUNTER, FENCE_NUMBER, PATH, Event, EventKind, Resync
 from gristmill.coordination.port import Change, Kind, Record, Store
 from gristmill.coordination.tree import ConfigTree
 from gristmill.coordination.valkey import ValkeyStore
@@ -533,6 +533,45 @@ def test_a_node_that_became_something_else_a_moment_ago_is_not_written(place: Pl
         with pytest.raises(Refused, match="is none of tree"):
             await tree.create("/db/n-", sequential=True)
         assert await tree._store.get(Kind.NODE, name) == theirs
+
+    run(place, test)
+
+
+def test_a_node_whose_path_is_edited_is_gone_until_it_is_put_right(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        tree = await bench.tree()
+        await tree.set("/db", "mine")
+        await until(lambda: not tree._view._ahead)
+        watch = tree.watch("/db", initial=False)
+        for path, kind in (("/other", EventKind.DELETED), ("/db", EventKind.CREATED)):
+            changed = await tree._store.update(Kind.NODE, f"{bench.name}.db", {PATH: path})
+            event = await anext(watch)
+            assert isinstance(event, Event)
+            assert (event.kind, event.path, event.node.text) == (kind, "/db", "mine")
+            assert event.node.version == changed.revision
+        await tree.set("/db", "yours")
+        assert (await anext(watch)).kind is EventKind.CHANGED  # type: ignore[union-attr]
+
+    run(place, test)
+
+
+@pytest.mark.parametrize("field", [COUNTER, FENCE_NUMBER])
+def test_a_number_that_was_edited_is_told_of(place: Place, field: str) -> None:
+    async def test(bench: Bench) -> None:
+        client = await bench.client()
+        tree = await client.tree(bench.name)
+        lock = client.lock("l")
+        await lock.acquire()
+        await tree.create("/q/n-", sequential=True)
+        await tree.set("/q", "1", token=lock.token)
+        changed = await tree._store.update(Kind.NODE, f"{bench.name}.q", {field: "many"})
+        await until(lambda: tree._view.revision >= changed.revision)
+        with pytest.raises(Refused, match=f"/q: its annotation {field} is 'many' and must be a number"):
+            await (
+                tree.create("/q/n-", sequential=True)
+                if field == COUNTER
+                else tree.set("/q", "2", token=lock.token)
+            )
 
     run(place, test)
 

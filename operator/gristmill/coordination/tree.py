@@ -255,7 +255,7 @@ class ConfigTree:
         record = self._known(parent)
         while True:
             before = record.fields.get(COUNTER) if record is not None else None
-            number = int(before or 0) + 1
+            number = _number(parent, COUNTER, before) + 1
             try:
                 found = await self._store.update(
                     Kind.NODE, name, {COUNTER: str(number)}, where={PATH: parent, COUNTER: before}
@@ -320,15 +320,36 @@ class ConfigTree:
     def _hear(self, change: Change | Gap, before: Record | None) -> None:
         if isinstance(change, Gap):
             event: Event | Resync = Resync(change.revision)
-        elif change.record is None or not self._is_node(change.record):
+        elif (found := self._event(change, before)) is None:
             return
         else:
-            kind = EventKind.CREATED if before is None else EventKind.CHANGED
-            event = Event(EventKind.DELETED if change.deleted else kind, node_of(change.record))
-            if change.record.owner is not None and not change.deleted:
-                self._reaper.meet(change.record.owner)
+            event = found
         for watch in list(self._watches):
             watch.hear(event)
+
+    def _event(self, change: Change, before: Record | None) -> Event | None:
+        """Return what a change of a record is to the tree: one that has another path now is no node any more."""
+        record = change.record
+        known = node_of(before) if before is not None and self._is_node(before) else None
+        if record is None:
+            return None
+        if self._is_node(record):
+            if change.deleted:
+                return Event(EventKind.DELETED, node_of(record))
+            if record.owner is not None:
+                self._reaper.meet(record.owner)
+            return Event(EventKind.CHANGED if known else EventKind.CREATED, node_of(record))
+        return Event(EventKind.DELETED, known._replace(version=change.revision)) if known else None
+
+
+def _number(path: str, field: str, text: str | None) -> int:
+    """Return the number that a field of a node is, 0 where there is none. Refused where it is no number."""
+    try:
+        return int(text or 0)
+    except ValueError:
+        raise Refused(
+            f"{path}: its annotation {field} is {text!r} and must be a number: correct it, or remove it"
+        ) from None
 
 
 def _check_version(path: str, record: Record | None, version: int | None) -> None:
@@ -343,7 +364,8 @@ def _check_fence(path: str, record: Record | None, token: Token | None) -> None:
     """Raise Fenced where a token is older than one that has written, or of another lock."""
     if token is None or record is None or FENCE_NUMBER not in record.fields:
         return
-    lock, number = record.fields.get(FENCE_LOCK, ""), int(record.fields[FENCE_NUMBER])
+    lock = record.fields.get(FENCE_LOCK, "")
+    number = _number(path, FENCE_NUMBER, record.fields[FENCE_NUMBER])
     if lock != token.lock:
         raise Fenced(
             f"{path} is written by holders of lock {lock}, and the token is of lock {token.lock}: take that lock"
