@@ -327,8 +327,32 @@ def test_a_tree_is_taken_from_one_place_to_another(shell: Shell, tmp_path: Path)
     assert shell.run("config", "export") == text
     assert shell.run("config", "import", "-", given="/j: {port: 5}\n").startswith("1 node changed")
     assert shell.run("config", "get", "/j") == '{"port": 5}'
-    for wrong in ("- a list", "a: [", "1: x", "no/path: x"):
+    for wrong in ("- a list", "a: [", "1: x", "no/path: x", "/a: 1\n/a: 2", "/a: [!!int foo]"):
         shell.run("config", "import", "-", given=wrong, code=2)
+
+
+@pytest.mark.parametrize(
+    "text", ["1.10", "0123", "", "null", "yes", "1e3", "2026-13-45", "2026-01-02", "0x10"]
+)
+def test_text_is_imported_as_it_is_written(shell: Shell, text: str) -> None:
+    shell.run("config", "import", "-", given=f"/v: {text}\n")
+    assert shell.run("config", "get", "/v") == text
+    shell.run("config", "import", "-", given="/v: {a: 1.5, b: 2026-01-02, c: [x, null]}\n")
+    assert json.loads(shell.run("config", "get", "/v")) == {"a": 1.5, "b": "2026-01-02", "c": ["x", None]}
+
+
+def test_of_an_import_with_one_value_that_is_too_large_nothing_is_written(shell: Shell) -> None:
+    large = "x" * (1 << 20)
+    told = shell.run("config", "import", "-", given=f"/a: 1\n/b: {large}\n/c: 1\n", code=1)
+    assert "/b: a value of 1,048,576 bytes is too large" in told
+    assert shell.run("config", "ls", "-r") == ""
+
+
+@pytest.mark.parametrize("url", ["localhost:6379", "http://x", "redis://localhost:port"])
+def test_a_wrong_address_is_told(shell: Shell, url: str) -> None:
+    for words in (("lock", "l", "--", "true"), ("config", "ls")):
+        told = shell.run(*words[:1], *words[1:2], "--url", url, *words[2:], code=2)
+        assert "write redis://HOST:PORT" in told
 
 
 def test_what_is_imported_is_what_was_exported_to_the_last_letter(shell: Shell, valkey: Server) -> None:

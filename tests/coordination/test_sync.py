@@ -353,12 +353,35 @@ def test_a_client_that_is_closed_leaves_nothing_for_the_end_of_the_program(
     valkey: Server, namespace: str
 ) -> None:
     client, other = (connect(valkey.url, namespace=namespace) for _ in range(2))
-    kept = [weakref.ref(one._at_exit) for one in (client, other)]
+    kept = [weakref.ref(one) for one in (client, other)]
     client.close()
     del client
     gc.collect()
     assert [one() is None for one in kept] == [True, False]
     other.close()
+
+
+def test_what_is_held_at_the_end_of_a_program_is_given_up_though_nobody_has_kept_the_client(
+    valkey: Server, namespace: str
+) -> None:
+    program = (
+        "import sys; from gristmill.coordination import connect\n"
+        "lock = connect(sys.argv[1], namespace=sys.argv[2]).lock('l'); lock.acquire()\n"
+        "tree = connect(sys.argv[1], namespace=sys.argv[2]).tree('t'); tree.create('/me', ephemeral=True)\n"
+        "import gc; gc.collect(); print(lock.held)\n"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", program, valkey.url, namespace],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (told.stdout, told.stderr, told.returncode) == ("True\n", "", 0)
+    with valkey.connect() as raw:
+        kinds = ("lock", "session", "node")
+        left = {kind: raw.hlen(f"gristmill:coordination:{{{namespace}}}:{kind}") for kind in kinds}
+    assert left == dict.fromkeys(kinds, 0)
 
 
 def test_what_a_leader_raises_is_not_hidden_by_the_loss_of_the_lead(client: Client, valkey: Server) -> None:

@@ -126,3 +126,15 @@ def test_a_namespace_that_may_not_be_read_keeps_no_other_waiting(api: FakeApi, c
     api.refusals["GET"] = (500, "not now")
     with pytest.raises(ApiError):
         look(sessions)
+
+
+def test_one_that_may_not_be_deleted_keeps_no_other_waiting(
+    api: FakeApi, sessions: Sessions, clock: Time
+) -> None:
+    api.refusals["DELETE /apis/coordination.k8s.io/v1/namespaces/a/"] = (403, "a webhook denies it")
+    api.add("Lease", lease("guarded"))
+    api.add("Lease", lease("other", namespace="b"))
+    look(sessions)
+    clock.now += 60
+    look(sessions)
+    assert names(api) == ["guarded"]

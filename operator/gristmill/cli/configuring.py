@@ -249,23 +249,48 @@ def import_(
 
 
 def _read(file: Path) -> dict[str, bytes]:
-    """Return paths and values of a file. UsageError where it is not of that form; nothing was written then."""
+    """Return paths and values of a file. UsageError where it is not of that form; nothing was written then.
+
+    A value is its text as it is written there, but a list or mapping JSON, and what is tagged as binary bytes.
+    """
     import yaml
 
+    from gristmill.coordination.errors import Refused
     from gristmill.coordination.names import check_path
     from gristmill.coordination.nodes import bytes_of
+    from gristmill.coordination.port import check_size
     from gristmill.errors import UsageError
 
+    class Dateless(yaml.SafeLoader):
+        """Takes a date for the text that it is: JSON has none."""
+
+    Dateless.yaml_implicit_resolvers = {
+        letter: [(tag, form) for tag, form in forms if not tag.endswith(":timestamp")]
+        for letter, forms in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+    values: dict[str, bytes] = {}
     try:
         text = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
-        found = yaml.safe_load(text) or {}
-    except (yaml.YAMLError, OSError) as error:
+        found = yaml.compose(text, Loader=Dateless)
+        if found is None:
+            return values
+        if not isinstance(found, yaml.MappingNode):
+            raise UsageError(
+                f"{file}: it has to be a mapping of paths to values, as `gristmill config export` prints it"
+            )
+        build = yaml.constructor.SafeConstructor()
+        for key, node in found.value:
+            path = check_path(str(key.value))
+            if path in values:
+                raise UsageError(f"{file}: {path} is there twice")
+            is_text = isinstance(node, yaml.ScalarNode) and node.tag != "tag:yaml.org,2002:binary"
+            values[path] = bytes_of(path, node.value if is_text else build.construct_document(node))
+            check_size(values[path])
+    except Refused as error:
+        raise Refused(f"{path}: {error}") from None
+    except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{file} can't be read: {error}") from None
-    if not isinstance(found, dict) or not all(isinstance(path, str) for path in found):
-        raise UsageError(
-            f"{file}: it has to be a mapping of paths to values, as `gristmill config export` prints it"
-        )
-    return {check_path(path): bytes_of(path, value) for path, value in found.items()}
+    return values
 
 
 def _told(node: Any) -> dict[str, Any]:

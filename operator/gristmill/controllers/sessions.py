@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
 from typing import Any
 
 from gristmill.controllers.cluster import ApiError, Cluster, Outdated
@@ -73,7 +72,15 @@ class Sessions:
 
     async def _end(self, namespace: str, sighting: leases.Sighting) -> None:
         session = sighting.record
-        with suppress(Outdated):  # (it was renewed a moment ago)
-            version = str(session.revision)
-            await self._cluster.delete("Lease", namespace, session.name, uid=session.uid, version=version)
-            log.info("%s/%s: the program of this session has died: deleted", namespace, session.name)
+        try:
+            await self._cluster.delete(
+                "Lease", namespace, session.name, uid=session.uid, version=str(session.revision)
+            )
+        except Outdated:
+            return  # (it was renewed a moment ago)
+        except ApiError as error:
+            log.warning(
+                "%s/%s: this session is over, and can't be deleted: %s", namespace, session.name, error
+            )
+            return
+        log.info("%s/%s: the program of this session has died: deleted", namespace, session.name)

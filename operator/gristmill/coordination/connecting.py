@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-from gristmill.coordination.errors import CoordinationError, Unavailable
+from gristmill.coordination.errors import BadName, CoordinationError, Unavailable
 from gristmill.coordination.jobs import is_in_job, not_allowed
 from gristmill.coordination.port import Store
 
@@ -29,9 +29,7 @@ async def open_store(
     if context is None:
         url = url or os.environ.get(VARIABLE)
     if url:
-        from gristmill.coordination.valkey import ValkeyStore
-
-        return ValkeyStore(url, namespace or _NAMESPACE)
+        return _of_valkey(url, namespace or _NAMESPACE)
     if context is not None:
         return await _of_config(namespace, context)
     if os.environ.get("KUBERNETES_SERVICE_HOST") and (_SERVICE_ACCOUNT / "token").exists():
@@ -39,6 +37,18 @@ async def open_store(
     if is_in_job():
         raise not_allowed()
     return await _of_config(namespace, None)
+
+
+def _of_valkey(url: str, namespace: str) -> Store:
+    """Return the records of a name space of a Valkey. BadName where the URL is none."""
+    from gristmill.coordination.valkey import ValkeyStore
+
+    try:
+        return ValkeyStore(url, namespace)
+    except ValueError as error:  # (the URL itself may have a password)
+        raise BadName(
+            f"the address of the Valkey is none ({error}): write redis://HOST:PORT, rediss://HOST:PORT or unix://PATH"
+        ) from None
 
 
 def _of_pod(namespace: str | None) -> Store:
@@ -62,6 +72,7 @@ async def _of_config(namespace: str | None, context: str | None) -> Store:
     try:
         from kubernetes.aio import client as api
         from kubernetes.aio import config
+        from yaml import YAMLError
     except ImportError as error:
         raise CoordinationError(
             "coordination on a cluster needs the package kubernetes 37 or later: pip install 'gristmill[coordination]'"
@@ -75,7 +86,7 @@ async def _of_config(namespace: str | None, context: str | None) -> Store:
         load: Any = config.load_kube_config
         await load(context=context, client_configuration=configuration)
         contexts, active = config.list_kube_config_contexts()  # type: ignore[no-untyped-call]
-    except (config.ConfigException, OSError) as error:
+    except (config.ConfigException, OSError, YAMLError) as error:
         raise Unavailable(
             f"there is nowhere to coordinate: no cluster ({error}), and {VARIABLE} names no Valkey"
         ) from error

@@ -10,11 +10,9 @@ import atexit
 import logging
 import os
 import threading
-import weakref
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import CancelledError, Future
 from contextlib import ExitStack, suppress
-from functools import partial
 from typing import Any, Self, TypeVar
 
 from gristmill.coordination import aio
@@ -138,8 +136,7 @@ class Client:
     def __init__(self, client: aio.Client, runner: _Runner) -> None:
         self._client = client
         self._runner = runner
-        self._at_exit = partial(_call, weakref.WeakMethod(self.close))
-        atexit.register(self._at_exit)
+        atexit.register(self.close)
 
     def lock(self, name: str, *, seconds: int = aio.LEASE_SECONDS, timeout: float | None = None) -> Lock:
         """Return a handle of the lock of a name, as `aio.Client.lock`."""
@@ -160,7 +157,7 @@ class Client:
 
     def close(self) -> None:
         """Give up what is held, and end."""
-        atexit.unregister(self._at_exit)
+        atexit.unregister(self.close)
         try:
             with suppress(Closed):
                 self._runner.wait(self._client.close())
@@ -172,11 +169,6 @@ class Client:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _call(method: weakref.WeakMethod[Callable[[], None]]) -> None:
-    if (there := method()) is not None:
-        there()
 
 
 class Lock:
