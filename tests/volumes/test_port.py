@@ -14,6 +14,7 @@ from fsspec.asyn import AsyncFileSystem
 from fsspec.generic import rsync
 from fsspec.implementations.memory import MemoryFileSystem
 from tests.volumes.builders import MIB, content
+from tests.volumes.conftest import BY_URL
 
 from gristmill.volumes.collection import collect
 from gristmill.volumes.errors import StorageFailed, Taken
@@ -78,6 +79,7 @@ def test_writing_and_moving(store: ContentStore) -> None:
     assert not backend.delete("names/drawn")
 
 
+@pytest.mark.parametrize("store", BY_URL, indirect=True)
 def test_a_forked_process_has_a_store_of_its_own(store: ContentStore) -> None:
     """(A file system with threads, as that of S3, does not go through a fork.)"""
     store.save("file", b"x" * 5000)

@@ -1,4 +1,7 @@
-"""Where the volume of a name is: without a cluster a folder, or any URL of fsspec's, that GRISTMILL_VOLUMES says."""
+"""Where the volume of a name is: in the folder or at the URL of fsspec's that GRISTMILL_VOLUMES says.
+
+Else, in a pod that has the Secret of a FileVolume, at its filer; else in a folder here.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,13 @@ _DEFAULT_ROOT = ".gristmill/volumes"
 
 def open_volume(name: str) -> ContentStore:
     """Return the files of the volume of a name. A folder is made when the first file is written. BadName."""
-    root = os.environ.get(_ROOT) or _DEFAULT_ROOT
-    return open_store(f"{root.rstrip('/')}/{check_volume(name)}")
+    root = os.environ.get(_ROOT)
+    if not root:
+        from gristmill.volumes.filer_places import mounted
+
+        if (store := mounted(check_volume(name))) is not None:
+            return store
+    return open_store(f"{(root or _DEFAULT_ROOT).rstrip('/')}/{check_volume(name)}")
 
 
 def open_store(url: str) -> ContentStore:

@@ -1,0 +1,250 @@
+"""A SeaweedFS, by its filer's HTTP interface: one call an object, an atomic move, listings in pages.
+
+On return, what was written is on as many servers as there are copies, and its name in the filer's own store: the filer
+answers when it is. Neither waits for a disk: what a process wrote that is killed stays; a machine that loses its power
+loses the last seconds, of content from one copy, of names from the only one.
+"""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
+from typing import Any
+from urllib.parse import quote, unquote, urlsplit
+
+from gristmill.volumes.errors import StorageFailed, told
+from gristmill.volumes.filer_calls import PATIENCE_SECONDS, Calls, Dial
+from gristmill.volumes.filer_copies import Copies, Servers
+from gristmill.volumes.filer_draft import FilerDraft
+from gristmill.volumes.filer_entries import (
+    Chunk,
+    are_whole,
+    chunks_of,
+    entry_of,
+    file_path,
+    folder_path,
+)
+from gristmill.volumes.names import DRAFTS
+from gristmill.volumes.port import Entry
+
+#: the folder of the filer in which the objects are, where its URL names none
+_ROOT = "/volume"
+#: entries of a folder that are asked for at once
+_PAGE = 4096
+#: objects that are read at once
+_THREADS = 16
+#: seconds that it is remembered which chunks an object has
+_REMEMBERED_SECONDS = 5.0
+#: keeps a filer from compressing: what is read is as it lies there
+_PLAIN = {"Content-Type": "application/x-gristmill"}
+_AS_JSON = {"Accept": "application/json"}
+
+
+class FilerBackend:
+    """A folder of a filer; see `Backend`. `servers` tells where the copies are, `dial` makes connections."""
+
+    def __init__(
+        self,
+        url: str,
+        key: str,
+        servers: Servers,
+        dial: Dial | None = None,
+        patience: float = PATIENCE_SECONDS,
+    ) -> None:
+        parts = urlsplit(url)
+        self._root = unquote(parts.path.rstrip("/")) or _ROOT
+        self._calls = Calls(f"{parts.scheme}://{parts.netloc}", key, dial, patience)
+        self.url = f"{self._calls.origin}{self._root}"
+        self._copies = Copies(key, servers, dial)
+        self._locked = threading.Lock()
+        self._pool = ThreadPoolExecutor(_THREADS, "filer")
+        self._remembered: tuple[str, float, Sequence[Chunk]] = "", 0.0, []
+
+    def read(self, key: str, start: int = 0, stop: int | None = None) -> bytes:
+        """See `Backend`."""
+        with told(f"{self.url}/{key}", "read"):
+            headers = {} if not start and stop is None else {"Range": f"bytes={start}-{_last(stop)}"}
+            answer = self._calls.call("GET", self._path(key), expected=(200, 206, 404, 416), headers=headers)
+            if answer.status == 404:
+                raise FileNotFoundError(key)
+            if answer.status == 416:  # (it begins where the object has ended)
+                return b""
+            return answer.body if answer.status == 206 else answer.body[start:stop]
+
+    def read_many(self, keys: Sequence[str]) -> list[bytes | None]:
+        """See `Backend`."""
+        return list(self._pool.map(self._read_if_there, keys))
+
+    def copies(self, key: str, start: int, stop: int) -> Iterator[bytes]:
+        """See `Backend`: from each server. Where none can be reached, the filer is asked."""
+        found = 0
+        with told(f"{self.url}/{key}", "read"):
+            for chunks in (self._chunks(key), self._chunks(key, afresh=True)):
+                for data in self._copies.read(chunks, start, stop):
+                    found += 1
+                    yield data
+                if found:
+                    return
+            yield self.read(key, start, stop)
+
+    def write(self, key: str, data: bytes, *, new: bool = False) -> None:
+        """See `Backend`. `new`: a filer knows no condition, so it is looked at first."""
+        with told(f"{self.url}/{key}", "written"), self._locked if new else nullcontext():
+            if new and (there := self.stat(key)) is not None:
+                raise (IsADirectoryError if there.is_folder else FileExistsError)(key)
+            self._put(self._path(key), [data], len(data), len(data))
+
+    def draft(self) -> FilerDraft:
+        """See `Backend`."""
+        return FilerDraft(self, f"{DRAFTS}/{secrets.token_hex(8)}")
+
+    def move(self, key: str, to: str) -> bool:
+        """See `Backend`."""
+        with told(f"{self.url}/{key}", "moved"):
+            source = quote(unquote(self._path(key)), safe="")
+            answer = self._calls.call("POST", f"{self._path(to)}?mv.from={source}", expected=(204, 400))
+            if answer.status == 204:
+                return True
+            if self._told(key) is not None:
+                raise StorageFailed(f"{self.url}/{key} can't be moved: {answer.body.decode()}")
+            # (an earlier try may have moved it, and only its answer was lost)
+            return answer.tries > 1 and self._told(to) is not None
+
+    def stat(self, key: str) -> Entry | None:
+        """See `Backend`."""
+        with told(f"{self.url}/{key}", "looked at"):
+            found = self._told(key)
+            if found is not None:
+                return entry_of(found)
+            return Entry(key.rpartition("/")[2], is_folder=True) if self._is_filled(key) else None
+
+    def list(self, folder: str) -> list[Entry]:
+        """See `Backend`. A filer keeps folders that were emptied: they are left out."""
+        with told(f"{self.url}/{folder}", "listed"):
+            entries = list(self._entries(folder))
+            folders = [
+                f"{folder}/{entry.name}" if folder else entry.name for entry in entries if entry.is_folder
+            ]
+            filled = dict(zip(folders, self._pool.map(self._is_filled, folders), strict=True))
+            return [
+                entry
+                for entry in entries
+                if not entry.is_folder or filled[f"{folder}/{entry.name}" if folder else entry.name]
+            ]
+
+    def walk(self, folder: str) -> Iterator[tuple[str, Entry]]:
+        """See `Backend`."""
+        with told(f"{self.url}/{folder}", "listed"):
+            for entry in self._entries(folder):
+                key = f"{folder}/{entry.name}"
+                if entry.is_folder:
+                    yield from self.walk(key)
+                else:
+                    yield key, entry
+
+    def delete(self, key: str) -> bool:
+        """See `Backend`."""
+        with told(f"{self.url}/{key}", "removed"):
+            if self._told(key) is None:  # (a filer says the same of what is not there)
+                return False
+            self._calls.call("DELETE", self._path(key), expected=(204,))
+            return True
+
+    @contextmanager
+    def exclusive(self, key: str) -> Iterator[None]:
+        """See `Backend`: only threads of this process, a filer has nothing for others."""
+        with self._locked:
+            yield
+
+    def now(self) -> float:
+        """See `Backend`: the time that an object gets which is written now."""
+        key = f"{DRAFTS}/clock-{secrets.token_hex(8)}"
+        self.write(key, b"")
+        entry = self.stat(key)
+        self.delete(key)
+        if entry is None:
+            raise StorageFailed(f"{self.url}/{key} was removed while it was looked at")
+        return entry.modified
+
+    def write_piece(self, key: str, offset: int, piece: Sequence[bytes], size: int) -> None:
+        """Have bytes of an object at an offset; the same again does no harm."""
+        with told(f"{self.url}/{key}", "written"):
+            self._put(f"{self._path(key)}?offset={offset}", piece, size, offset + size)
+
+    def confirm(self, key: str, size: int) -> None:
+        """Raise StorageFailed where an object that was written in pieces has not all of its bytes."""
+        with told(f"{self.url}/{key}", "written"):
+            if not are_whole(self._chunks(key, afresh=True), size):
+                raise StorageFailed(
+                    f"{self.url}/{key} was written with {size:,} bytes and has not all of them"
+                )
+
+    def _put(self, target: str, body: Sequence[bytes], length: int, size: int) -> None:
+        """Have bytes in an object, which then has so many."""
+        answer = self._calls.call(
+            "PUT", target, body=body, expected=(201,), headers={**_PLAIN, "Content-Length": str(length)}
+        )
+        found = answer.told().get("size", 0)
+        if found != size:
+            raise StorageFailed(f"{self.url} was given {size:,} bytes to keep and has {found:,}")
+
+    def _path(self, key: str) -> str:
+        return file_path(self._root, key)
+
+    def _read_if_there(self, key: str) -> bytes | None:
+        try:
+            return self.read(key)
+        except FileNotFoundError:
+            return None
+
+    def _told(self, key: str) -> dict[str, Any] | None:
+        """Return what the filer tells of an object."""
+        query = "?metadata=true&resolveManifest=true"
+        answer = self._calls.call("GET", self._path(key) + query, expected=(200, 404))
+        return None if answer.status == 404 else dict(answer.told())
+
+    def _chunks(self, key: str, *, afresh: bool = False) -> Sequence[Chunk]:
+        """Return the chunks of an object: a large one has many, and is read block by block."""
+        remembered, since, chunks = self._remembered
+        if afresh or remembered != key or time.monotonic() - since > _REMEMBERED_SECONDS:
+            found = self._told(key)
+            if found is None:
+                raise FileNotFoundError(key)
+            chunks = chunks_of(found)
+            self._remembered = key, time.monotonic(), chunks
+        return chunks
+
+    def _is_filled(self, folder: str) -> bool:
+        """Return whether a file is somewhere in a folder."""
+        return any(
+            not entry.is_folder or self._is_filled(f"{folder}/{entry.name}")
+            for entry in self._entries(folder, 8)
+        )
+
+    def _entries(self, folder: str, page: int = _PAGE) -> Iterator[Entry]:
+        """Yield what is in a folder, also folders that were emptied."""
+        path, last = folder_path(self._root, folder), ""
+        while True:
+            query = f"?limit={page}&lastFileName={quote(last, safe='')}"
+            answer = self._calls.call("GET", path + query, expected=(200, 404), headers=_AS_JSON)
+            if answer.status == 404:
+                self._see_that_it_is_not_there(path)
+                return
+            page_told = answer.told()
+            yield from map(entry_of, page_told["Entries"] or ())
+            if not page_told["ShouldDisplayLoadMore"]:
+                return
+            last = page_told["LastFileName"]
+
+    def _see_that_it_is_not_there(self, path: str) -> None:
+        """Raise OSError where a folder is there after all: a filer that can't list it says the same."""
+        if self._calls.call("GET", f"{path}?metadata=true", expected=(200, 404)).status == 200:
+            raise OSError(5, "the filer can't list it")
+
+
+def _last(stop: int | None) -> str:
+    return "" if stop is None else str(stop - 1)

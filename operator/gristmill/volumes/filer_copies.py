@@ -1,0 +1,78 @@
+"""The copies of a chunk, each read from the server that has it: a filer would give only one, and not say whose.
+
+Every server is asked for every chunk: servers that do not have it say so. One that does not answer has no copy now.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from itertools import product
+
+from gristmill.volumes.filer_calls import Calls, Dial
+from gristmill.volumes.filer_entries import Chunk
+
+#: returns the addresses (http://HOST:PORT) of the servers that there are
+Servers = Callable[[], Sequence[str]]
+
+#: seconds that a server is asked again while it does not answer
+_PATIENCE_SECONDS = 2.0
+
+
+class Copies:
+    """Reads the copies of chunks."""
+
+    def __init__(self, key: str, servers: Servers, dial: Dial | None = None) -> None:
+        self._key = key
+        self._servers = servers
+        self._dial = dial
+        self._calls: dict[str, Calls] = {}
+
+    def read(self, chunks: Sequence[Chunk], start: int, stop: int) -> Iterator[bytes]:
+        """Yield bytes of a file from each copy; where they are of several chunks, from all copies of these together."""
+        wanted = [
+            (chunk, max(0, start - chunk.offset), min(chunk.size, stop - chunk.offset))
+            for chunk in chunks
+            if chunk.offset < stop and chunk.offset + chunk.size > start
+        ]
+        if len(wanted) == 1:
+            yield from self._read(*wanted[0])
+        else:
+            pieces = [list(self._read(*one)) for one in wanted]
+            yield from (b"".join(copy) for copy in product(*pieces))
+
+    def _read(self, chunk: Chunk, start: int, stop: int) -> Iterator[bytes]:
+        for server in self._servers():
+            data = self._ask(server, chunk.fid, start, stop)
+            if data is not None:
+                yield data
+
+    def _ask(self, server: str, fid: str, start: int, stop: int) -> bytes | None:
+        """Return bytes of a chunk from one server; None where it has no copy, b"" where it can't read its own."""
+        if server not in self._calls:
+            self._calls[server] = Calls(server, self._key, self._dial, _PATIENCE_SECONDS)
+        try:
+            answer = self._calls[server].call(
+                "GET",
+                f"/{fid}",
+                expected=(200, 206, 404, 500),
+                headers={"Range": f"bytes={start}-{stop - 1}"},
+                fid=fid,
+            )
+        except OSError:
+            return None
+        if answer.status == 404:
+            return None
+        if answer.status == 500:
+            return b""
+        return answer.body if answer.status == 206 else answer.body[start:stop]
+
+
+def resolved(host: str, port: int) -> list[str]:
+    """Return the addresses of all servers that a name stands for; none where it is not known (now)."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except socket.gaierror:
+        return []
+    hosts = sorted({str(address[0]) for *_, address in found})
+    return [f"http://[{one}]:{port}" if ":" in one else f"http://{one}:{port}" for one in hosts]
