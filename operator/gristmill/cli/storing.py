@@ -123,29 +123,38 @@ def rm(url: _Url, recursive: _Recursive = False, as_json: _Json = False) -> None
 
 
 @app.command()
-def verify(url: _Url, as_json: _Json = False) -> None:
+def verify(
+    url: _Url,
+    repair: Annotated[
+        bool,
+        typer.Option("--repair", help="Put again what is right in one copy and damaged in another."),
+    ] = False,
+    as_json: _Json = False,
+) -> None:
     """Read all blocks of all files, and tell what is damaged or missing (exit code 1)."""
     from gristmill.cli.tally import Tally
     from gristmill.volumes.verification import verify as verify_files
 
     _, store, path = _opened(url)
     store.is_folder(path)  # (NotThere)
-    problems = 0
+    problems = mended = 0
 
     def found(finding: Finding) -> None:
-        nonlocal problems
-        problems += 1
+        nonlocal problems, mended
+        problems += finding.kind != "mended"
+        mended += finding.kind == "mended"
         if as_json:
             print_json(asdict(finding))
         else:
             print(f"{finding.kind:<8} {finding.path}: {finding.reason}", flush=True)
 
     with Tally("verify") as tally:
-        verified = verify_files(store.backend, found, tally.add, path)
+        verified = verify_files(store.backend, found, tally.add, path, repair=repair)
     if as_json:
-        print_json({**asdict(verified), "problems": problems})
+        print_json({**asdict(verified), "problems": problems, "mended": mended})
     else:
-        outcome = f"{count(problems, 'problem')}" if problems else "all is as it was written"
+        outcome = count(problems, "problem") if problems else "all is as it was written"
+        outcome = f"{mended:,} mended, {outcome}" if mended else outcome
         print(f"{count(verified.names, 'file')}, {size(verified.bytes)} read: {outcome}")
     if problems:
         raise typer.Exit(1)

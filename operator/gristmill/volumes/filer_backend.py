@@ -7,6 +7,8 @@ loses the last seconds, of content from one copy, of names from the only one.
 
 from __future__ import annotations
 
+import errno
+import math
 import secrets
 import threading
 import time
@@ -37,6 +39,8 @@ _ROOT = "/volume"
 _PAGE = 4096
 #: objects that are read at once
 _THREADS = 16
+#: answers that fail before an object is read from the servers
+_MOST_FAILURES = 4
 #: seconds that it is remembered which chunks an object has
 _REMEMBERED_SECONDS = 5.0
 #: keeps a filer from compressing: what is read is as it lies there
@@ -65,15 +69,21 @@ class FilerBackend:
         self._remembered: tuple[str, float, Sequence[Chunk]] = "", 0.0, []
 
     def read(self, key: str, start: int = 0, stop: int | None = None) -> bytes:
-        """See `Backend`."""
+        """See `Backend`. What the filer can't read, as it finds it damaged, is read from the servers as it is."""
         with told(f"{self.url}/{key}", "read"):
-            headers = {} if not start and stop is None else {"Range": f"bytes={start}-{_last(stop)}"}
-            answer = self._calls.call("GET", self._path(key), expected=(200, 206, 404, 416), headers=headers)
-            if answer.status == 404:
-                raise FileNotFoundError(key)
-            if answer.status == 416:  # (it begins where the object has ended)
-                return b""
-            return answer.body if answer.status == 206 else answer.body[start:stop]
+            try:
+                return self._read(key, start, stop, most_failures=_MOST_FAILURES)
+            except OSError as error:
+                if error.errno != errno.EIO:
+                    raise
+            chunks = self._chunks(key, afresh=True)
+            size = sum(chunk.size for chunk in chunks)
+            stop = size if stop is None else min(stop, size)
+            data = None
+            for data in self._copies.read(chunks, start, stop):
+                if len(data) == stop - start:
+                    return data
+            return self._read(key, start, stop) if data is None else data
 
     def read_many(self, keys: Sequence[str]) -> list[bytes | None]:
         """See `Backend`."""
@@ -192,6 +202,21 @@ class FilerBackend:
         if found != size:
             raise StorageFailed(f"{self.url} was given {size:,} bytes to keep and has {found:,}")
 
+    def _read(self, key: str, start: int, stop: int | None, most_failures: float = math.inf) -> bytes:
+        headers = {} if not start and stop is None else {"Range": f"bytes={start}-{_last(stop)}"}
+        answer = self._calls.call(
+            "GET",
+            self._path(key),
+            expected=(200, 206, 404, 416),
+            headers=headers,
+            most_failures=most_failures,
+        )
+        if answer.status == 404:
+            raise FileNotFoundError(key)
+        if answer.status == 416:  # (it begins where the object has ended)
+            return b""
+        return answer.body if answer.status == 206 else answer.body[start:stop]
+
     def _path(self, key: str) -> str:
         return file_path(self._root, key)
 
@@ -243,7 +268,7 @@ class FilerBackend:
     def _see_that_it_is_not_there(self, path: str) -> None:
         """Raise OSError where a folder is there after all: a filer that can't list it says the same."""
         if self._calls.call("GET", f"{path}?metadata=true", expected=(200, 404)).status == 200:
-            raise OSError(5, "the filer can't list it")
+            raise OSError(errno.EIO, "the filer can't list it")
 
 
 def _last(stop: int | None) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import random
 import re
 import time
@@ -73,14 +74,16 @@ class Calls:
         body: Sequence[bytes] | None = None,
         headers: Mapping[str, str] | None = None,
         fid: str = "",
+        most_failures: float = math.inf,
     ) -> Answer:
         """Call the server, again until it answers with a status that is expected. OSError when it does not.
 
-        `path` is quoted, with its query. `fid` names the chunk that a volume server is asked for.
+        `path` is quoted, with its query. `fid` names the chunk that a volume server is asked for. `most_failures` are
+        answers that fail (5xx), or break off; the error is EIO after these.
         """
-        from urllib3.exceptions import HTTPError, ReadTimeoutError
+        from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
 
-        begin, pause, tries = time.monotonic(), _FIRST_PAUSE, 0
+        begin, pause, tries, failures = time.monotonic(), _FIRST_PAUSE, 0, 0
         is_refused = False
         while True:
             tries += 1
@@ -89,6 +92,8 @@ class Calls:
                 answer = self._once(method, path, body, fid, headers or {})
             except (HTTPError, OSError) as error:
                 code, problem = errno.EHOSTUNREACH, f"{self.origin} does not answer: {_words_of(error)}"
+                if isinstance(error, ProtocolError):
+                    code, failures = errno.EIO, failures + 1
                 if isinstance(error, ReadTimeoutError) and body is not None:
                     limit = 0.0  # (it may still be at it, and would overtake a second call)
             else:
@@ -110,7 +115,8 @@ class Calls:
                     )
                 elif answer.status < 499:
                     limit = 0.0
-            if time.monotonic() + pause - begin > limit:
+                failures += 1
+            if failures >= most_failures or time.monotonic() + pause - begin > limit:
                 raise OSError(code, problem)
             time.sleep(pause * random.uniform(0.5, 1))
             pause = min(2 * pause, _LONGEST_PAUSE)

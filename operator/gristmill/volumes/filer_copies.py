@@ -5,6 +5,7 @@ Every server is asked for every chunk: servers that do not have it say so. One t
 
 from __future__ import annotations
 
+import errno
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
@@ -55,16 +56,15 @@ class Copies:
             answer = self._calls[server].call(
                 "GET",
                 f"/{fid}",
-                expected=(200, 206, 404, 500),
+                expected=(200, 206, 404),
                 headers={"Range": f"bytes={start}-{stop - 1}"},
                 fid=fid,
+                most_failures=2,
             )
-        except OSError:
-            return None
+        except OSError as error:
+            return b"" if error.errno == errno.EIO else None
         if answer.status == 404:
             return None
-        if answer.status == 500:
-            return b""
         return answer.body if answer.status == 206 else answer.body[start:stop]
 
 

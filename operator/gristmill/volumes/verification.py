@@ -5,26 +5,30 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
 
 from gristmill.volumes import blocks, records
 from gristmill.volumes.blocks import Manifest
-from gristmill.volumes.errors import Damaged
+from gristmill.volumes.errors import Damaged, NotThere
 from gristmill.volumes.names import name_key
 from gristmill.volumes.naming import Names, in_batches
 from gristmill.volumes.parallel import in_parallel
 from gristmill.volumes.port import Backend
-from gristmill.volumes.reading import locate
+from gristmill.volumes.reading import Content, locate
 from gristmill.volumes.records import Record
+from gristmill.volumes.writing import ContentWriter
 
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something wrong with a file: `kind` is `damaged`, `missing`, or `copy` where another copy is right."""
+    """Something wrong with a file: `kind` is `damaged`, `missing`, or `copy` where another copy is right.
+
+    It is `mended` where that other copy has been put in the place of all.
+    """
 
     path: str
     kind: str
@@ -46,21 +50,29 @@ def verify(
     found: Callable[[Finding], None],
     looked: Callable[[int], None] | None = None,
     below: str = "",
+    *,
+    repair: bool = False,
 ) -> Verified:
     """Read all that names point at, and tell what is wrong; content that many names share is read once.
 
-    `looked` is told of bytes that were read. `below`: only the names in that folder, or that one.
+    `looked` is told of bytes that were read. `below`: only the names in that folder, or that one. `repair`: what is
+    right in one copy and damaged in another is put again, which gives new copies of it.
     """
     contents: dict[str, list[Finding]] = {}
     names = size = 0
     for path, record, finding in _names(backend, below):
         names += 1
-        if finding is not None:
+        if finding is not None and record is not None and repair:
+            found(_mended(finding, partial(_put_name_again, backend, path, record)))
+        elif finding is not None:
             found(finding)
         if record is None:
             continue
         if record.inline is None and record.sha256 not in contents:
-            contents[record.sha256] = list(_look(backend, path, record, looked))
+            findings = list(_look(backend, path, record, looked))
+            if findings and repair and all(one.kind == "copy" for one in findings):
+                findings = [_mended(findings[0], partial(_put_again, backend, path, record))]
+            contents[record.sha256] = findings
             size += record.size
         if record.inline is None:
             for one in contents[record.sha256]:
@@ -126,6 +138,30 @@ def _look(
             yield Finding(path, "damaged", None, "its blocks are right, and its sha256 is not")
     except FileNotFoundError as error:
         yield Finding(path, "missing", None, str(error))
+
+
+def _mended(finding: Finding, mend: Callable[[], None]) -> Finding:
+    """Return what a finding is after mending; it stays what it is where that was not possible."""
+    with suppress(NotThere, Damaged):  # (it was removed meanwhile, or the good copy is lost, too)
+        mend()
+        return replace(finding, kind="mended", reason=f"{finding.reason}; it was put again")
+    return finding
+
+
+def _put_again(backend: Backend, path: str, record: Record) -> None:
+    content = Content(backend, record.sha256, path, record.size)
+    with ContentWriter(backend) as writer:
+        for block in content.read_blocks(0, content.manifest.blocks):
+            writer.write(block)
+        if writer.finish().sha256 != record.sha256:
+            raise Damaged(path, None, "its blocks are right, and its sha256 is not")
+        writer.publish()
+
+
+def _put_name_again(backend: Backend, path: str, record: Record) -> None:
+    """Write a name's record again, unless somebody has written another meanwhile."""
+    if Names(backend).read(path) == record:
+        backend.write(name_key(path), record.encode())
 
 
 def _checked(manifest: Manifest, block: int, path: str, data: bytes) -> bytes:

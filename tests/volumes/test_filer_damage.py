@@ -1,0 +1,77 @@
+"""A bit flipped on one server's disk: reads go around it, `verify` finds it, names the file, and mends it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+
+import pytest
+from tests.volumes.builders import MIB, content, findings, flip
+from tests.volumes.seaweed import Seaweed
+
+from gristmill.volumes.errors import Damaged
+from gristmill.volumes.store import ContentStore
+from gristmill.volumes.verification import Finding, verify
+
+#: content whose name has it, in one chunk, and in several, of which a server gives ranges without looking at them
+SIZES = (1000, 100_000, 9 * MIB)
+
+
+@pytest.fixture(scope="module")
+def own(start_seaweed: Callable[..., Seaweed]) -> Seaweed:
+    """A SeaweedFS that the tests here damage."""
+    return start_seaweed(servers=3)
+
+
+@pytest.fixture
+def volume(own: Seaweed) -> ContentStore:
+    return own.store(secrets.token_hex(8))
+
+
+def flip_on(seaweed: Seaweed, server: str, data: bytes, place: int) -> None:
+    """Flip a bit of content where it lies on a server's disk."""
+    for path in seaweed.data(server):
+        found = path.read_bytes().find(data[place : place + 64])
+        if found >= 0:
+            flip(path, found)
+            return
+    raise AssertionError(f"{server} has no copy")
+
+
+def mend(store: ContentStore) -> list[Finding]:
+    found: list[Finding] = []
+    verify(store.backend, found.append, repair=True)
+    return found
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_one_copy(own: Seaweed, volume: ContentStore, size: int) -> None:
+    data = content(size, secrets.randbits(64))
+    volume.save("a/file", data)
+    volume.save("other", content(5000))
+    place = size // 2
+    flip_on(own, own.servers[1], data, place)
+    for _ in range(12):  # (a filer asks one server or another)
+        with volume.open("a/file") as file:
+            file.seek(place - 10)
+            assert file.read(20) == data[place - 10 : place + 10]
+            file.seek(0)
+            assert file.read() == data
+    found = findings(volume)
+    assert {(finding.path, finding.kind) for finding in found} == {("a/file", "copy")}
+    assert [(finding.path, finding.kind) for finding in mend(volume)] == [("a/file", "mended")]
+    assert findings(volume) == []
+    assert volume.open("a/file").read() == data
+
+
+@pytest.mark.parametrize("size", SIZES[1:])
+def test_all_copies(own: Seaweed, volume: ContentStore, size: int) -> None:
+    data = content(size, secrets.randbits(64))
+    volume.save("file", data)
+    for server in own.servers:
+        flip_on(own, server, data, size // 2)
+    with pytest.raises(Damaged, match=r"file.* is damaged"):
+        volume.open("file").read()
+    assert "damaged" in {finding.kind for finding in mend(volume)}
+    volume.save("file", data)
+    assert findings(volume) == []
