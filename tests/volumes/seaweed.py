@@ -34,7 +34,13 @@ class Seaweed:
     """The processes of one; any of them may be killed, and started again on the same folder."""
 
     def __init__(
-        self, binary: str, folder: Path, servers: int = 4, copies: int = 3, size_mb: int = 64
+        self,
+        binary: str,
+        folder: Path,
+        servers: int = 4,
+        copies: int = 3,
+        size_mb: int = 64,
+        volumes: int = 30,
     ) -> None:
         self.key = secrets.token_hex(16)
         self.folder = folder
@@ -58,7 +64,7 @@ class Seaweed:
                       "-localSocket", str(folder / "s")],
         }  # fmt: skip
         for name in self.servers:
-            self._words[name] = ["volume", *common, "-master", master, "-dir", self._own(name), "-max", "30",
+            self._words[name] = ["volume", *common, "-master", master, "-dir", self._own(name), "-max", str(volumes),
                                  "-readMode", "local", "-minFreeSpace", "10MiB", "-preStopSeconds", "0"]  # fmt: skip
         for name, words in self._words.items():
             http, grpc = self._ports[name]

@@ -29,6 +29,7 @@ from gristmill.volumes.filer_entries import (
     entry_of,
     file_path,
     folder_path,
+    has_lists,
 )
 from gristmill.volumes.names import DRAFTS
 from gristmill.volumes.port import Entry
@@ -226,10 +227,9 @@ class FilerBackend:
         except FileNotFoundError:
             return None
 
-    def _told(self, key: str) -> dict[str, Any] | None:
+    def _told(self, key: str, more: str = "") -> dict[str, Any] | None:
         """Return what the filer tells of an object."""
-        query = "?metadata=true&resolveManifest=true"
-        answer = self._calls.call("GET", self._path(key) + query, expected=(200, 404))
+        answer = self._calls.call("GET", f"{self._path(key)}?metadata=true{more}", expected=(200, 404))
         return None if answer.status == 404 else dict(answer.told())
 
     def _chunks(self, key: str, *, afresh: bool = False) -> Sequence[Chunk]:
@@ -237,6 +237,8 @@ class FilerBackend:
         remembered, since, chunks = self._remembered
         if afresh or remembered != key or time.monotonic() - since > _REMEMBERED_SECONDS:
             found = self._told(key)
+            if found is not None and has_lists(found):
+                found = self._told(key, "&resolveManifest=true")
             if found is None:
                 raise FileNotFoundError(key)
             chunks = chunks_of(found)
@@ -253,22 +255,22 @@ class FilerBackend:
     def _entries(self, folder: str, page: int = _PAGE) -> Iterator[Entry]:
         """Yield what is in a folder, also folders that were emptied."""
         path, last = folder_path(self._root, folder), ""
-        while True:
-            query = f"?limit={page}&lastFileName={quote(last, safe='')}"
-            answer = self._calls.call("GET", path + query, expected=(200, 404), headers=_AS_JSON)
-            if answer.status == 404:
-                self._see_that_it_is_not_there(path)
+        while found := self._listed(path, f"?limit={page}&lastFileName={quote(last, safe='')}"):
+            yield from map(entry_of, found["Entries"] or ())
+            if not found["ShouldDisplayLoadMore"]:
                 return
-            page_told = answer.told()
-            yield from map(entry_of, page_told["Entries"] or ())
-            if not page_told["ShouldDisplayLoadMore"]:
-                return
-            last = page_told["LastFileName"]
+            last = found["LastFileName"]
 
-    def _see_that_it_is_not_there(self, path: str) -> None:
-        """Raise OSError where a folder is there after all: a filer that can't list it says the same."""
-        if self._calls.call("GET", f"{path}?metadata=true", expected=(200, 404)).status == 200:
-            raise OSError(errno.EIO, "the filer can't list it")
+    def _listed(self, path: str, query: str) -> dict[str, Any] | None:
+        """Return a page of a folder; None where it is not there. OSError: a filer that can't list it says the same."""
+        for _ in range(_MOST_FAILURES):
+            answer = self._calls.call("GET", path + query, expected=(200, 404), headers=_AS_JSON)
+            if answer.status == 200:
+                return dict(answer.told())
+            if self._calls.call("GET", f"{path}?metadata=true", expected=(200, 404)).status == 404:
+                return None
+            self._calls.renew()
+        raise OSError(errno.EIO, "the filer has it, and does not list it")
 
 
 def _last(stop: int | None) -> str:

@@ -38,6 +38,8 @@ _MOST_IDLE = 32
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 
 _FULL = re.compile(rb"no free volumes|no more free space|no writable volumes|no space left", re.IGNORECASE)
+#: said, with any status, to all calls of a connection of which one took too long
+_BROKEN = re.compile(rb"context canceled|context deadline exceeded")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ class Calls:
     ) -> None:
         self.origin = origin
         self._tokens = Tokens(key)
+        self._dial = dial
         self._pool = _pool(origin, dial)
         self._patience = patience
 
@@ -97,7 +100,8 @@ class Calls:
                 if isinstance(error, ReadTimeoutError) and body is not None:
                     limit = 0.0  # (it may still be at it, and would overtake a second call)
             else:
-                if answer.status in expected:
+                is_broken = answer.status >= 400 and _BROKEN.search(answer.data)
+                if answer.status in expected and not is_broken:
                     return Answer(answer.status, answer.headers, answer.data, tries)
                 problem = f"{self.origin} answers {answer.status}: {_words(answer.data)}"
                 if answer.status == 401 and not is_refused:
@@ -113,17 +117,19 @@ class Calls:
                         f"No space left on its servers (they say: {_words(answer.data)}): "
                         "remove files and collect, or give it more storage"
                     )
-                elif answer.status < 499:
+                elif answer.status < 499 and not is_broken:
                     limit = 0.0
                 failures += 1
+                self.renew()
             if failures >= most_failures or time.monotonic() + pause - begin > limit:
                 raise OSError(code, problem)
             time.sleep(pause * random.uniform(0.5, 1))
             pause = min(2 * pause, _LONGEST_PAUSE)
 
-    def close(self) -> None:
-        """Close the connections that are kept."""
-        self._pool.close()
+    def renew(self) -> None:
+        """Use none of the connections any more that there are: one that a server gave up once stays so."""
+        pool, self._pool = self._pool, _pool(self.origin, self._dial)
+        pool.close()
 
     def _once(
         self, method: str, path: str, body: Sequence[bytes] | None, fid: str, headers: Mapping[str, str]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 
@@ -18,6 +19,8 @@ Servers = Callable[[], Sequence[str]]
 
 #: seconds that a server is asked again while it does not answer
 _PATIENCE_SECONDS = 2.0
+#: seconds that one is not asked again which did not answer
+_MISSED_SECONDS = 20.0
 
 
 class Copies:
@@ -28,6 +31,8 @@ class Copies:
         self._servers = servers
         self._dial = dial
         self._calls: dict[str, Calls] = {}
+        #: servers that did not answer, and when that was
+        self._missed: dict[str, float] = {}
 
     def read(self, chunks: Sequence[Chunk], start: int, stop: int) -> Iterator[bytes]:
         """Yield bytes of a file from each copy; where they are of several chunks, from all copies of these together."""
@@ -44,9 +49,10 @@ class Copies:
 
     def _read(self, chunk: Chunk, start: int, stop: int) -> Iterator[bytes]:
         for server in self._servers():
-            data = self._ask(server, chunk.fid, start, stop)
-            if data is not None:
-                yield data
+            if time.monotonic() - self._missed.get(server, -_MISSED_SECONDS) >= _MISSED_SECONDS:
+                data = self._ask(server, chunk.fid, start, stop)
+                if data is not None:
+                    yield data
 
     def _ask(self, server: str, fid: str, start: int, stop: int) -> bytes | None:
         """Return bytes of a chunk from one server; None where it has no copy, b"" where it can't read its own."""
@@ -62,7 +68,10 @@ class Copies:
                 most_failures=2,
             )
         except OSError as error:
-            return b"" if error.errno == errno.EIO else None
+            if error.errno == errno.EIO:
+                return b""
+            self._missed[server] = time.monotonic()
+            return None
         if answer.status == 404:
             return None
         return answer.body if answer.status == 206 else answer.body[start:stop]

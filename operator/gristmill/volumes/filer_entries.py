@@ -47,6 +47,11 @@ def entry_of(told: dict[str, Any]) -> Entry:
     return Entry(name, told["FileSize"], datetime.fromisoformat(told["Mtime"]).timestamp())
 
 
+def has_lists(told: dict[str, Any]) -> bool:
+    """Return whether chunks of a file are lists of chunks, as those of very large files are."""
+    return any(one.get("is_chunk_manifest") for one in told["chunks"] or ())
+
+
 def chunks_of(told: dict[str, Any]) -> list[Chunk]:
     """Return the chunks of a file by their offsets; of those at the same one the newest."""
     newest: dict[int, tuple[int, Chunk]] = {}

@@ -1,0 +1,151 @@
+"""A filer as a storage: its key, names of all kinds, folders, and where a pod finds it."""
+
+from __future__ import annotations
+
+import secrets
+import urllib.request
+from pathlib import Path
+from urllib.error import HTTPError
+
+import pytest
+from tests.volumes.builders import content
+from tests.volumes.seaweed import Seaweed
+
+from gristmill.volumes import filer_backend, open_volume
+from gristmill.volumes.errors import StorageFailed, Taken
+from gristmill.volumes.filer_backend import FilerBackend
+from gristmill.volumes.filer_entries import Chunk, are_whole
+from gristmill.volumes.filer_tokens import Tokens
+from gristmill.volumes.store import ContentStore
+
+_LONG = "ü" * 127 + "x"
+
+
+@pytest.fixture
+def volume(seaweed: Seaweed) -> ContentStore:
+    return seaweed.store(secrets.token_hex(8))
+
+
+def status(method: str, url: str, token: str = "") -> int:
+    headers = {"Authorization": f"BEARER {token}"} if token else {}
+    try:
+        request = urllib.request.Request(url, method=method, headers=headers)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return int(answer.status)
+    except HTTPError as error:
+        return error.code
+
+
+def test_nobody_without_the_key_reads_or_writes(seaweed: Seaweed, volume: ContentStore) -> None:
+    volume.save("file", content(5000))
+    backend = volume.backend
+    assert isinstance(backend, FilerBackend)
+    (key,) = [key for key, _ in backend.walk("content")]
+    url = f"{seaweed.url}{backend._path(key)}"
+    (chunk,) = backend._chunks(key)
+    places = [url, f"{seaweed.url}/", f"{seaweed.url}/?proxyChunkId={chunk.fid}"]
+    places += [f"{server}/{chunk.fid}" for server in seaweed.addresses]
+    for token in ("", Tokens("another key").token(), Tokens("another key").token(chunk.fid)):
+        for place in places:
+            for method in ("GET", "HEAD", "PUT", "POST", "DELETE"):
+                assert status(method, place, token) == 401, (method, place)
+    (server, *_) = seaweed.addresses
+    assert status("GET", f"{server}/{chunk.fid}", Tokens(seaweed.key).token()) == 401  # (one for the filer)
+    assert status("GET", f"{server}/{chunk.fid}", Tokens(seaweed.key).token("1,00")) == 401
+    assert status("GET", f"{server}/{chunk.fid}", Tokens(seaweed.key).token(chunk.fid)) == 200
+    assert volume.open("file").read() == content(5000)
+    stranger = ContentStore(FilerBackend(backend.url, "another key", list))
+    with pytest.raises(StorageFailed, match="does not take the key"):
+        stranger.save("file", b"")
+
+
+@pytest.mark.parametrize("ahead", [-3600.0, 3600.0])
+def test_clocks_that_differ(seaweed: Seaweed, volume: ContentStore, ahead: float) -> None:
+    import time
+
+    backend = volume.backend
+    assert isinstance(backend, FilerBackend)
+    backend._calls._tokens = Tokens(seaweed.key, lambda: time.time() + ahead)
+    volume.save("file", content(5000))
+    assert volume.open("file").read() == content(5000)
+
+
+_NAMES = ["a b", "100%", "%41", "q?x=1&y", "h#h", "p+p", "ä/é/e\u0301", "…/🦆", ";a:b@c", "a~b'\"<>|*", " x "]
+
+
+@pytest.mark.parametrize("name", [*_NAMES, f"{_LONG}/{_LONG}"])
+def test_names(volume: ContentStore, name: str) -> None:
+    volume.save(f"d/{name}", content(5000))
+    volume.save("d/other", b"")
+    assert sorted(file.path for file in volume.walk()) == sorted([f"d/{name}", "d/other"])
+    assert volume.open(f"d/{name}").read() == content(5000)
+    assert volume.backend.move(f"names/d/{name}", f"names/e/{name}")
+    assert [file.path for file in volume.walk("e")] == [f"e/{name}"]
+    volume.remove(f"e/{name}")
+    assert [file.path for file in volume.list()] == ["d"]
+
+
+def test_a_folder_and_a_file_of_one_name(volume: ContentStore) -> None:
+    volume.save("a/b", b"1")
+    volume.save("a", b"2")
+    volume.save("a/b/c", b"3")
+    assert [volume.open(name).read() for name in ("a/b", "a", "a/b/c")] == [b"1", b"2", b"3"]
+    with pytest.raises(Taken):
+        volume.save("a", b"4", new=True)
+    volume.remove("a")
+    with pytest.raises(Taken, match="is a folder"):
+        volume.save("a", b"4", new=True)
+
+
+def test_a_listing_in_pages(volume: ContentStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"d/{number:02}" for number in range(23)] + ["d/x/y", "d/z/y"]
+    for name in names:
+        volume.save(name, name.encode())
+    monkeypatch.setattr(filer_backend, "_PAGE", 5)
+    assert [file.path for file in volume.list("d")] == [*names[:23], "d/x", "d/z"]
+    assert sorted(file.path for file in volume.walk()) == names
+
+
+def test_folders_that_were_emptied_are_not_there(volume: ContentStore) -> None:
+    volume.save("a/b/c/file", b"")
+    volume.save("a/file", b"")
+    volume.remove("a/b/c/file")
+    assert [file.path for file in volume.list("a")] == ["a/file"]
+    assert volume.backend.stat("names/a/b") is None
+    volume.save("a/b", b"1")
+    assert [(file.path, file.is_folder) for file in volume.list("a")] == [("a/b", False), ("a/file", False)]
+
+
+def test_a_mounted_secret_is_the_volume(
+    seaweed: Seaweed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("GRISTMILL_VOLUMES", raising=False)
+    monkeypatch.setenv("GRISTMILL_VOLUME_SECRETS", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    secret = tmp_path / "sales"
+    secret.mkdir()
+    secret.joinpath("url").write_text(f"{seaweed.url}/{secrets.token_hex(8)}\n")
+    assert open_volume("sales").backend.url == str(tmp_path / ".gristmill/volumes/sales")
+    secret.joinpath("key").write_text(seaweed.key)
+    store = open_volume("sales")
+    assert store.backend.url == secret.joinpath("url").read_text().strip()
+    assert open_volume("sales") is store
+    store.save("file", content(5000))
+    assert open_volume("sales").open("file").read() == content(5000)
+    assert next(store.backend.copies("names/file", 0, 10)) == store.backend.read("names/file", 0, 10)
+    monkeypatch.setenv("GRISTMILL_VOLUMES", str(tmp_path / "here"))
+    assert open_volume("sales").backend.url == str(tmp_path / "here/sales")
+
+
+def test_a_filer_that_is_away(volume: ContentStore) -> None:
+    backend = FilerBackend("http://127.0.0.1:1", "key", list, patience=0.2)
+    with pytest.raises(StorageFailed, match=r"names/x can't be written: http://127.0.0.1:1 does not answer"):
+        ContentStore(backend).save("x", b"")
+
+
+@pytest.mark.parametrize(
+    ("chunks", "expected"),
+    [([(0, 4), (4, 2)], True), ([(0, 4), (5, 1)], False), ([(0, 4)], False), ([(2, 4)], False), ([], False)],
+)
+def test_gaps_are_seen(chunks: list[tuple[int, int]], expected: bool) -> None:
+    assert are_whole([Chunk("1,00", offset, size) for offset, size in chunks], 6) is expected
