@@ -15,7 +15,6 @@ from pathlib import Path
 
 from gristmill.cli.tally import Tally
 from gristmill.errors import UsageError
-from gristmill.volumes import open_volume
 from gristmill.volumes.blocks import BLOCK_BYTES
 from gristmill.volumes.names import check_name
 from gristmill.volumes.parallel import in_parallel
@@ -26,15 +25,17 @@ from gristmill.volumes.store import ContentStore, File, OpenFile, Stored
 _RUNS = ".gristmill"
 #: is told of a file that is complete: its URL, where it is here, and what it is
 Tell = Callable[[str, str, Stored], None]
+#: opens the volume of a name
+Opened = Callable[[str], ContentStore]
 
 
-def put(source: str, url: str, tell: Tell) -> Tally:
+def put(source: str, url: str, tell: Tell, opened: Opened) -> Tally:
     """Put a file, a folder with all in it, or what comes by standard input (`-`). Returns what was done.
 
     UsageError where something can't be put, BadName where it can't be named: nothing is put then.
     """
     volume, path = split(url)
-    store = open_volume(volume)
+    store = opened(volume)
     stop = threading.Event()
 
     def put_one(one: tuple[str, str, int]) -> None:
@@ -65,13 +66,13 @@ def put(source: str, url: str, tell: Tell) -> Tally:
     return tally
 
 
-def get(url: str, target: str, tell: Tell) -> Tally:
+def get(url: str, target: str, tell: Tell, opened: Opened) -> Tally:
     """Write a file or a folder with all in it here, or a file to standard output (`-`). Returns what was done.
 
     Each file is verified, and in its place when it is complete. Links are followed; pipes and devices written into.
     """
     volume, path = split(url)
-    store = open_volume(volume)
+    store = opened(volume)
     if target == "-":
         return _print(store, path)
     files = list(_wanted(store, path.rstrip("/"), target))

@@ -1,4 +1,4 @@
-"""Which job a command is about: the one of a state folder here, or of a cluster."""
+"""Which job or volume a command is about: the one of a folder here, or of a cluster."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 from gristmill.errors import UsageError
 from gristmill.local.state import HOME, find
+from gristmill.volumes.names import check_volume
 
 if TYPE_CHECKING:
     from gristmill.client.place import Place
     from gristmill.remote.cluster import Cluster
+    from gristmill.volumes.store import ContentStore
 
 #: whether kubectl has started the program, as `kubectl gristmill`
 IS_PLUGIN = Path(sys.argv[0]).stem == "kubectl-gristmill"
@@ -39,6 +41,27 @@ class Where:
         from gristmill.remote.cluster import connect
 
         return connect(self.context, self.namespace)
+
+
+@dataclass(frozen=True)
+class VolumeWhere:
+    """What was said of where volumes are."""
+
+    namespace: str | None = None
+    context: str | None = None
+    #: whether the current kube context is meant
+    cluster: bool = False
+
+    def open(self, name: str) -> ContentStore:
+        """Return the files of a volume: of a cluster where one was said, else where this process has volumes."""
+        if not (self.namespace or self.context or self.cluster or IS_PLUGIN):
+            from gristmill.volumes import open_volume
+
+            return open_volume(name)
+        from gristmill.remote.cluster import connect
+        from gristmill.remote.volume import open_volume as open_remote
+
+        return open_remote(connect(self.context, self.namespace), check_volume(name))
 
 
 def choose(name: str | None, where: Where) -> Place:

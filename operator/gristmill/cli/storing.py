@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gristmill.cli.places import VolumeWhere
 from gristmill.cli.text import count, print_json, size
 
 if TYPE_CHECKING:
@@ -21,12 +22,20 @@ app = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
     help="Files of a volume, volume://NAME/path: stored once for the same content, and verified when they are read. "
-    "Here, a volume is a folder in .gristmill/volumes, or where GRISTMILL_VOLUMES says.",
+    "Here, a volume is a folder in .gristmill/volumes, or where GRISTMILL_VOLUMES says; with --cluster, -n or "
+    "--context it is a FileVolume of a cluster.",
 )
 
 _Url = Annotated[str, typer.Argument(metavar="volume://NAME/path", help="A file or folder of a volume.")]
 _Volume = Annotated[str, typer.Argument(metavar="volume://NAME", help="A volume.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+_Namespace = Annotated[
+    str | None, typer.Option("-n", "--namespace", metavar="NS", help="On a cluster, in this namespace.")
+]
+_Context = Annotated[
+    str | None, typer.Option("--context", metavar="CONTEXT", help="On the cluster of this kube context.")
+]
+_Cluster = Annotated[bool, typer.Option("--cluster", help="On the cluster of the current kube context.")]
 _Recursive = Annotated[bool, typer.Option("-r", "--recursive", help="All that is below, too.")]
 
 
@@ -39,12 +48,17 @@ def put(
             metavar="volume://NAME/path", help="Its name; where it ends with /, a folder to put it into."
         ),
     ],
+    namespace: _Namespace = None,
+    context: _Context = None,
+    cluster: _Cluster = False,
     as_json: _Json = False,
 ) -> None:
     """Put a file, or a folder with all in it."""
     from gristmill.cli.copying import put as put_files
 
-    _summarise(put_files(source, url, _teller(as_json)), url, as_json)
+    _summarise(
+        put_files(source, url, _teller(as_json), VolumeWhere(namespace, context, cluster).open), url, as_json
+    )
 
 
 @app.command()
@@ -54,20 +68,30 @@ def get(
         str,
         typer.Argument(help="Where; where it ends with /, a folder to put it into; - is standard output."),
     ],
+    namespace: _Namespace = None,
+    context: _Context = None,
+    cluster: _Cluster = False,
     as_json: _Json = False,
 ) -> None:
     """Write a file, or a folder with all in it, here; verified."""
     from gristmill.cli.copying import get as get_files
 
-    tally = get_files(url, target, _teller(as_json))
+    tally = get_files(url, target, _teller(as_json), VolumeWhere(namespace, context, cluster).open)
     if target != "-":
         _summarise(tally, target, as_json)
 
 
 @app.command()
-def ls(url: _Url, recursive: _Recursive = False, as_json: _Json = False) -> None:
+def ls(
+    url: _Url,
+    recursive: _Recursive = False,
+    namespace: _Namespace = None,
+    context: _Context = None,
+    cluster: _Cluster = False,
+    as_json: _Json = False,
+) -> None:
     """List a folder."""
-    volume, store, path = _opened(url)
+    volume, store, path = _opened(url, VolumeWhere(namespace, context, cluster))
     found = store.stat(path)
     files = [found] if not found.is_folder else sorted(_below(store, path, recursive), key=lambda f: f.path)
     for file in files:
@@ -81,9 +105,15 @@ def ls(url: _Url, recursive: _Recursive = False, as_json: _Json = False) -> None
 
 
 @app.command()
-def stat(url: _Url, as_json: _Json = False) -> None:
+def stat(
+    url: _Url,
+    namespace: _Namespace = None,
+    context: _Context = None,
+    cluster: _Cluster = False,
+    as_json: _Json = False,
+) -> None:
     """Show what is known of a file; how much is in a folder."""
-    volume, store, path = _opened(url)
+    volume, store, path = _opened(url, VolumeWhere(namespace, context, cluster))
     file = store.stat(path)
     told = _told(volume, file)
     if file.is_folder:
@@ -98,13 +128,20 @@ def stat(url: _Url, as_json: _Json = False) -> None:
 
 
 @app.command()
-def rm(url: _Url, recursive: _Recursive = False, as_json: _Json = False) -> None:
+def rm(
+    url: _Url,
+    recursive: _Recursive = False,
+    namespace: _Namespace = None,
+    context: _Context = None,
+    cluster: _Cluster = False,
+    as_json: _Json = False,
+) -> None:
     """Remove files; what they take is free after `gc`."""
     from gristmill.errors import UsageError
     from gristmill.volumes.errors import NotThere
     from gristmill.volumes.parallel import in_parallel
 
-    _, store, path = _opened(url)
+    _, store, path = _opened(url, VolumeWhere(namespace, context, cluster))
     is_folder = store.is_folder(path)
     if is_folder and not recursive:
         raise UsageError(f"{url} is a folder: -r removes all that is in it")
@@ -129,13 +166,16 @@ def verify(
         bool,
         typer.Option("--repair", help="Put again what is right in one copy and damaged in another."),
     ] = False,
+    namespace: _Namespace = None,
+    context: _Context = None,
+    cluster: _Cluster = False,
     as_json: _Json = False,
 ) -> None:
     """Read all blocks of all files, and tell what is damaged or missing (exit code 1)."""
     from gristmill.cli.tally import Tally
     from gristmill.volumes.verification import verify as verify_files
 
-    _, store, path = _opened(url)
+    _, store, path = _opened(url, VolumeWhere(namespace, context, cluster))
     store.is_folder(path)  # (NotThere)
     problems = mended = 0
 
@@ -169,6 +209,9 @@ def gc(
             min=0, metavar="S", help="Seconds that content without a name is kept, and then in the trash."
         ),
     ] = 3600,
+    namespace: _Namespace = None,
+    context: _Context = None,
+    cluster: _Cluster = False,
     as_json: _Json = False,
 ) -> None:
     """Set aside content that no name points at, and remove what was set aside before."""
@@ -176,7 +219,7 @@ def gc(
     from gristmill.errors import UsageError
     from gristmill.volumes.collection import collect
 
-    _, store, path = _opened(url)
+    _, store, path = _opened(url, VolumeWhere(namespace, context, cluster))
     if path:
         raise UsageError(f"{url} names a part of a volume, and content is of all of it: leave out /{path}")
     store.stat("")
@@ -191,13 +234,12 @@ def gc(
     )
 
 
-def _opened(url: str) -> tuple[str, ContentStore, str]:
+def _opened(url: str, where: VolumeWhere) -> tuple[str, ContentStore, str]:
     """Return a volume's name, its files, and the path that is meant. BadName."""
-    from gristmill.volumes import open_volume
     from gristmill.volumes.places import split
 
     volume, path = split(url)
-    return volume, open_volume(volume), path.rstrip("/")
+    return volume, where.open(volume), path.rstrip("/")
 
 
 def _below(store: ContentStore, path: str, recursive: bool) -> list[File]:

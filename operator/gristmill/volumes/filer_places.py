@@ -18,8 +18,8 @@ _SECRETS_VARIABLE = "GRISTMILL_VOLUME_SECRETS"
 URL, KEY = "url", "key"
 #: what follows a volume's name in the names of its Secret and Service, and of its servers' Service
 SECRET_SUFFIX, SERVERS_SUFFIX = "-volume", "-server"
-#: ports of a filer and of the servers
-FILER_PORT, SERVER_PORT = 8888, 8080
+#: port of the servers
+SERVER_PORT = 8080
 
 
 def mounted(name: str) -> ContentStore | None:
@@ -33,6 +33,11 @@ def mounted(name: str) -> ContentStore | None:
         raise StorageFailed(
             f"the Secret of volume {name} in {folder} can't be read: {error.strerror}"
         ) from error
+    return by_services(url, key)
+
+
+def by_services(url: str, key: str) -> ContentStore:
+    """Return the files at a filer, in a pod of the cluster: servers are found by the name of their Service."""
     return _store(url, key, os.getpid())
 
 
