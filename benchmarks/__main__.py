@@ -14,6 +14,7 @@ from benchmarks import (
     scale,
     single_intervals,
     thousand_item_chunks,
+    volume_filer,
     volume_files,
     volume_small_files,
     word_count,
@@ -37,6 +38,7 @@ BENCHMARKS = {
         coordination,
         volume_files,
         volume_small_files,
+        volume_filer,
     )
 }
 
