@@ -7,7 +7,6 @@ answered by an error of the server (5xx) is made again, too: servers that have j
 from __future__ import annotations
 
 import errno
-import json
 import math
 import random
 import re
@@ -16,6 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+import orjson
 
 from gristmill.volumes.errors import StorageFailed
 from gristmill.volumes.filer_tokens import Tokens
@@ -53,7 +54,7 @@ class Answer:
 
     def told(self) -> Any:
         """Return the JSON of the body."""
-        return json.loads(self.body)
+        return orjson.loads(self.body)
 
 
 class Calls:
@@ -184,6 +185,6 @@ def _words_of(error: Exception) -> str:
 def _words(body: bytes) -> str:
     """Return what a server says of an error."""
     try:
-        return str(json.loads(body)["error"])
+        return str(orjson.loads(body)["error"])
     except (ValueError, KeyError, TypeError):
         return body.decode("utf-8", "replace").strip()[:200] or "nothing more"
