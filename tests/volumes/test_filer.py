@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import secrets
+import time
 import urllib.request
 from pathlib import Path
 from urllib.error import HTTPError
 
 import pytest
-from tests.volumes.builders import content
+from tests.volumes.builders import MIB, content
 from tests.volumes.seaweed import Seaweed
 
 from gristmill.volumes import filer_backend, open_volume
@@ -59,15 +60,14 @@ def test_nobody_without_the_key_reads_or_writes(seaweed: Seaweed, volume: Conten
         stranger.save("file", b"")
 
 
+@pytest.mark.parametrize("size", [5000, 9 * MIB])
 @pytest.mark.parametrize("ahead", [-3600.0, 3600.0])
-def test_clocks_that_differ(seaweed: Seaweed, volume: ContentStore, ahead: float) -> None:
-    import time
-
+def test_clocks_that_differ(seaweed: Seaweed, volume: ContentStore, ahead: float, size: int) -> None:
     backend = volume.backend
     assert isinstance(backend, FilerBackend)
     backend._calls._tokens = Tokens(seaweed.key, lambda: time.time() + ahead)
-    volume.save("file", content(5000))
-    assert volume.open("file").read() == content(5000)
+    volume.save("file", content(size))
+    assert volume.open("file").read() == content(size)
 
 
 _NAMES = ["a b", "100%", "%41", "q?x=1&y", "h#h", "p+p", "ä/é/e\u0301", "…/🦆", ";a:b@c", "a~b'\"<>|*", " x "]

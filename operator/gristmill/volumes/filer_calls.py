@@ -10,19 +10,21 @@ import errno
 import math
 import random
 import re
+import socket
 import time
+import weakref
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from email.message import Message
+from http.client import HTTPConnection, HTTPException
+from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
 
-from gristmill.volumes.errors import StorageFailed
 from gristmill.volumes.filer_tokens import Tokens
-
-if TYPE_CHECKING:
-    from urllib3 import BaseHTTPResponse, HTTPConnectionPool
 
 #: returns a socket that is connected to a host's port
 Dial = Callable[[str, int], Any]
@@ -34,8 +36,8 @@ FULL_SECONDS = 20.0
 #: seconds that a connection may take, and an answer: longer than SeaweedFS waits for a server that it misses
 _CONNECT_SECONDS = 5.0
 _ANSWER_SECONDS = 75.0
-#: connections that are kept
-_MOST_IDLE = 32
+#: seconds that a connection is kept for another call: SeaweedFS closes it after 30
+_IDLE_SECONDS = 20.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 
 _FULL = re.compile(rb"no free volumes|no more free space|no writable volumes|no space left", re.IGNORECASE)
@@ -48,7 +50,6 @@ class Answer:
     """What a server said; `tries` counts the calls that it took."""
 
     status: int
-    headers: Any
     body: bytes
     tries: int
 
@@ -58,16 +59,18 @@ class Answer:
 
 
 class Calls:
-    """Makes calls to one server."""
+    """Makes calls to one server; threads may call at once."""
 
     def __init__(
         self, origin: str, key: str, dial: Dial | None = None, patience: float = PATIENCE_SECONDS
     ) -> None:
         self.origin = origin
         self._tokens = Tokens(key)
-        self._dial = dial
-        self._pool = _pool(origin, dial)
+        self._dial = dial or _connected
         self._patience = patience
+        #: connections that wait for a call, and since when
+        self._idle: deque[tuple[float, HTTPConnection]] = deque()
+        weakref.finalize(self, _close, self._idle)
 
     def call(
         self,
@@ -85,40 +88,42 @@ class Calls:
         `path` is quoted, with its query. `fid` names the chunk that a volume server is asked for. `most_failures` are
         answers that fail (5xx), or break off; the error is EIO after these.
         """
-        from urllib3.exceptions import HTTPError, ProtocolError, ReadTimeoutError
-
         begin, pause, tries, failures = time.monotonic(), _FIRST_PAUSE, 0, 0
         is_refused = False
         while True:
             tries += 1
             code, limit = errno.EIO, self._patience
+            connection = None
             try:
-                answer = self._once(method, path, body, fid, headers or {})
-            except (HTTPError, OSError) as error:
-                code, problem = errno.EHOSTUNREACH, f"{self.origin} does not answer: {_words_of(error)}"
-                if isinstance(error, ProtocolError):
-                    code, failures = errno.EIO, failures + 1
-                if isinstance(error, ReadTimeoutError) and body is not None:
+                connection = self._take()
+                status, told, data = self._exchange(connection, method, path, body, fid, headers or {})
+            except (HTTPException, OSError) as error:
+                problem = f"{self.origin} does not answer: {getattr(error, 'strerror', None) or error}"
+                if connection is None:
+                    code = errno.EHOSTUNREACH
+                else:
+                    failures += 1
+                if connection is not None and isinstance(error, TimeoutError) and body is not None:
                     limit = 0.0  # (it may still be at it, and would overtake a second call)
             else:
-                is_broken = answer.status >= 400 and _BROKEN.search(answer.data)
-                if answer.status in expected and not is_broken:
-                    return Answer(answer.status, answer.headers, answer.data, tries)
-                problem = f"{self.origin} answers {answer.status}: {_words(answer.data)}"
-                if answer.status == 401 and not is_refused:
+                is_broken = status >= 400 and _BROKEN.search(data)
+                if status in expected and not is_broken:
+                    return Answer(status, data, tries)
+                problem = f"{self.origin} answers {status}: {_words(data)}"
+                if status == 401 and not is_refused:
                     is_refused = True
-                    self._tokens.learn(answer.headers.get("Date"))
+                    self._tokens.learn(told.get("Date"))
                     continue
-                if answer.status == 401:
+                if status == 401:
                     code, limit = errno.EACCES, 0.0
                     problem = f"{self.origin} does not take the key: it is not that of this volume (any more)"
-                elif _FULL.search(answer.data):
+                elif _FULL.search(data):
                     code, limit = errno.ENOSPC, min(limit, FULL_SECONDS)
                     problem = (
-                        f"No space left on its servers (they say: {_words(answer.data)}): "
+                        f"No space left on its servers (they say: {_words(data)}): "
                         "remove files and collect, or give it more storage"
                     )
-                elif answer.status < 499 and not is_broken:
+                elif status < 499 and not is_broken:
                     limit = 0.0
                 failures += 1
                 self.renew()
@@ -129,57 +134,60 @@ class Calls:
 
     def renew(self) -> None:
         """Use none of the connections any more that there are: one that a server gave up once stays so."""
-        pool, self._pool = self._pool, _pool(self.origin, self._dial)
-        pool.close()
+        _close(self._idle)
 
-    def _once(
-        self, method: str, path: str, body: Sequence[bytes] | None, fid: str, headers: Mapping[str, str]
-    ) -> BaseHTTPResponse:
-        return self._pool.urlopen(
-            method,
-            path,
-            body=body,
-            headers={"Authorization": f"BEARER {self._tokens.token(fid)}", **headers},
-            retries=False,
-            redirect=False,
-            assert_same_host=False,
-        )
+    def _take(self) -> HTTPConnection:
+        """Return a connection: one that has not waited for long, or a new one."""
+        with suppress(IndexError):
+            while True:
+                since, connection = self._idle.pop()
+                if time.monotonic() - since < _IDLE_SECONDS:
+                    return connection
+                connection.close()
+        parts = urlsplit(self.origin)
+        host, port = parts.hostname or "", parts.port or 80
+        connection = HTTPConnection(host, port)
+        connection.sock = self._dial(host, port)
+        connection.sock.settimeout(_ANSWER_SECONDS)
+        return connection
 
-
-def _pool(origin: str, dial: Dial | None) -> HTTPConnectionPool:
-    try:
-        from urllib3 import HTTPConnectionPool, Timeout
-        from urllib3.connection import HTTPConnection
-    except ImportError:
-        raise StorageFailed(
-            f"{origin} needs a package that is not installed: `pip install 'gristmill[volume]'` installs it"
-        ) from None
-
-    class Dialled(HTTPConnection):
-        """A connection by way of somebody else's socket."""
-
-        def _new_conn(self) -> Any:
-            assert dial is not None
-            socket = dial(self.host, self.port)
-            socket.settimeout(_ANSWER_SECONDS)
-            return socket
-
-    parts = urlsplit(origin)
-    pool = HTTPConnectionPool(
-        parts.hostname or "",
-        parts.port,
-        maxsize=_MOST_IDLE,
-        timeout=Timeout(connect=_CONNECT_SECONDS, read=_ANSWER_SECONDS),
-    )
-    if dial is not None:
-        pool.ConnectionCls = Dialled
-    return pool
+    def _exchange(
+        self,
+        connection: HTTPConnection,
+        method: str,
+        path: str,
+        body: Sequence[bytes] | None,
+        fid: str,
+        headers: Mapping[str, str],
+    ) -> tuple[int, Message, bytes]:
+        """Return what the server says: status, headers, body."""
+        headers = {"Authorization": f"BEARER {self._tokens.token(fid)}", **headers}
+        try:
+            # (one that refuses a call does not read it to its end)
+            with suppress(BrokenPipeError, ConnectionResetError):
+                connection.request(method, path, body, headers)
+            with connection.getresponse() as answer:
+                data = answer.read()
+        except BaseException:
+            connection.close()
+            raise
+        if answer.will_close:
+            connection.close()
+        else:
+            self._idle.append((time.monotonic(), connection))
+        return answer.status, answer.headers, data
 
 
-def _words_of(error: Exception) -> str:
-    """Return what went wrong with a connection, without the objects that urllib3 names."""
-    cause = error.__cause__ or error.__context__ or error
-    return str(getattr(cause, "strerror", None) or cause)
+def _close(idle: deque[tuple[float, HTTPConnection]]) -> None:
+    with suppress(IndexError):
+        while True:
+            idle.pop()[1].close()
+
+
+def _connected(host: str, port: int) -> socket.socket:
+    connection = socket.create_connection((host, port), _CONNECT_SECONDS)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection
 
 
 def _words(body: bytes) -> str:
