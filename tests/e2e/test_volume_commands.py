@@ -59,7 +59,7 @@ def _part(
             {"name": "POD", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
             *({"name": f"WEED_{name}_KEY", "value": key} for name in KEYS),
         ],
-        "volumeMounts": [{"name": "data", "mountPath": "/data"}],
+        "volumeMounts": [{"name": one, "mountPath": f"/{one}"} for one in ("data", "tmp")],
         "securityContext": CONTAINER_SECURITY,
         "readinessProbe": {"httpGet": {"path": health, "port": port}, "periodSeconds": 1},
     }
@@ -68,7 +68,7 @@ def _part(
         "terminationGracePeriodSeconds": 0,
         "securityContext": pod_security(1000),
         "containers": [container],
-        "volumes": [{"name": "data", "emptyDir": {}}],
+        "volumes": [{"name": one, "emptyDir": {}} for one in ("data", "tmp")],
     }
     stateful_set = {
         "serviceName": f"{NAME}-{part}",
