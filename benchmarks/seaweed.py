@@ -16,7 +16,7 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
-from gristmill.volumes.filer_backend import FilerBackend
+from gristmill.volumes.filer.backend import FilerBackend
 from gristmill.volumes.store import ContentStore
 
 _KEYS = ("JWT_SIGNING", "JWT_SIGNING_READ", "JWT_FILER_SIGNING", "JWT_FILER_SIGNING_READ")

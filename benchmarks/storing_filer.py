@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.seaweed import Seaweed, s3_gateway, seaweed, weed
-from gristmill.volumes.filer_entries import file_path
-from gristmill.volumes.filer_tokens import Tokens
+from gristmill.volumes.filer.entries import file_path
+from gristmill.volumes.filer.tokens import Tokens
 from gristmill.volumes.names import content_key
 from gristmill.volumes.parallel import THREADS, in_parallel
 

@@ -17,7 +17,7 @@ from urllib.request import urlopen
 
 from tests.conftest import PATIENCE
 
-from gristmill.volumes.filer_backend import FilerBackend
+from gristmill.volumes.filer.backend import FilerBackend
 from gristmill.volumes.store import ContentStore
 
 _HOST = "127.0.0.1"

@@ -12,11 +12,12 @@ import pytest
 from tests.volumes.builders import MIB, content
 from tests.volumes.seaweed import Seaweed
 
-from gristmill.volumes import filer_backend, open_volume
+from gristmill.volumes import open_volume
 from gristmill.volumes.errors import StorageFailed, Taken
-from gristmill.volumes.filer_backend import FilerBackend
-from gristmill.volumes.filer_entries import Chunk, are_whole
-from gristmill.volumes.filer_tokens import Tokens
+from gristmill.volumes.filer import backend
+from gristmill.volumes.filer.backend import FilerBackend
+from gristmill.volumes.filer.entries import Chunk, are_whole
+from gristmill.volumes.filer.tokens import Tokens
 from gristmill.volumes.store import ContentStore
 
 _LONG = "ü" * 127 + "x"
@@ -101,7 +102,7 @@ def test_a_listing_in_pages(volume: ContentStore, monkeypatch: pytest.MonkeyPatc
     names = [f"d/{number:02}" for number in range(23)] + ["d/x/y", "d/z/y"]
     for name in names:
         volume.save(name, name.encode())
-    monkeypatch.setattr(filer_backend, "_PAGE", 5)
+    monkeypatch.setattr(backend, "_PAGE", 5)
     assert [file.path for file in volume.list("d")] == [*names[:23], "d/x", "d/z"]
     assert sorted(file.path for file in volume.walk()) == names
 

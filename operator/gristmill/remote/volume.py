@@ -12,8 +12,8 @@ from gristmill.api.names import GROUP
 from gristmill.errors import UsageError
 from gristmill.remote.cluster import Cluster
 from gristmill.remote.tunnel import dial
-from gristmill.volumes.filer_backend import FilerBackend
-from gristmill.volumes.filer_places import KEY, SECRET_SUFFIX, SERVER_PORT, URL, by_services
+from gristmill.volumes.filer.backend import FilerBackend
+from gristmill.volumes.filer.places import KEY, SECRET_SUFFIX, SERVER_PORT, URL, by_services
 from gristmill.volumes.store import ContentStore
 
 #: seconds that a call is made again while the filer is away: somebody waits

@@ -22,7 +22,7 @@ def open_volume(name: str) -> ContentStore:
     """Return the files of the volume of a name. A folder is made when the first file is written. BadName."""
     root = os.environ.get(_ROOT)
     if not root:
-        from gristmill.volumes.filer_places import mounted
+        from gristmill.volumes.filer.places import mounted
 
         if (store := mounted(check_volume(name))) is not None:
             return store

@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 
-from gristmill.volumes.filer_calls import Calls, Dial
-from gristmill.volumes.filer_entries import Chunk
+from gristmill.volumes.filer.calls import Calls, Dial
+from gristmill.volumes.filer.entries import Chunk
 
 #: returns the addresses (http://HOST:PORT) of the servers that there are
 Servers = Callable[[], Sequence[str]]

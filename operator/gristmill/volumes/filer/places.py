@@ -44,8 +44,8 @@ def by_services(url: str, key: str) -> ContentStore:
 @lru_cache(maxsize=64)
 def _store(url: str, key: str, pid: int) -> ContentStore:
     """Return the store of a process: connections don't go through a fork."""
-    from gristmill.volumes.filer_backend import FilerBackend
-    from gristmill.volumes.filer_copies import resolved
+    from gristmill.volumes.filer.backend import FilerBackend
+    from gristmill.volumes.filer.copies import resolved
 
     service, _, domain = (urlsplit(url).hostname or "").partition(".")
     servers = f"{service.removesuffix(SECRET_SUFFIX)}{SERVERS_SUFFIX}.{domain}"

@@ -19,10 +19,10 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from gristmill.volumes.errors import StorageFailed, told
-from gristmill.volumes.filer_calls import PATIENCE_SECONDS, Calls, Dial
-from gristmill.volumes.filer_copies import Copies, Servers
-from gristmill.volumes.filer_draft import FilerDraft
-from gristmill.volumes.filer_entries import (
+from gristmill.volumes.filer.calls import PATIENCE_SECONDS, Calls, Dial
+from gristmill.volumes.filer.copies import Copies, Servers
+from gristmill.volumes.filer.draft import FilerDraft
+from gristmill.volumes.filer.entries import (
     Chunk,
     are_whole,
     chunks_of,

@@ -12,7 +12,7 @@ from gristmill.volumes.blocks import Bytes
 from gristmill.volumes.errors import StorageFailed
 
 if TYPE_CHECKING:
-    from gristmill.volumes.filer_backend import FilerBackend
+    from gristmill.volumes.filer.backend import FilerBackend
 
 #: bytes of a piece: two chunks, which the filer passes on to the servers at once
 _PIECE_BYTES = 8 << 20

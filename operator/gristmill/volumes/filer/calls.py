@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from gristmill.volumes.filer_tokens import Tokens
+from gristmill.volumes.filer.tokens import Tokens
 
 #: returns a socket that is connected to a host's port
 Dial = Callable[[str, int], Any]
