@@ -36,11 +36,13 @@ lint: .venv/made  ## ruff, mypy, import-linter
 manifests: .venv/made  ## generate crds/ from the models
 	$(BIN)/python -m gristmill.api.crd ChunkJob > crds/gristmill.dev_chunkjobs.yaml
 	$(BIN)/python -m gristmill.api.crd Cache > crds/gristmill.dev_caches.yaml
+	$(BIN)/python -m gristmill.api.crd FileVolume > crds/gristmill.dev_filevolumes.yaml
 	cp crds/*.yaml charts/gristmill/files/crds/
 
 verify: .venv/made  ## see that what is generated is checked in
 	$(BIN)/python -m gristmill.api.crd ChunkJob | diff -u crds/gristmill.dev_chunkjobs.yaml -
 	$(BIN)/python -m gristmill.api.crd Cache | diff -u crds/gristmill.dev_caches.yaml -
+	$(BIN)/python -m gristmill.api.crd FileVolume | diff -u crds/gristmill.dev_filevolumes.yaml -
 	diff -ru crds charts/gristmill/files/crds
 
 bench: .venv-bench/made  ## measure against peers

@@ -56,6 +56,16 @@ def cache(name: str = "cache", **spec: Any) -> dict[str, Any]:
     }
 
 
+def file_volume(name: str = "files", **spec: Any) -> dict[str, Any]:
+    """A FileVolume of 1Gi a server; `spec` replaces fields of its spec."""
+    return {
+        "apiVersion": "gristmill.dev/v1alpha1",
+        "kind": "FileVolume",
+        "metadata": {"name": name},
+        "spec": {"storage": "1Gi", **spec},
+    }
+
+
 def wheel(folder: Path, name: str) -> str:
     """A requirement that pip takes without a registry: of a package with one empty module of this name."""
     path = folder / f"{name}-1.0-py3-none-any.whl"

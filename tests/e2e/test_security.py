@@ -15,8 +15,9 @@ from tests.e2e.kube import SYSTEM, Kube, chunk_job, kubectl, queue, until
 
 ROOT = Path(__file__).parents[2]
 HOSTILE = {path.stem: path.read_text() for path in sorted((ROOT / "tests/manifests/hostile").glob("*.yaml"))}
-#: may do everything with ChunkJobs and Caches in one namespace, and nothing else
+#: may do everything with what is Gristmill's in one namespace, and nothing else
 MALLORY = "mallory"
+OWN = "chunkjobs.gristmill.dev,caches.gristmill.dev,filevolumes.gristmill.dev"
 #: what is written so often in a manifest that it is not written out: @3xab@ is ababab
 GROWN = re.compile(r"@(\d+)x(.+?)@")
 
@@ -31,12 +32,12 @@ HARMLESS = {name: text for name, text in HOSTILE.items() if comments(text, "harm
 
 @pytest.fixture(scope="module")
 def place() -> Iterator[Kube]:
-    """A namespace in which somebody may do everything with ChunkJobs and Caches."""
+    """A namespace in which somebody may do everything with ChunkJobs, Caches and FileVolumes."""
     here = Kube(f"e2e-{secrets.token_hex(3)}")
     kubectl("create", "namespace", here.namespace)
     kubectl("label", "namespace", here.namespace, "pod-security.kubernetes.io/enforce=restricted")
     here.ctl("create", "serviceaccount", "robot")
-    here.ctl("create", "role", "jobs", "--verb=*", "--resource=chunkjobs.gristmill.dev,caches.gristmill.dev")
+    here.ctl("create", "role", "jobs", "--verb=*", f"--resource={OWN}")
     here.ctl("create", "rolebinding", "jobs", "--role=jobs", f"--user={MALLORY}")
     yield here
     kubectl("delete", "namespace", here.namespace, "--wait=false", code=None)
@@ -91,7 +92,7 @@ def test_it_is_refused_and_the_field_named(refusals: dict[str, str], name: str) 
 def test_nothing_came_of_it(place: Kube, refusals: dict[str, str]) -> None:
     assert refusals
     assert not {
-        kind: found for kind in ("chj", "gcache", "jobs", "pods", "sts") if (found := place.all(kind))
+        kind: found for kind in ("chj", "gcache", "fvol", "jobs", "pods", "sts") if (found := place.all(kind))
     }
 
 
@@ -327,7 +328,8 @@ def told(heading: str) -> set[tuple[str, str, str]]:
     section = (ROOT / "charts/gristmill/README.md").read_text().split(heading, 1)[1]
     table = section.split("| --- | --- | --- |\n", 1)[1].split("\n\n", 1)[0]
     groups = {"jobs": "batch", "statefulsets": "apps", "leases": "coordination.k8s.io"}
-    groups |= dict.fromkeys(("chunkjobs", "caches"), "gristmill.dev")
+    groups |= dict.fromkeys(("chunkjobs", "caches", "filevolumes"), "gristmill.dev")
+    groups |= {"poddisruptionbudgets": "policy", "networkpolicies": "networking.k8s.io"}
     groups |= dict.fromkeys(("rolebindings", "clusterroles"), "rbac.authorization.k8s.io")
     found = set()
     for row in table.splitlines():
@@ -393,7 +395,7 @@ def test_the_operator_reads_no_secret_by_patching_it_but_its_own(
     patch = kubernetes.client.CoreV1Api(client).patch_namespaced_secret
     assert patch("mill-queue", kube.namespace, {}, dry_run="All").data
     with pytest.raises(
-        kubernetes.client.ApiException, match="only the Secrets of ChunkJobs and Caches"
+        kubernetes.client.ApiException, match="only the Secrets of ChunkJobs, Caches and FileVolumes"
     ) as told:
         patch("foreign", kube.namespace, {}, dry_run="All")
     assert told.value.status == 403

@@ -12,6 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 KINDS = {
     "chunkjobs": "ChunkJob",
     "caches": "Cache",
+    "filevolumes": "FileVolume",
     "jobs": "Job",
     "pods": "Pod",
     "secrets": "Secret",
@@ -21,6 +22,8 @@ KINDS = {
     "leases": "Lease",
     "statefulsets": "StatefulSet",
     "persistentvolumeclaims": "PersistentVolumeClaim",
+    "poddisruptionbudgets": "PodDisruptionBudget",
+    "networkpolicies": "NetworkPolicy",
     "events": "Event",
 }
 

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from tests.builders import cache, chunk_job
 
-from gristmill.api.cache import Cache, processors
+from gristmill.api.cache import Cache
 from gristmill.api.manifest import load_manifest, load_resource
+from gristmill.api.resources import processors
 from gristmill.cli.checking import check_files
 from gristmill.errors import ManifestError
 

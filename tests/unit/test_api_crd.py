@@ -14,12 +14,13 @@ import yaml
 from gristmill.api.cache import Cache
 from gristmill.api.chunkjob import ChunkJob
 from gristmill.api.crd import KINDS, make_crd, to_yaml
+from gristmill.api.filevolume import FileVolume
 from gristmill.api.rules import Model
 from gristmill.api.yamltext import parse
 
 ROOT = Path(__file__).parent.parent.parent
 WRONG = ROOT / "tests" / "manifests" / "wrong"
-MODELS: dict[str, type[Model]] = {"ChunkJob": ChunkJob, "Cache": Cache}
+MODELS: dict[str, type[Model]] = {"ChunkJob": ChunkJob, "Cache": Cache, "FileVolume": FileVolume}
 CRDS = {kind: make_crd(kind) for kind in KINDS}
 VERSIONS: dict[str, dict[str, Any]] = {kind: crd["spec"]["versions"][0] for kind, crd in CRDS.items()}
 SCHEMAS: dict[str, dict[str, Any]] = {
@@ -62,7 +63,7 @@ def test_an_unknown_kind_is_told(words: tuple[str, ...]) -> None:
     command = [sys.executable, "-m", "gristmill.api.crd", *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "usage: python -m gristmill.api.crd ChunkJob|Cache\n"
+    assert done.stderr == "usage: python -m gristmill.api.crd ChunkJob|Cache|FileVolume\n"
 
 
 def test_texts_that_kubectl_takes_for_booleans_are_quoted() -> None:
@@ -139,9 +140,17 @@ def test_defaults_of_a_cache() -> None:
     }  # fmt: skip
 
 
+def test_defaults_of_a_filevolume() -> None:
+    assert defaults("FileVolume") == {
+        ".spec.servers": 4, ".spec.copies": 3, ".spec.masters": 1, ".spec.deletionPolicy": "Retain", ".spec.filer": {},
+        ".spec.resources": {}, ".spec.resources.requests": {}, ".spec.resources.limits": {},
+    }  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("kind", "names"),
     [
+        ("FileVolume", ["Ready", "Servers", "Used", "Free", "Files", "Under-replicated", "Age"]),
         ("ChunkJob", ["State", "Done", "Total", "Failed", "Workers", "ETA", "Age"]),
         ("Cache", ["Ready", "Capacity", "Eviction", "Persistence", "Endpoint", "Age"]),
     ],

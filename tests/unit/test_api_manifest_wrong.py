@@ -20,7 +20,7 @@ from gristmill.errors import ManifestError
 
 WRONG = Path(__file__).parent.parent / "manifests" / "wrong"
 RIGHT = WRONG.parent / "right"
-EVERYTHING = ("everything.yaml", "template.yaml", "cache-everything.yaml")
+EVERYTHING = ("everything.yaml", "template.yaml", "cache-everything.yaml", "filevolume-everything.yaml")
 ANY_JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
@@ -70,11 +70,14 @@ def refuse(source: str | Path, load: Callable[[str | Path], object] = load_manif
 def test_there_are_enough_wrong_manifests() -> None:
     assert len(list(WRONG.glob("*.yaml"))) >= 90
     assert len(list(WRONG.glob("cache-*.yaml"))) >= 20
+    assert len(list(WRONG.glob("filevolume-*.yaml"))) >= 25
 
 
 @pytest.mark.parametrize("manifest", sorted(WRONG.glob("*.yaml")), ids=lambda path: path.stem)
 def test_wrong_manifest_is_refused_with_path_and_sentence(manifest: Path) -> None:
-    problems = refuse(manifest, load_resource if manifest.stem.startswith("cache-") else load_manifest)
+    problems = refuse(
+        manifest, load_resource if manifest.stem.startswith(("cache-", "filevolume-")) else load_manifest
+    )
     expected = expectations(manifest)
     assert expected
     for path, fragment in expected:

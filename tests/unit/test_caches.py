@@ -109,7 +109,7 @@ def url_of(password: str) -> str:
 def test_a_secret_that_somebody_deleted_is_made_again_and_the_pod_restarts_with_it(
     api: FakeApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gristmill.controllers.caches._SECRET_SECONDS", 0.0)
+    monkeypatch.setattr("gristmill.controllers.kept_secrets._SECRET_SECONDS", 0.0)
     there = serving(api, World())
     former, started_with = password_and_url(api)[0], secret_of_pods(api)
     del api.objects["Secret", "home", "queue-auth"]
@@ -199,7 +199,7 @@ def test_what_the_pod_says_of_its_password_tells_nothing_of_it(api: FakeApi) -> 
 def test_a_secret_that_is_there_stays_and_restarts_nothing(
     api: FakeApi, monkeypatch: pytest.MonkeyPatch, pause: float
 ) -> None:
-    monkeypatch.setattr("gristmill.controllers.caches._SECRET_SECONDS", pause)
+    monkeypatch.setattr("gristmill.controllers.kept_secrets._SECRET_SECONDS", pause)
     there = serving(api, World())
     (former,) = api.all("Secret")
     before = password_and_url(api), former["metadata"]["uid"], secret_of_pods(api)

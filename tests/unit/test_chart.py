@@ -20,6 +20,8 @@ import pytest
 import yaml
 
 from gristmill.reconcilers.accounts import binding
+from gristmill.reconcilers.volume_objects import claim_labels
+from gristmill.reconcilers.volume_observed import EMPTIED
 
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "charts/gristmill"
@@ -220,6 +222,22 @@ def test_the_leases_that_the_operator_may_delete_are_those_of_sessions() -> None
         ["DELETE"],
     )
     assert spec["matchConditions"] == policy("-secrets")["matchConditions"]
+
+
+def test_the_claims_that_the_operator_may_delete_are_those_of_servers_that_it_has_emptied() -> None:
+    """Others are data."""
+    spec = policy("-claims")
+    (rule,) = spec["matchConstraints"]["resourceRules"]
+    assert (rule["apiGroups"], rule["resources"], rule["operations"]) == (
+        [""],
+        ["persistentvolumeclaims"],
+        ["DELETE"],
+    )
+    assert spec["matchConditions"] == policy("-secrets")["matchConditions"]
+    (validation,) = spec["validations"]
+    (label, _) = claim_labels("files")
+    assert f'labels[?"{label}"]' in validation["expression"]
+    assert f'annotations[?"{EMPTIED}"]' in validation["expression"]
 
 
 def test_the_bindings_that_the_operator_may_make_are_those_of_workers_that_coordinate() -> None:

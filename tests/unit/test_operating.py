@@ -11,6 +11,7 @@ from typing import Any
 import kopf
 import pytest
 from kopf._cogs.structs.references import Resource
+from tests.builders import file_volume
 from tests.unit.fake_api import FakeApi
 from tests.unit.reconcile_builders import SETTINGS, job_of, resource
 from tests.unit.reconcile_builders import told as queue_says
@@ -152,10 +153,43 @@ def test_watches_are_for_what_has_the_operators_labels(
     assert chosen == {
         "ChunkJob": [],
         "Cache": [],
+        "FileVolume": [],
         "Job": [ours],
         "Pod": [ours],
         "StatefulSet": ["gristmill.dev/cache"],
     }
+
+
+# -- volumes
+
+
+def test_who_waits_for_a_volume_is_looked_at_when_it_is_there(operator: Operator) -> None:
+    waiting, other = mill("waiting", uid="1"), mill("other", uid="2")
+    waiting["spec"]["input"] = {"files": {"url": "volume://sales/*"}}
+    for one in (waiting, other):
+        one["metadata"]["resourceVersion"] = "1"
+        operator.world.put("ChunkJob", one)
+    volume = file_volume("sales")
+    volume["metadata"] |= {"namespace": "here", "uid": "v", "resourceVersion": "2"}
+    told(operator, "FileVolume", volume)
+    assert operator.volume_queue._queued == {("here", "sales")}
+    assert operator.job_queue._queued == {("here", "waiting")}
+
+
+def test_a_volume_is_looked_at_when_a_job_begins_to_use_it_and_not_for_each_of_its_numbers(
+    operator: Operator,
+) -> None:
+    volume = file_volume("sales")
+    volume["metadata"] |= {"namespace": "here", "uid": "v", "resourceVersion": "1"}
+    operator.world.put("FileVolume", volume)
+    job = mill("using")
+    job["spec"]["output"] = {"url": "volume://sales/out"}
+    told(operator, "ChunkJob", job)
+    assert operator.volume_queue._queued == {("here", "sales")}
+    operator.volume_queue._queued.clear()
+    volume["metadata"]["finalizers"] = ["gristmill.dev/in-use"]
+    told(operator, "ChunkJob", job)
+    assert operator.volume_queue._queued == set()
 
 
 # -- the queue

@@ -97,6 +97,18 @@ def test_a_queue_that_is_full_of_results_says_who_can_help(workers: int) -> None
         assert (shown or {}).get("reason") != "AwaitingCollection", busy
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_volume_that_is_not_there_is_said(workers: int) -> None:
+    found = resource(input={"lines": {"url": "volume://sales/*"}})
+    there = {"job": job_of(found), "told": told("planning", workers)}
+    shown = condition(decided(found, no_volumes=["sales"], **there), "Progressing")
+    assert shown is not None
+    assert (shown["status"], shown["reason"]) == ("False", "NoSuchVolume")
+    assert "there is no FileVolume sales in this namespace" in shown["message"]
+    shown = condition(decided(found, **there), "Progressing")
+    assert (shown or {}).get("reason") != "NoSuchVolume"
+
+
 def test_suspended_has_no_workers() -> None:
     found = resource(suspend=True)
     decision = decided(found, job=job_of(found), told=told(suspended="1"))

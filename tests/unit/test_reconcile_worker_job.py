@@ -50,6 +50,30 @@ def test_a_worker_drains_within_its_grace_period(grace: int, drain: str) -> None
     assert environment(workers={"template": template})["GRISTMILL_DRAIN_SECONDS"] == drain
 
 
+@pytest.mark.parametrize(
+    ("spec", "names"),
+    [
+        ({}, []),
+        ({"input": {"lines": {"url": "/data/*"}}, "output": {"url": "s3://bucket/volume://x/y"}}, []),
+        ({"input": {"lines": {"url": "volume://sales/2026/*.csv"}}}, ["sales"]),
+        ({"input": {"files": {"url": "volume://b/*"}}, "output": {"url": "volume://a/out"}}, ["a", "b"]),
+        ({"input": {"files": {"url": "volume://a/*"}}, "output": {"url": "volume://a/out"}}, ["a"]),
+    ],
+)
+def test_workers_get_the_key_of_each_volume_that_the_spec_names(
+    spec: dict[str, Any], names: list[str]
+) -> None:
+    pod = pod_of(**spec)
+    secrets = {one["name"]: one["secret"] for one in pod["volumes"] if "secret" in one}
+    (container,) = pod["containers"]
+    mounts = {one["mountPath"]: one for one in container["volumeMounts"] if one["name"] in secrets}
+    assert list(mounts) == [f"/var/run/gristmill/volumes/{name}" for name in names]
+    assert [secrets[one["name"]]["secretName"] for one in mounts.values()] == [
+        f"{name}-volume" for name in names
+    ]
+    assert all(one["readOnly"] for one in mounts.values())
+
+
 def test_the_template_is_taken_over() -> None:
     template = {
         "labels": {"team": "mill"},

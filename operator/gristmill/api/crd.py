@@ -18,6 +18,7 @@ from pydantic_core import core_schema
 from gristmill.api import names
 from gristmill.api.cache import CACHE_NAME_RULE, Cache
 from gristmill.api.chunkjob import ChunkJob
+from gristmill.api.filevolume import FILE_VOLUME_NAME_RULE, FileVolume
 from gristmill.api.metadata import NAME_RULE
 from gristmill.api.rules import Model, Rule
 
@@ -64,6 +65,21 @@ _RESOURCES = {
             ("Eviction", "string", ".spec.eviction"),
             ("Persistence", "string", ".spec.persistence"),
             ("Endpoint", "string", ".status.endpoint"),
+        ],
+    ),
+    names.FILE_VOLUME_KIND: _Resource(
+        FileVolume,
+        names.FILE_VOLUME_PLURAL,
+        names.FILE_VOLUME_SINGULAR,
+        names.FILE_VOLUME_SHORT_NAME,
+        FILE_VOLUME_NAME_RULE,
+        [
+            ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status'),
+            ("Servers", "integer", ".status.servers"),
+            ("Used", "string", ".status.used"),
+            ("Free", "string", ".status.free"),
+            ("Files", "integer", ".status.files"),
+            ("Under-replicated", "integer", ".status.underReplicated"),
         ],
     ),
 }

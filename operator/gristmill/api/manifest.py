@@ -12,13 +12,21 @@ from pydantic import ValidationError
 
 from gristmill.api.cache import Cache
 from gristmill.api.chunkjob import ChunkJob
-from gristmill.api.names import API_VERSION, CACHE_KIND, KIND
+from gristmill.api.filevolume import FileVolume
+from gristmill.api.names import API_VERSION, CACHE_KIND, FILE_VOLUME_KIND, KIND
+from gristmill.api.rules import Model
 from gristmill.api.sentences import problems
-from gristmill.api.words import path_of, shown
+from gristmill.api.words import listed, path_of, shown
 from gristmill.api.yamltext import MAX_BYTES, MAX_DEPTH, MAX_VALUES, parse
 from gristmill.errors import ManifestError
 
-_Resource = TypeVar("_Resource", ChunkJob, Cache)
+_Resource = TypeVar("_Resource", bound=Model)
+#: the kinds that Gristmill has
+_MODELS: dict[str, type[ChunkJob | Cache | FileVolume]] = {
+    KIND: ChunkJob,
+    CACHE_KIND: Cache,
+    FILE_VOLUME_KIND: FileVolume,
+}
 
 
 def load_manifest(source: str | Path | dict[str, Any]) -> ChunkJob:
@@ -30,10 +38,10 @@ def load_manifest(source: str | Path | dict[str, Any]) -> ChunkJob:
     return _validated(_load(source, KIND), ChunkJob)
 
 
-def load_resource(source: str | Path | dict[str, Any]) -> ChunkJob | Cache:
+def load_resource(source: str | Path | dict[str, Any]) -> ChunkJob | Cache | FileVolume:
     """Return the resource of a manifest, of any kind that Gristmill has; else as `load_manifest`."""
-    data = _load(source, KIND, CACHE_KIND)
-    return _validated(data, ChunkJob) if data["kind"] == KIND else _validated(data, Cache)
+    data = _load(source, *_MODELS)
+    return _validated(data, _MODELS[data["kind"]])
 
 
 def check_on_cluster(job: ChunkJob) -> None:
@@ -79,7 +87,7 @@ def _read(source: str | Path) -> str | bytes:
 def _check_kind(data: dict[str, Any], kinds: tuple[str, ...]) -> None:
     """Refuse another kind of resource alone: what else would be said about it helps nobody."""
     wrong = [
-        f"{name}: must be {' or '.join(expected)}, got {shown(data.get(name))}"
+        f"{name}: must be {listed(expected)}, got {shown(data.get(name))}"
         for name, expected in (("apiVersion", (API_VERSION,)), ("kind", kinds))
         if data.get(name) not in expected
     ]

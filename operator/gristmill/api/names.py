@@ -22,6 +22,14 @@ CACHE_PLURAL = "caches"
 CACHE_SINGULAR = "cache"
 CACHE_SHORT_NAME = "gcache"
 
+FILE_VOLUME_KIND = "FileVolume"
+FILE_VOLUME_PLURAL = "filevolumes"
+FILE_VOLUME_SINGULAR = "filevolume"
+FILE_VOLUME_SHORT_NAME = "fvol"
+
+#: held by a FileVolume while a ChunkJob that has not ended reads or writes it
+IN_USE_FINALIZER = f"{GROUP}/in-use"
+
 
 class ConditionType(StrEnum):
     """The types of `status.conditions`."""
@@ -32,8 +40,9 @@ class ConditionType(StrEnum):
     FAILED = "Failed"
     SUSPENDED = "Suspended"
     SPEC_CHANGED = "SpecChanged"
-    # of a Cache
+    # of a Cache and of a FileVolume
     READY = "Ready"
+    DEGRADED = "Degraded"
 
 
 class Reason(StrEnum):
@@ -69,6 +78,7 @@ class Reason(StrEnum):
     JOB_SUSPENDED = "JobSuspended"
     REMOVING = "Removing"
     AWAITING_COLLECTION = "AwaitingCollection"
+    NO_SUCH_VOLUME = "NoSuchVolume"
     # SpecChanged
     NOT_TAKEN_OVER = "NotTakenOver"
     # Suspended
@@ -79,3 +89,9 @@ class Reason(StrEnum):
     UPDATING = "Updating"
     STARTING = "Starting"
     NAME_TAKEN = "NameTaken"
+    IN_USE = "InUse"
+    # Degraded
+    ALL_COPIES = "AllCopies"
+    SERVERS_MISSING = "ServersMissing"
+    COPIES_MISSING = "CopiesMissing"
+    UNKNOWN = "Unknown"

@@ -41,3 +41,11 @@ def format_quantity(number: int) -> str:
         if number and number % UNITS[unit] == 0:
             return f"{number // UNITS[unit]}{unit}"
     return str(number)
+
+
+def rounded_quantity(number: int) -> str:
+    """Return about a number of bytes, for people: at least two digits of it, as 512Mi or 98Gi, and never more."""
+    for unit in ("Pi", "Ti", "Gi", "Mi", "Ki"):
+        if number >= 10 * UNITS[unit]:
+            return f"{number // UNITS[unit]}{unit}"
+    return str(number)

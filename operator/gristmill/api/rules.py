@@ -90,6 +90,19 @@ def at_most_one(*names: str) -> Rule:
     )
 
 
+def compare(left: str, comparison: str, right: str) -> str:
+    """Return the CEL that two quantities compare so, where both are set; what is none is refused elsewhere."""
+    unset = (f"!self.{path.replace('.', '.?')}.hasValue()" for path in (f"?{left}", f"?{right}"))
+    wrong = (f"!isQuantity(string(self.{path}))" for path in (left, right))
+    holds = f"quantity(string(self.{left})).compareTo(quantity(string(self.{right}))) {comparison} 0"
+    return " || ".join((*unset, *wrong, holds))
+
+
+def on_change(sentence: str, cel: str, at: str) -> Rule:
+    """Return a rule about what was there before, which only the API server knows."""
+    return Rule(sentence, cel, lambda _: True, at=at)
+
+
 def _count(names: tuple[str, ...]) -> str:
     escaped = (f"__{name}__" if name in _CEL_RESERVED else name for name in names)
     return " + ".join(f"(has(self.{name}) ? 1 : 0)" for name in escaped)

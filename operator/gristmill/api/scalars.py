@@ -121,6 +121,16 @@ def between(low: str, high: str) -> Rule:
     )
 
 
+StorageClassName = Annotated[
+    str,
+    Field(max_length=253),
+    matches(
+        r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?",
+        "must be the name of a StorageClass: lower-case letters, digits, dashes and dots",
+    ),
+]
+
+
 #: a link of a chain of URLs begins with no scheme, or with what can't be one
 _NO_SCHEME = r"(^|::)(://|[a-z0-9+._-]*[^a-z0-9+._:-])"
 

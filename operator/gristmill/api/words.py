@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 _SHOWN = 60
@@ -28,6 +28,11 @@ def shown(value: Any) -> str:
 def quoted(text: str) -> str:
     """Return a text in quotes, with line ends and other unprintable characters escaped."""
     return repr(text) if len(text) <= _SHOWN else f"{text[:_SHOWN]!r}…"
+
+
+def listed(words: Sequence[str], last: str = "or") -> str:
+    """Return words as a sentence lists them: a, b or c."""
+    return f" {last} ".join(filter(None, (", ".join(words[:-1]), words[-1])))
 
 
 def hint(word: str, known: Iterable[str]) -> str:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import logging
-import secrets
 import time
-from math import inf
 from typing import Any
 
 from gristmill.api.names import CACHE_KIND, GROUP
 from gristmill.controllers.cluster import ApiError, Cluster, Gone, NameTaken, Outdated
 from gristmill.controllers.config import Config
+from gristmill.controllers.kept_secrets import KeptSecrets
 from gristmill.controllers.statuses import Statuses
-from gristmill.controllers.world import Key, World, key_of
+from gristmill.controllers.world import Key, World
 from gristmill.reconcilers import cache as objects
 from gristmill.reconcilers.cache_access import fingerprint, mending, password_in, secret, secret_name
 from gristmill.reconcilers.cache_status import status
 from gristmill.reconcilers.objects import is_owned
 from gristmill.reconcilers.showing import worth_writing
+from gristmill.reconcilers.stateful_sets import change
 from gristmill.reconcilers.times import text_of
 
 log = logging.getLogger(__name__)
@@ -28,8 +28,6 @@ _MARK = f"{GROUP}/watched"
 _TAKEN_SECONDS = 2.0
 #: seconds until the API server is asked again for what it refused
 _REFUSED_SECONDS = 5.0
-#: seconds between two looks at the Secret of a Cache that serves, of which no watch tells
-_SECRET_SECONDS = 600.0
 #: seconds until a look at what has changed, or is gone
 _SOON_SECONDS = 0.2
 
@@ -44,8 +42,7 @@ class Caches:
         self._statuses = Statuses(cluster, world, config.identity)
         #: why the queue is not as the settings say, or ""
         self._not_applied = ""
-        #: when (seconds) a Cache's Secret was last seen to be whole, and the fingerprint of its password
-        self._secrets: dict[Key, tuple[float, str]] = {}
+        self._secrets = KeptSecrets(cluster, secret, mending, fingerprint)
 
     async def reconcile(self, key: Key) -> float | None:
         """Look at one Cache; return in how many seconds to look again."""
@@ -57,7 +54,7 @@ class Caches:
     async def _reconcile(self, key: Key) -> float | None:
         cache = self._world.get(CACHE_KIND, key)
         if cache is None or cache["metadata"].get("deletionTimestamp"):
-            self._secrets.pop(key, None)
+            self._secrets.forget(key)
             return None
         uid = cache["metadata"]["uid"]
         found = self._world.get("StatefulSet", key)
@@ -80,37 +77,21 @@ class Caches:
     async def _make(self, cache: dict[str, Any], found: dict[str, Any] | None) -> dict[str, Any] | None:
         """See that a Cache has its objects; return its StatefulSet."""
         namespace, name = cache["metadata"]["namespace"], cache["metadata"]["name"]
-        password = await self._password(cache, found)
+        # (without it an operator can't begin, either)
+        serves = bool(found and (found.get("status") or {}).get("readyReplicas"))
+        password = await self._secrets.keep(cache, serves=serves)
         service = await self._cluster.get("Service", namespace, name)
         if service is None or not is_owned(service, cache["metadata"]["uid"]):
             await self._cluster.create(objects.service(cache))
         wanted = objects.stateful_set(cache, self._config.valkey_image, password, found)
         if found is None:
             found = await self._cluster.create(wanted)
-        elif body := objects.change(found, wanted):
+        elif body := change(found, wanted):
             uid = found["metadata"]["uid"]
             found = await self._cluster.patch("StatefulSet", namespace, name, body, uid=uid)
         if found is not None:
             self._world.put("StatefulSet", found)
         return found
-
-    async def _password(self, cache: dict[str, Any], found: dict[str, Any] | None) -> str:
-        """See that a Cache has its Secret, and a password in it; return the fingerprint of the password.
-
-        Without it no pod starts, and an operator can't begin.
-        """
-        key, now = key_of(cache), time.monotonic()
-        serves = bool(found and (found.get("status") or {}).get("readyReplicas"))
-        seen, password = self._secrets.get(key, (-inf, ""))
-        if not serves or now >= seen + _SECRET_SECONDS:
-            fresh = secrets.token_hex(24), secrets.token_hex(8)
-            there = await self._cluster.create(secret(cache, *fresh))
-            if there and (body := mending(cache, there, *fresh)):
-                name, uid = there["metadata"]["name"], there["metadata"]["uid"]
-                there = await self._cluster.patch("Secret", key[0], name, body, uid=uid)
-            password = fingerprint(there) if there else ""
-            self._secrets[key] = now, password
-        return password
 
     async def _grow(self, cache: dict[str, Any]) -> str:
         """Have the volume grow if the spec asks for more than its claim does; return why it can't, or ""."""

@@ -10,10 +10,11 @@ from datetime import datetime
 from math import inf
 from typing import Any
 
-from gristmill.api.names import FINALIZER, KIND
+from gristmill.api.names import FILE_VOLUME_KIND, FINALIZER, KIND
 from gristmill.controllers.cluster import ApiError, Cluster, Gone, NameTaken, Outdated
 from gristmill.controllers.config import Config
 from gristmill.controllers.failpoints import reach
+from gristmill.controllers.finalizers import set_finalizer
 from gristmill.controllers.queue_link import QueueLink
 from gristmill.controllers.statuses import Statuses
 from gristmill.controllers.world import Key, World
@@ -23,6 +24,7 @@ from gristmill.protocol.refusals import NoSuchJob
 from gristmill.reconcilers import actions
 from gristmill.reconcilers.access import password_of, url_of, user_of
 from gristmill.reconcilers.chunkjob import decide
+from gristmill.reconcilers.job_volumes import volumes_of
 from gristmill.reconcilers.observed import Observed, context_of
 from gristmill.reconcilers.obstacles import unexplained
 from gristmill.reconcilers.showing import worth_writing
@@ -172,6 +174,11 @@ class ChunkJobs:
             told=self.told.get(uid),
             has_user=user_of(uid) in self.users,
             samples=self._samples.get(uid, ()),
+            no_volumes=[
+                name
+                for name in volumes_of(resource["spec"])
+                if self._world.get(FILE_VOLUME_KIND, (namespace, name)) is None
+            ],
         )
 
     async def _warnings(self, about: dict[str, Any] | None) -> list[tuple[str, str]]:
@@ -189,7 +196,7 @@ class ChunkJobs:
         log.info("%s/%s: %s", namespace, name, type(action).__name__)
         match action:
             case actions.SetFinalizer(on):
-                await self._set_finalizer(resource, on)
+                await set_finalizer(self._cluster, self._world, KIND, resource, FINALIZER, on=on)
             case actions.Create(manifest):
                 made = await self._cluster.create(manifest)
                 if made is not None and manifest["kind"] == "Job":
@@ -237,21 +244,6 @@ class ChunkJobs:
                     self._noted[uid].append(action)
         if isinstance(action, actions.QueueAction):
             reach(type(action).__name__)
-
-    async def _set_finalizer(self, resource: dict[str, Any], on: bool) -> None:
-        metadata = resource["metadata"]
-        others = [one for one in metadata.get("finalizers") or () if one != FINALIZER]
-        # (the version makes it fail where another has changed the list meanwhile)
-        body = {
-            "metadata": {
-                "finalizers": [*others, FINALIZER] if on else others,
-                "resourceVersion": metadata["resourceVersion"],
-            }
-        }
-        namespace, name, uid = metadata["namespace"], metadata["name"], metadata["uid"]
-        found = await self._cluster.patch(KIND, namespace, name, body, uid=uid)
-        if on:
-            self._world.put(KIND, found)
 
     async def _show(self, resource: dict[str, Any], status: dict[str, Any], now: float) -> float | None:
         metadata = resource["metadata"]

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import urlencode
 
-from gristmill.api.names import API_VERSION, CACHE_PLURAL, PLURAL
+from gristmill.api.names import API_VERSION, CACHE_PLURAL, FILE_VOLUME_PLURAL, PLURAL
 from gristmill.controllers.failpoints import reach
 
 #: seconds that an answer may take
@@ -18,6 +18,7 @@ _TIMEOUT = 15
 _PATHS = {
     "ChunkJob": (f"/apis/{API_VERSION}", PLURAL),
     "Cache": (f"/apis/{API_VERSION}", CACHE_PLURAL),
+    "FileVolume": (f"/apis/{API_VERSION}", FILE_VOLUME_PLURAL),
     "Job": ("/apis/batch/v1", "jobs"),
     "Pod": ("/api/v1", "pods"),
     "Secret": ("/api/v1", "secrets"),
@@ -27,6 +28,8 @@ _PATHS = {
     "Lease": ("/apis/coordination.k8s.io/v1", "leases"),
     "StatefulSet": ("/apis/apps/v1", "statefulsets"),
     "PersistentVolumeClaim": ("/api/v1", "persistentvolumeclaims"),
+    "PodDisruptionBudget": ("/apis/policy/v1", "poddisruptionbudgets"),
+    "NetworkPolicy": ("/apis/networking.k8s.io/v1", "networkpolicies"),
     "Event": ("/apis/events.k8s.io/v1", "events"),
 }
 #: parts of an object that it gets back where somebody has changed them

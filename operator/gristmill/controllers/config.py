@@ -9,6 +9,9 @@ from gristmill.errors import UsageError
 from gristmill.reconcilers.chunkjob import Settings
 from gristmill.reconcilers.worker_job import Images
 
+#: what all FileVolumes run where nothing is said
+_SEAWEEDFS = "chrislusf/seaweedfs:4.48"
+
 
 @dataclass(frozen=True)
 class Config:
@@ -28,6 +31,7 @@ class Config:
     queue_size: str
     queue_class: str
     jobs: Settings
+    seaweedfs_image: str = _SEAWEEDFS
 
     @classmethod
     def from_environment(cls) -> Config:
@@ -55,4 +59,5 @@ class Config:
                 int(get("GRISTMILL_DEFAULT_WORKERS", "4")),
                 get("GRISTMILL_COORDINATION_ROLE", "gristmill-coordination"),
             ),
+            seaweedfs_image=get("GRISTMILL_SEAWEEDFS_IMAGE", _SEAWEEDFS),
         )

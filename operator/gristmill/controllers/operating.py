@@ -10,25 +10,39 @@ from typing import Any
 
 import kopf
 
-from gristmill.api.names import CACHE_KIND, CACHE_PLURAL, GROUP, KIND, PLURAL, VERSION
+from gristmill.api.names import (
+    CACHE_KIND,
+    CACHE_PLURAL,
+    FILE_VOLUME_KIND,
+    FILE_VOLUME_PLURAL,
+    GROUP,
+    KIND,
+    PLURAL,
+    VERSION,
+)
 from gristmill.controllers.caches import Caches
 from gristmill.controllers.chunkjobs import ChunkJobs
 from gristmill.controllers.cluster import ApiError, Cluster
 from gristmill.controllers.config import Config
 from gristmill.controllers.echoes import Echoes
+from gristmill.controllers.master_link import MasterLink
 from gristmill.controllers.queue_link import QueueLink
 from gristmill.controllers.sessions import Sessions
+from gristmill.controllers.volumes import Volumes
 from gristmill.controllers.watched import JOB_LABEL, WATCHED, is_watched, selector_of
 from gristmill.controllers.work_queue import WorkQueue
 from gristmill.controllers.world import Key, World, key_of
 from gristmill.reconcilers.access import uid_of, user_of
 from gristmill.reconcilers.cache_access import endpoint
+from gristmill.reconcilers.job_volumes import volumes_of
 from gristmill.reconcilers.observed import is_at_rest
 
 log = logging.getLogger(__name__)
 
 #: ChunkJobs that are reconciled at a time
 _WORKERS = 8
+#: FileVolumes that are reconciled at a time
+_VOLUME_WORKERS = 2
 #: seconds that kopf keeps the task of an object of which nothing more is heard
 _IDLE_SECONDS = 0.5
 #: seconds between two looks at the queue: while a job is young, and otherwise
@@ -47,6 +61,7 @@ _RETRY_SECONDS = 2.0
 _RESOURCES = {
     KIND: (GROUP, VERSION, PLURAL),
     CACHE_KIND: (GROUP, VERSION, CACHE_PLURAL),
+    FILE_VOLUME_KIND: (GROUP, VERSION, FILE_VOLUME_PLURAL),
     "Job": ("batch", "v1", "jobs"),
     "Pod": ("", "v1", "pods"),
     "StatefulSet": ("apps", "v1", "statefulsets"),
@@ -74,9 +89,12 @@ class Operator:
         self._stirred: dict[str, float] = {}
         self.jobs = ChunkJobs(config, cluster, self.world, self.queue, self._look_now.set)
         self.caches = Caches(config, cluster, self.world)
+        self._link = MasterLink()
+        self.volumes = Volumes(config, cluster, self.world, self._link)
         self.sessions = Sessions(cluster, config.watch)
         self.job_queue: WorkQueue[Key] = WorkQueue(self.jobs.reconcile)
         self.cache_queue: WorkQueue[Key] = WorkQueue(self.caches.reconcile)
+        self.volume_queue: WorkQueue[Key] = WorkQueue(self.volumes.reconcile)
 
     async def run(self, stop: asyncio.Event) -> None:
         """Operate until `stop` is set. What ends by itself ends all."""
@@ -86,6 +104,7 @@ class Operator:
             self._resync(),
             self.sessions.run(),
             self._work(self.cache_queue),
+            *(self._work(self.volume_queue) for _ in range(_VOLUME_WORKERS)),
             *(self._work(self.job_queue) for _ in range(_WORKERS)),
         ]
         tasks = [asyncio.ensure_future(part) for part in parts]
@@ -97,6 +116,7 @@ class Operator:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await self._link.close()
 
     def fault(self) -> str:
         """Return why this process should be started again, or ""."""
@@ -159,8 +179,17 @@ class Operator:
             if metadata["uid"] not in self.jobs.told:
                 self._look_now.set()
             self.job_queue.add(key_of(found))
+            for volume in volumes_of(found["spec"]):
+                if self.volumes.is_news((metadata["namespace"], volume)):
+                    self.volume_queue.add((metadata["namespace"], volume))
         elif kind in (CACHE_KIND, "StatefulSet"):
             self.cache_queue.add(key_of(found))
+        elif kind == FILE_VOLUME_KIND:
+            self.volume_queue.add(key_of(found))
+            for job in self.world.all(KIND):  # (whoever waits for it)
+                here = job["metadata"]["namespace"] == metadata["namespace"]
+                if here and metadata["name"] in volumes_of(job["spec"]):
+                    self.job_queue.add(key_of(job))
         elif name := (metadata.get("labels") or {}).get(JOB_LABEL):
             self.job_queue.add((metadata["namespace"], name))
 
@@ -270,6 +299,8 @@ class Operator:
                 self.job_queue.add(key_of(found))
             for found in self.world.all(CACHE_KIND):
                 self.cache_queue.add(key_of(found))
+            for found in self.world.all(FILE_VOLUME_KIND):
+                self.volume_queue.add(key_of(found))
 
     async def _remove_orphans(self) -> None:
         """Remove from the queue what belongs to no ChunkJob: it was deleted when the queue could not be reached."""

@@ -1,10 +1,10 @@
-"""Which objects the operator watches: all ChunkJobs and Caches, and of other kinds those that have its labels."""
+"""Which objects the operator watches: all of its own kinds, and of other kinds those that have its labels."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from gristmill.api.names import CACHE_KIND, GROUP, KIND
+from gristmill.api.names import CACHE_KIND, FILE_VOLUME_KIND, GROUP, KIND
 from gristmill.reconcilers.objects import UID
 
 #: names of a ChunkJob and of a Cache, at what is theirs
@@ -14,6 +14,7 @@ CACHE_LABEL = f"{GROUP}/{CACHE_KIND.lower()}"
 WATCHED: dict[str, tuple[str, ...]] = {
     KIND: (),
     CACHE_KIND: (),
+    FILE_VOLUME_KIND: (),
     "Job": (JOB_LABEL, UID),
     "Pod": (JOB_LABEL, UID),
     "StatefulSet": (CACHE_LABEL,),

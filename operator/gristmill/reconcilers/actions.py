@@ -53,6 +53,26 @@ class DeletePod(Action):
 
 
 @dataclass(frozen=True)
+class Patch(Action):
+    """Merge into the object with this uid."""
+
+    kind: str
+    name: str
+    uid: str
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Delete(Action):
+    """Delete the object with this uid; with a version: unless it has changed since."""
+
+    kind: str
+    name: str
+    uid: str
+    version: str = ""
+
+
+@dataclass(frozen=True)
 class DeleteResource(Action):
     """Delete the resource itself."""
 

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
-import orjson
-
 from gristmill.api.cache import Cache, CacheSpec
-from gristmill.api.names import API_VERSION, CACHE_KIND, GROUP
-from gristmill.api.quantity import format_quantity, parse_quantity
+from gristmill.api.names import API_VERSION, CACHE_KIND
+from gristmill.api.quantity import format_quantity
 from gristmill.reconcilers.cache_access import PORT
 from gristmill.reconcilers.cache_pod import template
 from gristmill.reconcilers.objects import is_owned, labels_of, metadata_of
-
-#: an annotation of the StatefulSet: a digest of the template that it was last given
-_TEMPLATE = f"{GROUP}/template"
+from gristmill.reconcilers.stateful_sets import enlarged, template_annotation
 
 
 def queue(namespace: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
@@ -66,7 +61,7 @@ def stateful_set(
         "kind": "StatefulSet",
         "metadata": {
             **metadata_of(CACHE_KIND, metadata, metadata["name"]),
-            "annotations": {_TEMPLATE: _digest(pods)},
+            "annotations": template_annotation(pods),
         },
         "spec": {
             "replicas": 1,
@@ -80,56 +75,17 @@ def stateful_set(
     }
 
 
-def change(observed: dict[str, Any], wanted: dict[str, Any]) -> dict[str, Any] | None:
-    """Return a merge patch that makes a StatefulSet as it is wanted, or None where it is.
-
-    The digest tells of what was wanted before and is not any more, the rest of what somebody else has changed. A merge
-    patch replaces lists as a whole, so what a container has no more is taken away.
-    """
-    given = (observed["metadata"].get("annotations") or {}).get(_TEMPLATE)
-    annotations = wanted["metadata"]["annotations"]
-    spec = {name: wanted["spec"][name] for name in ("replicas", "template")}
-    if given == annotations[_TEMPLATE] and _contains(observed["spec"], spec):
-        return None
-    return {"metadata": {"annotations": annotations}, "spec": spec}
-
-
 def growth(cache: dict[str, Any], claim: dict[str, Any] | None) -> dict[str, Any] | None:
     """Return how a Cache's claim is to be patched so that its volume is as large as the spec says; None: not at all."""
     spec = _valid(cache).spec
     if spec.persistence == "none" or claim is None or not is_owned(claim, cache["metadata"]["uid"]):
         return None
-    try:
-        asked = parse_quantity(claim["spec"]["resources"]["requests"]["storage"])
-    except ValueError:  # (somebody else has changed it, to a quantity of another form)
-        return None
-    if asked >= spec.storage_size:  # (a volume can't shrink)
-        return None
-    return {"spec": {"resources": {"requests": {"storage": format_quantity(spec.storage_size)}}}}
+    return enlarged(claim, spec.storage_size)
 
 
 def claim_name(cache: dict[str, Any]) -> str:
     """Return the name of the claim that a Cache's data is on."""
     return f"data-{cache['metadata']['name']}-0"
-
-
-def _digest(template: dict[str, Any]) -> str:
-    return hashlib.sha256(orjson.dumps(template, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
-
-
-def _contains(found: Any, wanted: Any) -> bool:
-    """Whether all that is wanted is so; what the API server has added does not count."""
-    if isinstance(wanted, dict):
-        return isinstance(found, dict) and all(
-            _contains(found.get(name), value) for name, value in wanted.items() if value not in ({}, [], None)
-        )
-    if isinstance(wanted, list):
-        return (
-            isinstance(found, list)
-            and len(found) >= len(wanted)
-            and all(_contains(a, b) for a, b in zip(found, wanted, strict=False))
-        )
-    return bool(found == wanted) or str(found) == str(wanted)
 
 
 def _valid(cache: dict[str, Any]) -> Cache:

@@ -8,11 +8,11 @@ from __future__ import annotations
 from math import ceil
 from typing import Any
 
-from gristmill.api.cache import CacheSpec, processors
+from gristmill.api.cache import CacheSpec
 from gristmill.api.names import CACHE_KIND, GROUP
 from gristmill.api.quantity import format_quantity
 from gristmill.reconcilers.cache_access import PORT, secret_name
-from gristmill.reconcilers.objects import CONTAINER_SECURITY, labels_of, pod_security
+from gristmill.reconcilers.objects import CONTAINER_SECURITY, given, labels_of, pod_security
 
 #: the user of Valkey's images
 _USER = 999
@@ -93,22 +93,10 @@ def _arguments(spec: CacheSpec) -> list[str]:
 
 def _resources(spec: CacheSpec) -> dict[str, dict[str, str]]:
     """Return what the container is given: what the spec says, and memory for a fork that rewrites the log."""
-    requests, limits = (
-        {
-            **({"cpu": _format_processors(given.cpu)} if given.cpu is not None else {}),
-            **({"memory": format_quantity(given.memory)} if given.memory is not None else {}),
-        }
-        for given in (spec.resources.requests, spec.resources.limits)
-    )
+    requests, limits = given(spec.resources.requests), given(spec.resources.limits)
     if "cpu" not in requests and "cpu" not in limits:
         requests["cpu"] = "50m"
     if "memory" not in limits:
         enough = ceil(spec.capacity * 1.5) + _OWN_MEMORY
         limits["memory"] = format_quantity(max(enough, spec.resources.requests.memory or 0))
     return {"requests": requests, "limits": limits}
-
-
-def _format_processors(given: int | str) -> str:
-    """Return a number of processors as the API server writes it: 500m, 2."""
-    number = processors(given)
-    return str(number) if number.denominator == 1 else f"{number * 1000}m"

@@ -7,6 +7,7 @@ from typing import Any
 
 from gristmill.api.names import ConditionType, Reason
 from gristmill.api.status import MESSAGE_LETTERS
+from gristmill.api.words import listed
 from gristmill.client.status import status_of
 from gristmill.planning.progress import State
 from gristmill.protocol.job import JobContext
@@ -127,6 +128,10 @@ def _obstacle(observed: Observed, told: dict[str, Any], now: float) -> tuple[str
         return None
     if observed.refused:
         return refusal_of(observed.refused, Reason.REFUSED)
+    if observed.no_volumes:
+        names = listed(observed.no_volumes, "and")
+        message = f"there is no FileVolume {names} in this namespace, which the spec names: it waits for one"
+        return Reason.NO_SUCH_VOLUME, message
     if waits_for_collection(told):
         name = observed.resource["metadata"]["name"]
         message = f"the queue is full of results: `gristmill results {name} --take` fetches them"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from gristmill.api.names import API_VERSION, GROUP
+from gristmill.api.quantity import format_quantity
+from gristmill.api.resources import ComputeResources, processors
 from gristmill.reconcilers.times import seconds_of
 
 MANAGED_BY = "app.kubernetes.io/managed-by"
@@ -56,6 +58,17 @@ def metadata_of(kind: str, owner: dict[str, Any], name: str) -> dict[str, Any]:
             }
         ],
     }
+
+
+def given(resources: ComputeResources) -> dict[str, str]:
+    """Return what a container is given, as the API server writes it: {cpu: 500m, memory: 1Gi}."""
+    said = {}
+    if resources.cpu is not None:
+        number = processors(resources.cpu)
+        said["cpu"] = str(number) if number.denominator == 1 else f"{number * 1000}m"
+    if resources.memory is not None:
+        said["memory"] = format_quantity(resources.memory)
+    return said
 
 
 def is_young(metadata: dict[str, Any], now: float) -> bool:

@@ -42,6 +42,8 @@ class Observed:
     #: whether the queue knows the job's user
     has_user: bool = True
     samples: Sequence[Sample] = ()
+    #: the FileVolumes that the spec names and that are not there
+    no_volumes: Sequence[str] = ()
     #: an object that is somebody else's and has a name that this job needs, in words; "" where there is none
     taken: str = ""
     #: why the API server refused what was to be done, ""

@@ -37,7 +37,7 @@ def notes(old: dict[str, Any], new: dict[str, Any]) -> list[Note]:
         message = messages[kind]
         held_up = kind in ("Progressing", "Ready") and status == "False" and message
         if status == "True" or held_up:
-            warning = bool(kind in ("Failed", "SpecChanged") or held_up)
+            warning = bool(kind in ("Failed", "SpecChanged", "Degraded") or held_up)
             told.append(Note(reason, message or f"{kind}: {reason}", warning))
     return told
 

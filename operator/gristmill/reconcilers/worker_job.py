@@ -17,6 +17,7 @@ from gristmill.api.chunkjob import ChunkJob
 from gristmill.api.names import GROUP, KIND
 from gristmill.api.template import WorkerTemplate
 from gristmill.reconcilers.accounts import account_name
+from gristmill.reconcilers.job_volumes import mounts_of, volumes_of
 from gristmill.reconcilers.objects import (
     CONTAINER_SECURITY,
     USER,
@@ -131,6 +132,10 @@ def _pod(owner: dict[str, Any], job: ChunkJob, template: WorkerTemplate, images:
     if spec.process.modules:
         volumes.append({"name": "gristmill-modules", "configMap": {"name": spec.process.modules}})
         mounts.append({"name": "gristmill-modules", "mountPath": WORK, "readOnly": True})
+    named = spec.model_dump(by_alias=True, include={"input": {"lines", "files"}, "output": True})
+    keys, places = mounts_of(volumes_of(named))
+    volumes += keys
+    mounts += places
     container = {
         "name": "worker",
         "image": spec.workers.image or images.worker,

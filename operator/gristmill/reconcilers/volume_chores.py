@@ -1,0 +1,106 @@
+"""What `weed shell` does for a FileVolume, one chore at a time: repair, empty a server, have it leave its masters."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from gristmill.api.names import ConditionType
+from gristmill.reconcilers.times import seconds_of
+from gristmill.reconcilers.volume_access import PORTS, Part, host_of, pod_name
+from gristmill.reconcilers.volume_objects import CHORE
+from gristmill.reconcilers.volume_observed import VolumeObserved, replicas_of
+
+#: seconds for which the masters must miss something before it is copied: a server that restarts is back sooner
+PATIENCE = 30.0
+#: seconds between the end of a chore and the same once more
+PAUSE = 15.0
+_REPAIR = "repair"
+_EVACUATE = "evacuate"
+_LEAVE = "leave"
+
+
+@dataclass(frozen=True)
+class Chore:
+    """Something to do, of a server where it is about one (the name of its pod)."""
+
+    what: str
+    server: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.what} {self.server}".strip()
+
+    @property
+    def is_leave(self) -> bool:
+        """Whether a server is to leave its masters."""
+        return self.what == _LEAVE
+
+
+def chore_of(job: dict[str, Any]) -> Chore:
+    """Return the chore of a Job."""
+    said = str((job["metadata"].get("annotations") or {}).get(CHORE) or "")
+    what, _, server = said.partition(" ")
+    return Chore(what, server)
+
+
+def ended_at(job: dict[str, Any]) -> float | None:
+    """Return when a chore has ended, well or not; None: it has not."""
+    for condition in (job.get("status") or {}).get("conditions") or ():
+        if condition["type"] in ("Complete", "Failed") and condition["status"] == "True":
+            return seconds_of(condition.get("lastTransitionTime")) or 0.0
+    return None
+
+
+def is_done(job: dict[str, Any]) -> bool:
+    """Whether a chore has come to its end by itself."""
+    conditions = (job.get("status") or {}).get("conditions") or ()
+    return any(one["type"] == "Complete" and one["status"] == "True" for one in conditions)
+
+
+def leaver(observed: VolumeObserved) -> str | None:
+    """Return the server that is to go next, the last one; None: there are not more than the spec says."""
+    there = replicas_of(observed.set_of(Part.SERVER))
+    if there <= observed.spec.servers:
+        return None
+    return pod_name(observed.metadata["name"], Part.SERVER, there - 1)
+
+
+def missing(observed: VolumeObserved) -> list[str]:
+    """Return the servers that the masters miss; not the one that is to go, and has left."""
+    if observed.topology is None:
+        return []
+    name, going = observed.metadata["name"], leaver(observed)
+    pods = (pod_name(name, Part.SERVER, n) for n in range(replicas_of(observed.set_of(Part.SERVER))))
+    return [pod for pod in pods if pod not in observed.topology.servers and pod != going]
+
+
+def next_chore(observed: VolumeObserved, now: float) -> Chore | None:
+    """Return what is to be done, whatever runs already. What lacks copies comes first."""
+    topology, going = observed.topology, leaver(observed)
+    if topology is None:
+        return None
+    if topology.lacking:
+        return Chore(_REPAIR) if _has_waited(observed, now) else None
+    if going is not None and going in topology.servers:
+        return Chore(_EVACUATE if topology.servers[going] else _LEAVE, going)
+    return Chore(_REPAIR) if topology.excess and not missing(observed) else None
+
+
+def commands_of(chore: Chore, owner: dict[str, Any]) -> list[str]:
+    """Return the commands of a chore; `owner` is the FileVolume's metadata."""
+    node = f"{host_of(owner, Part.SERVER, chore.server)}:{PORTS[Part.SERVER]}"
+    if chore.is_leave:
+        done = f"volumeServer.leave -node {node} -apply"
+    elif chore.what == _EVACUATE:
+        done = f"volumeServer.evacuate -node {node} -skipNonMoveable -apply"
+    else:
+        done = "volume.fix.replication -apply"
+    return ["lock", done, "unlock"]
+
+
+def _has_waited(observed: VolumeObserved, now: float) -> bool:
+    """Whether copies have been missing for so long that what is gone will not come back by itself."""
+    degraded = observed.condition(ConditionType.DEGRADED)
+    if degraded.get("status") != "True":
+        return False
+    return now >= (seconds_of(degraded.get("lastTransitionTime")) or now) + PATIENCE

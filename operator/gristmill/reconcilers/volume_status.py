@@ -1,0 +1,169 @@
+"""The status of a FileVolume: whether files can be read and written, what lacks copies, and what is done about it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from gristmill.api.names import ConditionType, Reason
+from gristmill.api.quantity import rounded_quantity
+from gristmill.api.status import MESSAGE_LETTERS
+from gristmill.api.words import listed
+from gristmill.reconcilers.objects import is_young
+from gristmill.reconcilers.obstacles import obstacle_of, refusal_of
+from gristmill.reconcilers.times import text_of
+from gristmill.reconcilers.volume_access import PORTS, Part, access_name, endpoint, part_name
+from gristmill.reconcilers.volume_chores import chore_of, ended_at, leaver, missing
+from gristmill.reconcilers.volume_claims import are_going
+from gristmill.reconcilers.volume_observed import VolumeObserved
+
+#: servers that are named one by one
+_NAMED = 5
+
+
+def status(
+    observed: VolumeObserved, now: float, taken: str = "", refused: str = "", undone: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return the status of a FileVolume.
+
+    `taken` names an object that is in the way and somebody else's, `refused` says why the API server does not take
+    what the FileVolume needs, `undone` what else is not as the spec says.
+    """
+    metadata, topology = observed.metadata, observed.topology
+    shown: dict[str, Any] = {
+        "conditions": [
+            _condition(observed, ConditionType.READY, _readiness(observed, now, taken, refused, undone), now),
+            _condition(observed, ConditionType.DEGRADED, _degradation(observed), now),
+        ],
+        "endpoint": endpoint(metadata["name"], metadata["namespace"]),
+        "secretName": access_name(metadata["name"]),
+    }
+    if topology is not None:
+        shown |= {
+            "servers": len(topology.servers),
+            "used": rounded_quantity(topology.used),
+            "free": rounded_quantity(topology.free),
+            "files": topology.files,
+            "underReplicated": topology.lacking,
+        }
+    return shown
+
+
+def is_ready(observed: VolumeObserved) -> bool:
+    """Whether files can be read and written."""
+    topology = observed.topology
+    enough = topology is not None and len(topology.servers) >= observed.spec.copies
+    return enough and _ready_pods(observed, Part.FILER) > 0
+
+
+def _readiness(
+    observed: VolumeObserved, now: float, taken: str, refused: str, undone: Sequence[str]
+) -> tuple[str, Reason, str]:
+    """Return whether a FileVolume can be used, why, and a sentence for people."""
+    metadata = observed.metadata
+    if metadata.get("deletionTimestamp") and observed.users:
+        using = listed(list(observed.users)[:_NAMED], "and")
+        many = f" ({len(observed.users)} in all)" if len(observed.users) > _NAMED else ""
+        message = f"the deletion waits for ChunkJob {using}{many}, which reads or writes it and has not ended"
+        return "False", Reason.IN_USE, message
+    obstacle = obstacle_of(None, [pod for part in PORTS for pod in observed.pods_of(part)], ())
+    if is_ready(observed):
+        more = [f"the API server refuses what it needs: {refused}"] if refused else []
+        more += [f"{obstacle[1]}"] if obstacle else []
+        more += [f"it needs a name: {taken}"] if taken else []
+        said = (
+            f"answers at {endpoint(metadata['name'], metadata['namespace'])}",
+            *_leaving(observed),
+            *more,
+            *undone,
+        )
+        return "True", Reason.SERVING, "; ".join(said)
+    if taken:
+        # (what an earlier FileVolume of this name has left is gone in seconds)
+        return "False", Reason.STARTING if is_young(metadata, now) else Reason.NAME_TAKEN, taken
+    if refused:
+        reason, message = refusal_of(refused, Reason.REFUSED)
+        return "False", reason, "; ".join((message, *undone))
+    if obstacle:
+        return "False", Reason(obstacle[0]), "; ".join((obstacle[1], *undone))
+    return "False", Reason.STARTING, "; ".join((_waits_for(observed), *undone))
+
+
+def _waits_for(observed: VolumeObserved) -> str:
+    """Return what keeps a FileVolume from being ready."""
+    name, topology = observed.metadata["name"], observed.topology
+    for part in PORTS:
+        if observed.set_of(part) is None:
+            why = ": the disks of an earlier one are being deleted" if are_going(observed, part) else ""
+            return f"StatefulSet {part_name(name, part)} is not there yet{why}"
+    if topology is None:
+        return f"no master answers; `kubectl describe pod {part_name(name, Part.MASTER)}-0` shows why"
+    copies = observed.spec.copies
+    if len(topology.servers) < copies:
+        there = f"{len(topology.servers)} of {observed.spec.servers} servers are there"
+        return f"{there}, and {copies} copies of each file need {copies} of them"
+    pod = f"{part_name(name, Part.FILER)}-0"
+    return f"pod {pod} is not ready; `kubectl describe pod {pod}` shows what it waits for"
+
+
+def _leaving(observed: VolumeObserved) -> list[str]:
+    """Return what becomes of the server that is to go."""
+    going, topology = leaver(observed), observed.topology
+    if going is None or topology is None:
+        return []
+    job = observed.chore()
+    tried = job is not None and ended_at(job) is not None and chore_of(job).server == going
+    if left := topology.servers.get(going):
+        stays = ": they fit on no other server, or all others have them; free room, or write more servers"
+        return [f"{going} is to go and has {left} volumes yet" + stays * tried]
+    if going not in topology.servers and not tried:
+        return [f"{going} is to go, and its masters miss it: it can't be emptied before it is back"]
+    return [f"{going} is to go and is empty"]
+
+
+def _degradation(observed: VolumeObserved) -> tuple[str, Reason, str]:
+    """Return whether something lacks copies, and what is done about it."""
+    topology, copies = observed.topology, observed.spec.copies
+    if topology is None:
+        return "Unknown", Reason.UNKNOWN, "no master answers"
+    gone = missing(observed)
+    # (servers that have not come yet are not missing)
+    before = observed.condition(ConditionType.DEGRADED), observed.condition(ConditionType.READY)
+    if gone and not topology.lacking and not any(one.get("status") == "True" for one in before):
+        return "False", Reason.STARTING, f"{_some(gone)} not there yet"
+    if not gone and not topology.lacking:
+        return "False", Reason.ALL_COPIES, f"all of it has {copies} copies"
+    said = [f"{_some(gone)} missing"] if gone else []
+    if topology.lacking:
+        job = observed.chore()
+        repairs = job is not None and ended_at(job) is None
+        doing = "are being copied" if repairs else "are copied when they have been missed for 30 seconds"
+        said.append(f"{topology.lacking} volumes lack copies, which {doing}")
+    else:
+        said.append("all of it has its copies on the others")
+    return "True", Reason.SERVERS_MISSING if gone else Reason.COPIES_MISSING, "; ".join(said)
+
+
+def _some(servers: Sequence[str]) -> str:
+    named = listed(list(servers[:_NAMED]), "and") if len(servers) <= _NAMED else f"{len(servers)} servers"
+    return f"{named} {'is' if len(servers) == 1 else 'are'}"
+
+
+def _ready_pods(observed: VolumeObserved, part: Part) -> int:
+    found = observed.set_of(part)
+    return int(((found or {}).get("status") or {}).get("readyReplicas") or 0)
+
+
+def _condition(
+    observed: VolumeObserved, kind: ConditionType, said: tuple[str, Reason, str], now: float
+) -> dict[str, Any]:
+    holds, reason, message = said
+    before = observed.condition(kind)
+    return {
+        "type": str(kind),
+        "status": holds,
+        "reason": str(reason),
+        "message": message[:MESSAGE_LETTERS],
+        "observedGeneration": observed.metadata["generation"],
+        "lastTransitionTime": before["lastTransitionTime"] if before.get("status") == holds else text_of(now),
+    }

@@ -1,0 +1,312 @@
+"""A FileVolume on a cluster: it keeps files, for who has the key, whatever is lost, grown and taken away."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.e2e.kube import Kube, chunk_job, kubectl, shell, until
+from tests.e2e.rig import deaths, dying_operator, no_operator
+
+#: a volume takes some pods to start, and a repair half a minute to begin
+pytestmark = pytest.mark.timeout(600)
+PATIENCE = 240.0
+CLIENT = (Path(__file__).parent / "volume_client.py").read_text()
+#: as small as one can be that has a copy more than it must
+SMALL = {"copies": 2, "servers": 3}
+
+
+@pytest.fixture(autouse=True)
+def _no_disk_stays(kube: Kube) -> Iterator[None]:
+    """Have pods and disks gone before the next test: a node has room for a few volumes only."""
+    yield
+    kube.ctl("delete", "chunkjobs,filevolumes", "--all", "--timeout=60s", code=None)
+    kube.ctl("delete", "pods,pvc", "--all", "--now", "--wait=false", code=None)
+
+
+def file_volume(name: str = "files", **spec: Any) -> dict[str, Any]:
+    return {
+        "apiVersion": "gristmill.dev/v1alpha1",
+        "kind": "FileVolume",
+        "metadata": {"name": name},
+        "spec": {"storage": "1Gi", "filer": {"size": "256Mi"}, **spec},
+    }
+
+
+def condition(kube: Kube, kind: str) -> dict[str, Any]:
+    found = (kube.get("fvol", "files") or {}).get("status", {})
+    return next((one for one in found.get("conditions", ()) if one["type"] == kind), {})
+
+
+def await_ready(kube: Kube) -> None:
+    until(lambda: condition(kube, "Ready").get("status") == "True", PATIENCE)
+
+
+def await_whole(kube: Kube, servers: int) -> None:
+    """Wait until so many servers are there, and nothing lacks copies."""
+
+    def whole() -> bool:
+        status = (kube.get("fvol", "files") or {}).get("status", {})
+        known = status.get("servers") == servers and status.get("underReplicated") == 0
+        return known and condition(kube, "Degraded").get("status") == "False"
+
+    until(whole, PATIENCE)
+
+
+def change(kube: Kube, code: int = 0, **spec: Any) -> str:
+    return kube.ctl("patch", "fvol", "files", "--type=merge", "-p", json.dumps({"spec": spec}), code=code)
+
+
+def client(kube: Kube) -> None:
+    """Start a pod with the key and a program that uses it."""
+    pod = shell("client", "none", "sleep", "100000")
+    key = {"name": "data", "secret": {"secretName": "files-volume"}}
+    pod["spec"] |= {"volumes": [key], "terminationGracePeriodSeconds": 0}
+    (container,) = pod["spec"]["containers"]
+    container["volumeMounts"][0]["mountPath"] = "/var/run/gristmill/volumes/files"
+    container["env"] = [{"name": "VOLUME", "value": "files"}]
+    kube.apply(pod)
+    kube.ctl("wait", "--for=condition=Ready", "pod/client", "--timeout=60s")
+
+
+def ask(kube: Kube, *words: str) -> Any:
+    """Have the client do something, and return what came of it."""
+    return json.loads(kube.ctl("exec", "client", "--", "python", "-c", CLIENT, *words))
+
+
+def put(kube: Kube, stop: int, first: int = 0) -> None:
+    assert ask(kube, "put", str(first), str(stop)) == []
+
+
+def assert_all_there(kube: Kube, stop: int) -> None:
+    assert ask(kube, "check", "0", str(stop)) == []
+
+
+def disks(kube: Kube) -> set[str]:
+    return {one["metadata"]["name"] for one in kube.all("pvc", "gristmill.dev/filevolume=files")}
+
+
+def test_who_has_the_key_reads_and_writes_and_nobody_else(kube: Kube) -> None:
+    kube.apply(file_volume())
+    await_ready(kube)
+    await_whole(kube, 4)
+    client(kube)
+    put(kube, 20)
+    assert_all_there(kube, 20)
+    secret = kube.get("secret", "files-volume")
+    assert secret is not None
+    key, url = (base64.b64decode(secret["data"][name]).decode() for name in ("key", "url"))
+    assert ask(kube, "status", "GET", f"{url}/tests/file-00001", key) == 200
+    server = f"http://files-server-0.files-server.{kube.namespace}.svc:8080"
+    for wrong in ([], ["another key"]):
+        for method in ("GET", "PUT", "DELETE"):
+            assert ask(kube, "status", method, f"{url}/tests/file-00001", *wrong) == 401
+        assert ask(kube, "status", "GET", f"{url}/", *wrong) == 401
+        for volume in range(1, 8):
+            for method in ("PUT", "DELETE"):
+                assert ask(kube, "status", method, f"{server}/{volume},01637037d6", *wrong) == 401
+            assert ask(kube, "status", "GET", f"{server}/{volume},01637037d6", *wrong) in (401, 404)
+    assert_all_there(kube, 20)
+    status = (kube.get("fvol", "files") or {})["status"]
+    assert (status["endpoint"], status["secretName"]) == (
+        f"files-volume.{kube.namespace}.svc:8888",
+        "files-volume",
+    )
+
+
+def test_delete_leaves_nothing(kube: Kube) -> None:
+    kube.apply(file_volume(deletionPolicy="Delete", **SMALL))
+    await_ready(kube)
+    assert len(disks(kube)) == 5
+    kube.ctl("delete", "fvol", "files")
+    kinds = "statefulsets,services,pods,secrets,pvc,jobs,poddisruptionbudgets,networkpolicies"
+    until(lambda: not kube.all(kinds, "gristmill.dev/filevolume=files"), PATIENCE)
+
+
+def test_retain_keeps_and_is_taken_up_again_by_one_with_fewer_servers(kube: Kube) -> None:
+    kube.apply(file_volume(copies=2, servers=4))
+    await_ready(kube)
+    await_whole(kube, 4)
+    client(kube)
+    put(kube, 50)
+    kube.ctl("delete", "pod", "client")
+    kube.ctl("delete", "fvol", "files")
+    until(lambda: not kube.all("pods"), PATIENCE)
+    assert len(disks(kube)) == 6
+    kube.apply(file_volume(**SMALL))
+    until(lambda: "data-files-server-3" not in disks(kube), PATIENCE)
+    await_whole(kube, 3)
+    client(kube)
+    assert_all_there(kube, 50)
+
+
+def test_servers_come_and_go_and_nothing_is_lost(kube: Kube) -> None:
+    kube.apply(file_volume())
+    await_ready(kube)
+    client(kube)
+    put(kube, 50)
+    change(kube, servers=6)
+    await_whole(kube, 6)
+    put(kube, 100, first=50)
+    assert_all_there(kube, 100)
+    change(kube, servers=4)
+    until(lambda: not {"data-files-server-4", "data-files-server-5"} & disks(kube), 400)
+    await_whole(kube, 4)
+    assert_all_there(kube, 100)
+    put(kube, 120, first=100)
+
+
+def test_a_server_that_is_lost_with_its_disk_is_replaced(kube: Kube) -> None:
+    kube.apply(file_volume())
+    await_ready(kube)
+    await_whole(kube, 4)
+    client(kube)
+    put(kube, 50)
+    kube.ctl("delete", "pvc", "data-files-server-1", "--wait=false")
+    kube.ctl("delete", "pod", "files-server-1", "--grace-period=0", "--force")
+    lost = time.monotonic()
+    until(lambda: condition(kube, "Degraded").get("status") == "True", 60)
+    put(kube, 60, first=50)
+    assert_all_there(kube, 60)
+    await_whole(kube, 4)
+    print(f"all copies were there again after {time.monotonic() - lost:.0f} s")
+    assert_all_there(kube, 60)
+    until(lambda: kube.get("job", "files-chore") is None)
+    assert {one["reason"] for one in kube.all("events")} & {"ServersMissing", "CopiesMissing"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ({"storage": "512Mi"}, "spec.storage: Invalid value: can't shrink"),
+        ({"filer": {"size": None}}, ""),
+        ({"copies": 2}, "spec.copies: Invalid value: can't change; make another FileVolume"),
+        ({"masters": 3}, "spec.masters: Invalid value: can't change"),
+        ({"storageClassName": "fast"}, "spec.storageClassName: Invalid value: can't change"),
+        ({"topologyKey": "zone"}, "spec.topologyKey: Invalid value: can't change"),
+        ({"filer": {"storageClassName": "fast"}}, "spec.filer.storageClassName: Invalid value: can't change"),
+        ({"servers": 3}, "spec.servers: Invalid value: must be more than copies"),
+        ({"deletionPolicy": "Delete"}, ""),
+        ({"servers": 9}, ""),
+    ],
+)
+def test_what_can_not_change_is_refused(kube: Kube, spec: dict[str, Any], words: str) -> None:
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "none"}}
+    kube.apply({**quota, "spec": {"hard": {"pods": "0"}}}, file_volume())
+    said = change(kube, 1 if words else 0, **spec)
+    assert words in said
+
+
+def test_the_filers_disk_can_not_shrink(kube: Kube) -> None:
+    kube.apply(file_volume(filer={"size": "2Gi"}))
+    for size in ("1Gi", None):
+        assert "spec.filer.size: Invalid value: can't shrink" in change(kube, 1, filer={"size": size})
+
+
+def test_a_disk_that_can_not_grow_is_said(kube: Kube) -> None:
+    kube.apply(file_volume(**SMALL))
+    await_ready(kube)
+    change(kube, storage="2Gi")
+    until(lambda: "data-files-server-0 can't be changed" in condition(kube, "Ready").get("message", ""))
+    assert condition(kube, "Ready")["status"] == "True"
+
+
+def test_a_job_waits_for_its_volume_and_the_volume_for_its_job(kube: Kube) -> None:
+    source = "import time\n\ndef process(x):\n    time.sleep(1)\n    return x\n"
+    kube.apply(chunk_job(process={"source": source}, output={"url": "volume://files/out"}))
+    until(lambda: _progress(kube) == "NoSuchVolume")
+    kube.apply(file_volume(deletionPolicy="Delete", **SMALL))
+    await_ready(kube)
+    until(lambda: _progress(kube) != "NoSuchVolume")
+    until(
+        lambda: any(
+            one["status"]["phase"] == "Running" for one in kube.all("pods", "gristmill.dev/chunkjob=mill")
+        )
+    )
+    kube.ctl("delete", "fvol", "files", "--wait=false")
+    until(lambda: condition(kube, "Ready").get("reason") == "InUse")
+    assert "ChunkJob mill" in condition(kube, "Ready")["message"]
+    kube.ctl("delete", "chj", "mill")
+    until(lambda: kube.get("fvol", "files") is None)
+
+
+def _progress(kube: Kube) -> str:
+    found = [one for one in kube.status("mill").get("conditions", ()) if one["type"] == "Progressing"]
+    return found[0]["reason"] if found else ""
+
+
+@pytest.mark.alone
+@pytest.mark.e2e_faults
+@pytest.mark.parametrize(
+    "at",
+    [
+        "POST Secret",
+        "POST Service",
+        "POST PodDisruptionBudget",
+        "POST NetworkPolicy",
+        "POST StatefulSet",
+        "PATCH FileVolume/status",
+        "POST Job",
+        "PATCH PersistentVolumeClaim",
+        "PATCH StatefulSet",
+        "DELETE PersistentVolumeClaim",
+        "DELETE Job",
+    ],
+)
+def test_the_operator_is_killed_after_a_write(kube: Kube, at: str) -> None:
+    """Of a FileVolume that is made, and then gets smaller by a server."""
+    scales = at in (
+        "POST Job",
+        "PATCH PersistentVolumeClaim",
+        "PATCH StatefulSet",
+        "DELETE PersistentVolumeClaim",
+    )
+    if scales or at == "DELETE Job":
+        kube.apply(file_volume(copies=2, servers=4))
+        await_whole(kube, 4)
+        client(kube)
+        put(kube, 30)
+        with dying_operator(at):
+            change(kube, servers=3)
+            until(deaths, PATIENCE)
+        until(lambda: "data-files-server-3" not in disks(kube), PATIENCE)
+        await_whole(kube, 3)
+        assert_all_there(kube, 30)
+        return
+    with dying_operator(at):
+        kube.apply(file_volume(**SMALL))
+        until(deaths)
+    await_ready(kube)
+    await_whole(kube, 3)
+    client(kube)
+    put(kube, 5)
+
+
+@pytest.mark.alone
+def test_files_are_there_while_the_operator_is_not(kube: Kube) -> None:
+    kube.apply(file_volume(**SMALL))
+    await_ready(kube)
+    await_whole(kube, 3)
+    client(kube)
+    with no_operator():
+        put(kube, 20)
+        change(kube, servers=4)
+        kube.ctl("delete", "pod", "files-server-1", "--now")
+        kube.ctl("wait", "--for=condition=Ready", "pod/files-server-1", "--timeout=90s")
+        assert_all_there(kube, 20)
+    await_whole(kube, 4)
+    assert_all_there(kube, 20)
+
+
+def test_the_columns(kube: Kube) -> None:
+    kube.apply(file_volume(**SMALL))
+    await_ready(kube)
+    head, row = kube.ctl("get", "fvol").splitlines()
+    assert head.split() == ["NAME", "READY", "SERVERS", "USED", "FREE", "FILES", "UNDER-REPLICATED", "AGE"]
+    assert row.split()[:2] == ["files", "True"]
+    assert "files" in kubectl("get", "gristmill", "-n", kube.namespace, "-o", "name")
