@@ -201,6 +201,15 @@ def test_an_emptied_server_that_is_back_with_its_masters_stays() -> None:
     assert "patch PersistentVolumeClaim data-files-server-5: gristmill.dev/emptied" in told(decided(back))
 
 
+def test_the_chore_of_a_server_that_is_gone_is_removed_and_nothing_else() -> None:
+    job = chore(resource(), "leave files-server-5", 3)
+    seen = observed(resource(servers=5), 5, job)
+    ending = pod("server", 5)
+    ending["metadata"]["deletionTimestamp"] = text_of(NOW)
+    seen.objects["Pod"].append(ending)  # type: ignore[attr-defined]
+    assert told(decided(seen)) == ["delete Job files-chore"]
+
+
 def test_the_disk_is_deleted_when_the_server_is_gone() -> None:
     gone = with_marked(observed(resource(), 5))
     assert "delete PersistentVolumeClaim data-files-server-5" in told(decided(gone))
@@ -333,6 +342,7 @@ def waiting(reason: str, message: str) -> dict[str, list[dict[str, Any]]]:
         ),
         (fewer(topology=without_last()), "True", "Serving", "can't be emptied before it is back"),
         (left(on_last=0), "True", "Serving", "files-server-5 is to go and is empty"),
+        (left(on_last=None), "True", "Serving", "files-server-5 is to go and has left its masters"),
     ],
 )
 def test_ready(seen: VolumeObserved, holds: str, reason: str, words: str) -> None:

@@ -9,7 +9,7 @@ from gristmill.api.names import IN_USE_FINALIZER
 from gristmill.reconcilers.actions import Action, Create, Decision, Delete, Patch, SetFinalizer
 from gristmill.reconcilers.stateful_sets import change
 from gristmill.reconcilers.times import seconds_of
-from gristmill.reconcilers.volume_access import PORTS, Part
+from gristmill.reconcilers.volume_access import PORTS, Part, pod_name
 from gristmill.reconcilers.volume_chores import (
     PAUSE,
     Chore,
@@ -22,7 +22,7 @@ from gristmill.reconcilers.volume_chores import (
 )
 from gristmill.reconcilers.volume_claims import are_going, claim_actions, servers_wanted, storage_of
 from gristmill.reconcilers.volume_objects import budgets, chore_job, network_policy, services, stateful_set
-from gristmill.reconcilers.volume_observed import VolumeObserved
+from gristmill.reconcilers.volume_observed import VolumeObserved, replicas_of
 from gristmill.reconcilers.volume_pods import template
 from gristmill.reconcilers.volume_status import is_ready, status
 
@@ -110,10 +110,16 @@ def _chores(
 
 def _brought_back(observed: VolumeObserved, job: dict[str, Any], server: str, ended: float) -> list[Action]:
     """Have a server that has left its masters join them again: it does when it starts. The Job tells that it has to."""
+    name, there = observed.metadata["name"], replicas_of(observed.set_of(Part.SERVER))
+    stays = server in {pod_name(name, Part.SERVER, number) for number in range(there)}
     for pod in observed.pods_of(Part.SERVER):
-        if pod["metadata"]["name"] == server:
-            made = seconds_of(pod["metadata"]["creationTimestamp"]) or 0.0
-            return [_delete("Pod", pod) if made <= ended else _delete("Job", job)]
+        metadata = pod["metadata"]
+        if (
+            stays
+            and metadata["name"] == server
+            and (seconds_of(metadata["creationTimestamp"]) or 0.0) <= ended
+        ):
+            return [] if metadata.get("deletionTimestamp") else [_delete("Pod", pod)]
     return [_delete("Job", job)]
 
 

@@ -118,6 +118,8 @@ def _leaving(observed: VolumeObserved) -> list[str]:
         return [f"{going} is to go and has {left} volumes yet" + stays * tried]
     if going not in topology.servers and not tried:
         return [f"{going} is to go, and its masters miss it: it can't be emptied before it is back"]
+    if going not in topology.servers and observed.on_last is None:
+        return [f"{going} is to go and has left its masters; it does not answer when it is asked what it has"]
     return [f"{going} is to go and is empty"]
 
 
