@@ -306,3 +306,18 @@ def test_the_columns(kube: Kube) -> None:
     assert head.split() == ["NAME", "READY", "SERVERS", "USED", "FREE", "FILES", "UNDER-REPLICATED", "AGE"]
     assert row.split()[:2] == ["files", "True"]
     assert "files" in kubectl("get", "gristmill", "-n", kube.namespace, "-o", "name")
+
+
+def test_one_of_three_masters_is_lost_with_its_disk(kube: Kube) -> None:
+    kube.apply(file_volume(masters=3, **SMALL))
+    await_ready(kube)
+    await_whole(kube, 3)
+    client(kube)
+    put(kube, 20)
+    kube.ctl("delete", "pvc", "data-files-master-0", "--wait=false")
+    kube.ctl("delete", "pod", "files-master-0", "--grace-period=0", "--force")
+    assert_all_there(kube, 20)
+    kube.ctl("wait", "--for=condition=Ready", "pod/files-master-0", "--timeout=90s")
+    await_whole(kube, 3)
+    put(kube, 40, first=20)
+    assert_all_there(kube, 40)
