@@ -308,16 +308,31 @@ def test_the_columns(kube: Kube) -> None:
     assert "files" in kubectl("get", "gristmill", "-n", kube.namespace, "-o", "name")
 
 
-def test_one_of_three_masters_is_lost_with_its_disk(kube: Kube) -> None:
-    kube.apply(file_volume(masters=3, **SMALL))
+@pytest.mark.parametrize("masters", [1, 3])
+def test_a_master_is_lost_with_its_disk(kube: Kube, masters: int) -> None:
+    kube.apply(file_volume(masters=masters, **SMALL))
     await_ready(kube)
     await_whole(kube, 3)
     client(kube)
     put(kube, 20)
     kube.ctl("delete", "pvc", "data-files-master-0", "--wait=false")
     kube.ctl("delete", "pod", "files-master-0", "--grace-period=0", "--force")
-    assert_all_there(kube, 20)
+    if masters == 3:
+        assert_all_there(kube, 20)
+    until(lambda: kube.get("pod", "files-master-0"))
     kube.ctl("wait", "--for=condition=Ready", "pod/files-master-0", "--timeout=90s")
     await_whole(kube, 3)
     put(kube, 40, first=20)
     assert_all_there(kube, 40)
+
+
+def test_the_filer_is_killed(kube: Kube) -> None:
+    kube.apply(file_volume(**SMALL))
+    await_ready(kube)
+    await_whole(kube, 3)
+    client(kube)
+    put(kube, 20)
+    kube.ctl("delete", "pod", "files-filer-0", "--grace-period=0", "--force")
+    until(lambda: condition(kube, "Ready").get("status") == "False", 30)
+    await_ready(kube)
+    assert_all_there(kube, 20)
