@@ -15,6 +15,7 @@ PULLING = {
     "containerStatuses": [{"state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}}]
 }
 NO_MODULES = 'MountVolume.SetUp failed for volume "gristmill-modules" : configmap "code" not found'
+AGAIN = {"conditions": [{"type": "PodScheduled", "status": "False", "reason": "SchedulerError"}]}
 NO_NODE = {"conditions": [{"type": "PodScheduled", "status": "False", "message": "0/1 nodes are available"}]}
 
 
@@ -42,6 +43,7 @@ def running(seconds: float) -> dict[str, Any]:
     [
         ([pod("Pending", **PULLING)], [], "ImageUnavailable", "p: no such image"),
         ([pod("Pending", **NO_NODE)], [], "Unschedulable", "0/1 nodes are available"),
+        ([pod("Pending", **AGAIN)], [], None, ""),
         ([], [("FailedCreate", QUOTA)], "QuotaExceeded", QUOTA),
         ([], [("FailedCreate", "violates PodSecurity")], "PodsRefused", "violates PodSecurity"),
         ([pod()], [("FailedCreate", QUOTA)], None, ""),

@@ -377,6 +377,14 @@ def test_degraded(seen: VolumeObserved, holds: str, reason: str, words: str) -> 
     assert words in found["message"]
 
 
+def test_a_server_that_just_starts_is_not_missing() -> None:
+    more = observed(resource(degraded(99, holds="False"), servers=5), 5, topology=topology(4))
+    assert condition(status(more, NOW), "Degraded")["reason"] == "ServersMissing"
+    pods = [one for one in more.objects["Pod"] if one["metadata"]["name"] != "files-server-4"]
+    begun = replace(more, objects={**more.objects, "Pod": [*pods, pod("server", 4, NOW - 5)]})
+    assert condition(status(begun, NOW), "Degraded")["status"] == "False"
+
+
 def test_the_time_of_a_condition_is_that_of_its_change() -> None:
     assert condition(status(lacking(20), NOW), "Degraded")["lastTransitionTime"] == text_of(NOW - 20)
     mended = observed(resource(degraded(20)))

@@ -112,7 +112,9 @@ def obstacle_of(
             if why in _WAITING:
                 return _WAITING[why], f"{pod['metadata']['name']}: {message or why}"
         for condition in (pod.get("status") or {}).get("conditions") or ():
-            if condition["type"] == "PodScheduled" and condition["status"] == "False":
+            refused = condition["type"] == "PodScheduled" and condition["status"] == "False"
+            # (an error of the scheduler's own says nothing of nodes, and it tries again at once)
+            if refused and condition.get("reason") != "SchedulerError":
                 return Reason.UNSCHEDULABLE, condition.get("message") or "no node takes the pod"
     if job is None:
         return None

@@ -65,13 +65,18 @@ def leaver(observed: VolumeObserved) -> str | None:
     return pod_name(observed.metadata["name"], Part.SERVER, there - 1)
 
 
-def missing(observed: VolumeObserved) -> list[str]:
-    """Return the servers that the masters miss; not the one that is to go, and has left."""
+def missing(observed: VolumeObserved, now: float) -> list[str]:
+    """Return the servers that the masters miss; not the one that is to go and has left, nor those that just start."""
     if observed.topology is None:
         return []
+    begins = {
+        pod["metadata"]["name"]
+        for pod in observed.pods_of(Part.SERVER)
+        if now < (seconds_of(pod["metadata"].get("creationTimestamp")) or 0.0) + PATIENCE
+    }
     name, going = observed.metadata["name"], leaver(observed)
     pods = (pod_name(name, Part.SERVER, n) for n in range(replicas_of(observed.set_of(Part.SERVER))))
-    return [pod for pod in pods if pod not in observed.topology.servers and pod != going]
+    return [pod for pod in pods if pod not in {*observed.topology.servers, *begins, going}]
 
 
 def next_chore(observed: VolumeObserved, now: float) -> Chore | None:
@@ -83,7 +88,7 @@ def next_chore(observed: VolumeObserved, now: float) -> Chore | None:
         return Chore(_REPAIR) if _has_waited(observed, now) else None
     if going is not None and going in topology.servers:
         return Chore(_EVACUATE if topology.servers[going] else _LEAVE, going)
-    return Chore(_REPAIR) if topology.excess and not missing(observed) else None
+    return Chore(_REPAIR) if topology.excess and not missing(observed, now) else None
 
 
 def commands_of(chore: Chore, owner: dict[str, Any]) -> list[str]:

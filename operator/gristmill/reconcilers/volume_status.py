@@ -33,7 +33,7 @@ def status(
     shown: dict[str, Any] = {
         "conditions": [
             _condition(observed, ConditionType.READY, _readiness(observed, now, taken, refused, undone), now),
-            _condition(observed, ConditionType.DEGRADED, _degradation(observed), now),
+            _condition(observed, ConditionType.DEGRADED, _degradation(observed, now), now),
         ],
         "endpoint": endpoint(metadata["name"], metadata["namespace"]),
         "secretName": access_name(metadata["name"]),
@@ -123,12 +123,12 @@ def _leaving(observed: VolumeObserved) -> list[str]:
     return [f"{going} is to go and is empty"]
 
 
-def _degradation(observed: VolumeObserved) -> tuple[str, Reason, str]:
+def _degradation(observed: VolumeObserved, now: float) -> tuple[str, Reason, str]:
     """Return whether something lacks copies, and what is done about it."""
     topology, copies = observed.topology, observed.spec.copies
     if topology is None:
         return "Unknown", Reason.UNKNOWN, "no master answers"
-    gone = missing(observed)
+    gone = missing(observed, now)
     # (servers that have not come yet are not missing)
     before = observed.condition(ConditionType.DEGRADED), observed.condition(ConditionType.READY)
     if gone and not topology.lacking and not any(one.get("status") == "True" for one in before):
