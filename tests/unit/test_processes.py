@@ -27,9 +27,13 @@ def system(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
 @pytest.fixture
 def other() -> Iterator[subprocess.Popen[bytes]]:
     """A process in a group of its own, whose command line is long."""
-    words = [sys.executable, "-c", "import time; time.sleep(600)", "x" * 300, "needle"]
-    process = subprocess.Popen(words, process_group=0)
+    program = "import time; print('here', flush=True); time.sleep(600)"
+    words = [sys.executable, "-c", program, "x" * 300, "needle"]
+    process = subprocess.Popen(words, process_group=0, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
     yield process
+    process.stdout.close()
     process.kill()
     process.wait()
 

@@ -26,6 +26,8 @@ _KEYS = (
     "WEED_JWT_FILER_SIGNING_KEY",
     "WEED_JWT_FILER_SIGNING_READ_KEY",
 )
+#: bytes of a name that a filer takes: more than the 255 of a volume's, for folders have a mark
+_NAME_BYTES = 1024
 _HOSTNAME = "kubernetes.io/hostname"
 #: the most that SeaweedFS puts into one of its own volumes (MiB), and the fewest of these on a disk
 _LARGEST, _FEWEST = 30_000, 16
@@ -139,7 +141,11 @@ def _pod() -> dict[str, Any]:
 
 def _environment(owner: dict[str, Any]) -> list[dict[str, Any]]:
     key = {"secretKeyRef": {"name": access_name(owner["name"]), "key": "key"}}
-    return [{"name": "HOME", "value": "/tmp"}, *({"name": name, "valueFrom": key} for name in _KEYS)]
+    return [
+        {"name": "HOME", "value": "/tmp"},
+        {"name": "WEED_FILER_OPTIONS_MAX_FILE_NAME_LENGTH", "value": str(_NAME_BYTES)},
+        *({"name": name, "valueFrom": key} for name in _KEYS),
+    ]
 
 
 def _arguments(owner: dict[str, Any], spec: FileVolumeSpec, part: Part, sizes: Sizes) -> list[str]:
