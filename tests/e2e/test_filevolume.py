@@ -12,13 +12,11 @@ from typing import Any
 import pytest
 from tests.e2e.kube import Kube, chunk_job, kubectl, shell, until
 from tests.e2e.rig import deaths, dying_operator, no_operator
+from tests.e2e.volumes import PATIENCE, SMALL, await_ready, await_whole, condition, file_volume, lose_server
 
 #: a volume takes some pods to start, and a repair half a minute to begin
 pytestmark = pytest.mark.timeout(600)
-PATIENCE = 240.0
 CLIENT = (Path(__file__).parent / "volume_client.py").read_text()
-#: as small as one can be that has a copy more than it must
-SMALL = {"copies": 2, "servers": 3}
 
 
 @pytest.fixture(autouse=True)
@@ -27,35 +25,6 @@ def _no_disk_stays(kube: Kube) -> Iterator[None]:
     yield
     kube.ctl("delete", "chunkjobs,filevolumes", "--all", "--timeout=60s", code=None)
     kube.ctl("delete", "pods,pvc", "--all", "--now", "--wait=false", code=None)
-
-
-def file_volume(name: str = "files", **spec: Any) -> dict[str, Any]:
-    return {
-        "apiVersion": "gristmill.dev/v1alpha1",
-        "kind": "FileVolume",
-        "metadata": {"name": name},
-        "spec": {"storage": "1Gi", "filer": {"size": "256Mi"}, **spec},
-    }
-
-
-def condition(kube: Kube, kind: str) -> dict[str, Any]:
-    found = (kube.get("fvol", "files") or {}).get("status", {})
-    return next((one for one in found.get("conditions", ()) if one["type"] == kind), {})
-
-
-def await_ready(kube: Kube) -> None:
-    until(lambda: condition(kube, "Ready").get("status") == "True", PATIENCE)
-
-
-def await_whole(kube: Kube, servers: int) -> None:
-    """Wait until so many servers are there, and nothing lacks copies."""
-
-    def whole() -> bool:
-        status = (kube.get("fvol", "files") or {}).get("status", {})
-        known = status.get("servers") == servers and status.get("underReplicated") == 0
-        return known and condition(kube, "Degraded").get("status") == "False"
-
-    until(whole, PATIENCE)
 
 
 def change(kube: Kube, code: int = 0, **spec: Any) -> str:
@@ -167,8 +136,7 @@ def test_a_server_that_is_lost_with_its_disk_is_replaced(kube: Kube) -> None:
     await_whole(kube, 4)
     client(kube)
     put(kube, 50)
-    kube.ctl("delete", "pvc", "data-files-server-1", "--wait=false")
-    kube.ctl("delete", "pod", "files-server-1", "--grace-period=0", "--force")
+    lose_server(kube, 1)
     lost = time.monotonic()
     until(lambda: condition(kube, "Degraded").get("status") == "True", 60)
     put(kube, 60, first=50)
