@@ -83,6 +83,13 @@ def valkey() -> Iterator[Server]:
 
 
 @pytest.fixture
+def own_valkey() -> Iterator[Server]:
+    """Return a server that no other test uses."""
+    with _server() as server:
+        yield server
+
+
+@pytest.fixture
 def frozen() -> Iterator[Server]:
     """Return a server that takes connections, and answers nothing."""
     with _server() as server:

@@ -122,11 +122,13 @@ class Client:
         if self._closed:
             return
         self._closed = True
-        await asyncio.gather(*(lock.close() for lock in self._locks))
-        async with self._opening:
-            for tree in self._trees.values():
-                await tree.close()
-        await self._store.close()
+        try:
+            await asyncio.gather(*(lock.close() for lock in self._locks))
+            async with self._opening:
+                for tree in self._trees.values():
+                    await tree.close()
+        finally:
+            await self._store.close()
 
     async def __aenter__(self) -> Client:
         return self

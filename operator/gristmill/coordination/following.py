@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
 
-from gristmill.coordination.errors import CoordinationError
 from gristmill.coordination.port import Change, Record, Scope, Store
+from gristmill.coordination.tasks import end
 
 
 class Following:
@@ -52,9 +51,6 @@ class Following:
             seconds -= asyncio.get_running_loop().time() - begin
 
     async def _stop(self) -> None:
-        if self._next is not None:
-            self._next.cancel()
-            with suppress(asyncio.CancelledError, StopAsyncIteration, CoordinationError):
-                await self._next
+        await end(self._next)
         if self._watch is not None:
             await self._watch.aclose()  # type: ignore[attr-defined]

@@ -19,6 +19,7 @@ from gristmill.coordination.clock import Clock
 from gristmill.coordination.errors import CoordinationError, LockLost, LockTimeout, NotHeld, closed
 from gristmill.coordination.holding import Hold, keep
 from gristmill.coordination.port import RENEWED, Store
+from gristmill.coordination.tasks import end
 
 log = logging.getLogger(__name__)
 
@@ -175,10 +176,7 @@ class Lock:
     async def _forget(self) -> None:
         """Forget the last hold."""
         keeping, self._keeping, self._hold = self._keeping, None, None
-        if keeping is not None:
-            keeping.cancel()
-            with suppress(asyncio.CancelledError):
-                await keeping
+        await end(keeping)
         self.lost.clear()
 
     async def _give_up(self, hold: Hold) -> None:

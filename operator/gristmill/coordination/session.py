@@ -18,6 +18,7 @@ from gristmill.coordination.errors import Conflict, CoordinationError, Missing
 from gristmill.coordination.holding import Hold, hold, keep
 from gristmill.coordination.names import session_name
 from gristmill.coordination.port import ACQUIRED, HOLDER, RENEWED, SECONDS, Kind, Owner, Record, Scope, Store
+from gristmill.coordination.tasks import end
 
 log = logging.getLogger(__name__)
 
@@ -50,10 +51,7 @@ class Session:
 
     async def close(self) -> None:
         """End it, and with it what was made in it."""
-        if self._keeping is not None:
-            self._keeping.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._keeping
+        await end(self._keeping)
         if self._hold is not None:
             with suppress(CoordinationError):
                 await self._store.delete(Kind.SESSION, self._hold.record.name, uid=self._hold.record.uid)

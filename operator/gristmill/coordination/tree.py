@@ -35,6 +35,7 @@ from gristmill.coordination.nodes import (
 from gristmill.coordination.port import Change, Kind, Owner, Record, Scope, Store
 from gristmill.coordination.schemas import Schemas
 from gristmill.coordination.session import Reaper, Session
+from gristmill.coordination.tasks import end
 from gristmill.coordination.view import Gap, View
 from gristmill.coordination.watching import Depth, Watch
 
@@ -86,10 +87,7 @@ class ConfigTree:
         self._closed = True
         for watch in list(self._watches):
             watch.close()
-        if self._reaping is not None:
-            self._reaping.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._reaping
+        await end(self._reaping)
         await self._view.stop()
         await self.session.close()
 
@@ -191,6 +189,8 @@ class ConfigTree:
                         )
                     )
             known = await self._read(path)
+            if known is not None:
+                self._view.wrote(known)
             _check_version(path, known, version)
 
     async def delete(

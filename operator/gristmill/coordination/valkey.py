@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import (
     AuthenticationError,
+    ClusterDownError,
     NoPermissionError,
     OutOfMemoryError,
     ReadOnlyError,
@@ -43,6 +44,9 @@ _RIGHTS = (
     "who coordinates needs a user and password in the URL where the server has some, with the rights "
     "~gristmill:coordination:* +@hash +@string +@stream +@scripting +@transaction +time"
 )
+#: what a server says that can't answer now, but will: while it fails over, saves, runs a script, or is full
+_PASSES = (ClusterDownError, OutOfMemoryError, ReadOnlyError)  # (the first is MASTERDOWN, too)
+_PASSING_WORDS = ("UNBLOCKED", "NOREPLICAS", "MISCONF", "BUSY")
 _REFUSALS = {"EXISTS": Exists, "MISSING": Missing, "CONFLICT": Conflict, "NOOWNER": Missing}
 
 
@@ -197,7 +201,7 @@ def _refuse(error: Exception) -> NoReturn:
     # (what the client is told while it connects it tells as a lost connection)
     if isinstance(error, barred) or isinstance(error.__cause__, barred) or "ACL failure" in words:
         raise Denied(f"the server refuses it to this user: {words}; {_RIGHTS}") from error
-    passes = isinstance(error, OutOfMemoryError | ReadOnlyError) or words.startswith(("MISCONF", "BUSY"))
+    passes = isinstance(error, _PASSES) or words.startswith(_PASSING_WORDS)
     if isinstance(error, ResponseError) and not passes:
         raise Refused(f"the server refuses it: {words}") from error
     raise Unavailable(f"the server does not answer: {words or type(error).__name__}") from error

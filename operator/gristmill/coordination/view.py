@@ -6,11 +6,11 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 
-from gristmill.coordination.errors import CoordinationError, Denied, HistoryGone, Unavailable
+from gristmill.coordination.errors import CoordinationError, HistoryGone
 from gristmill.coordination.port import Change, Record, Scope, Store
+from gristmill.coordination.tasks import end
 
 log = logging.getLogger(__name__)
 
@@ -53,10 +53,7 @@ class View:
 
     async def stop(self) -> None:
         """Follow no more."""
-        if self._following is not None:
-            self._following.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._following
+        await end(self._following)
 
     def get(self, name: str) -> Record | None:
         """Return a record, or None."""
@@ -101,6 +98,7 @@ class View:
             self._ahead[record.name] = record.uid
 
     async def _follow(self) -> None:
+        """Follow for ever: whatever a watch is answered, the next may be answered otherwise."""
         pause = _AGAIN_SECONDS[0]
         while True:
             try:
@@ -114,8 +112,10 @@ class View:
                     continue
                 except CoordinationError as error:
                     log.warning("%s can't be read: %s", self._scope, error)
-            except (Unavailable, Denied) as error:
+            except CoordinationError as error:
                 log.warning("%s can't be watched: %s", self._scope, error)
+            except Exception:
+                log.exception("%s: a watch failed; it is watched on", self._scope)
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))
             pause = min(2 * pause, _AGAIN_SECONDS[1])
 
