@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -336,5 +338,47 @@ def test_what_python_alone_reads_as_a_number_is_none(place: Place, word: str) ->
         tree = await bench.tree(schemas={"/n": {"type": "number"}})
         with pytest.raises(BadValue, match="/n: the value is no JSON"):
             await tree.set("/n", word)
+
+    run(place, test)
+
+
+@pytest.mark.e2e
+def test_a_namespace_that_is_not_there_is_told(namespace: Callable[[], Awaitable[Any]]) -> None:
+    """Also to who sets a value, which makes the node where it is not there."""
+
+    async def make() -> Any:
+        store = await namespace()
+        store._namespace += "-none"
+        return store
+
+    async def test(bench: Bench) -> None:
+        tree = await bench.tree()
+        for call in (
+            tree.set("/a", "1"),
+            tree.create("/a", "1"),
+            tree.ensure("/a", "1"),
+            tree.create("/q/n-", sequential=True),
+        ):
+            with pytest.raises(Missing, match=r"namespaces .*-none. not found"):
+                await asyncio.wait_for(call, 10)
+
+    run(Place(make), test)
+
+
+def test_a_value_is_set_though_its_node_is_deleted_and_made_all_the_time(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        tree, other = await bench.tree(), await bench.tree()
+
+        async def come_and_go() -> None:
+            for n in range(10):
+                await other.set("/a", f"theirs {n}")
+                with suppress(Missing):
+                    await other.delete("/a")
+
+        async def write() -> None:
+            for n in range(10):
+                assert (await tree.set("/a", f"mine {n}")).text == f"mine {n}"
+
+        await asyncio.wait_for(asyncio.gather(come_and_go(), write()), 20)
 
     run(place, test)

@@ -178,16 +178,16 @@ class ConfigTree:
             current = known.revision if known is not None else 0
             if version in (None, current):
                 _check_fence(path, known, token)
-                with suppress(Exists, Missing, Conflict):  # (it is not as it was known here)
+                with suppress(Exists, Conflict):  # (it is not as it was known here)
                     if known is None:
                         return self._wrote(await self._make(path, data, fence))
-                    revision = current if by_revision else None
-                    where = {PATH: path}
-                    return self._wrote(
-                        await self._store.update(
-                            Kind.NODE, name, fence, value=data, where=where, revision=revision
+                    revision, where = current if by_revision else None, {PATH: path}
+                    with suppress(Missing):  # (it is to be made anew)
+                        return self._wrote(
+                            await self._store.update(
+                                Kind.NODE, name, fence, value=data, where=where, revision=revision
+                            )
                         )
-                    )
             known = await self._read(path)
             if known is not None:
                 self._view.wrote(known)
