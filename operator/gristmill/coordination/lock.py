@@ -96,15 +96,18 @@ class Lock:
             end = (self._clock() + timeout if timeout is not None else inf) if blocking else -inf
             who = f"{self._identity}-{secrets.token_hex(4)}"
             attempt = Acquisition(self._store, self.name, who, self._seconds, self._clock, self._sighting)
-            self._taking = asyncio.create_task(attempt.take(end), name=f"taking lock {self.name}")
+            taking = asyncio.create_task(attempt.take(end), name=f"taking lock {self.name}")
+            self._taking = taking
             try:
-                self._hold = await self._taking
+                await asyncio.wait({taking})
             except asyncio.CancelledError:
-                if self._closed:
-                    raise closed() from None
+                await asyncio.shield(self._take_back(taking))
                 raise
             finally:
                 self._taking, self._sighting = None, attempt.sighting
+            if taking.cancelled():  # (by `close`)
+                raise closed()
+            self._hold = taking.result()
             if self._hold is None:
                 return False
             self._keeping = asyncio.create_task(self._keep(self._hold), name=f"lock {self.name}")
@@ -118,12 +121,11 @@ class Lock:
                 raise NotHeld(
                     f"lock {self.name} is not held: it was never acquired, or has been released before"
                 )
-            await self._forget()
+            await asyncio.shield(self._let_go(hold if held else None))
             if not held:
                 raise LockLost(
                     f"lock {self.name} was lost before it was released: another may have had it meanwhile"
                 )
-            await asyncio.shield(self._give_up(hold))
 
     async def wait_lost(self, timeout: float | None = None) -> bool:
         """Wait until the lock is lost or given up, or `timeout` seconds have passed; return whether it is lost.
@@ -178,6 +180,18 @@ class Lock:
         keeping, self._keeping, self._hold = self._keeping, None, None
         await end(keeping)
         self.lost.clear()
+
+    async def _let_go(self, hold: Hold | None) -> None:
+        """Forget the last hold, and give it up where it is one still."""
+        await self._forget()
+        if hold is not None:
+            await self._give_up(hold)
+
+    async def _take_back(self, taking: asyncio.Task[Hold | None]) -> None:
+        """End an attempt, and give up what it may have had already."""
+        await end(taking)
+        if not taking.cancelled() and not taking.exception() and (hold := taking.result()):
+            await self._give_up(hold)
 
     async def _give_up(self, hold: Hold) -> None:
         """Give the lock up for as long as it is ours; later it is free anyway."""

@@ -1,0 +1,72 @@
+"""Who is cancelled while a lock is taken or led by holds nothing, and learns that it was cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from tests.coordination.conftest import Place
+from tests.coordination.test_lock import Bench, run
+
+from gristmill.coordination.aio import Client
+from gristmill.coordination.errors import NotHeld
+
+
+async def had(lock: Any) -> None:
+    """Wait until the lock was had in another task; who has asked for it does not know yet."""
+    while lock._taking is None or not lock._taking.done():
+        await asyncio.sleep(0)
+
+
+def test_who_is_cancelled_as_it_gets_the_lock_does_not_hold_it(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        lock = bench.lock(seconds=60)
+        task = asyncio.create_task(lock.acquire())
+        await had(lock)
+        task.cancel()
+        await asyncio.wait({task})
+        assert task.cancelled()
+        assert not lock.held
+        assert await bench.record() is None
+        with pytest.raises(NotHeld, match="never acquired"):
+            await lock.release()
+        assert await lock.acquire(blocking=False)
+        await lock.release()
+
+    run(place, test)
+
+
+def test_a_lock_that_was_had_too_late_for_its_client_is_given_up(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        async with place.store() as store:
+            client = Client(store)
+            lock = client.lock(bench.name)
+            task = asyncio.create_task(lock.acquire())
+            await had(lock)
+            task.cancel()
+            await client.close()
+            await asyncio.wait({task})
+            assert task.cancelled()
+            assert await bench.record() is None
+
+    run(place, test)
+
+
+def test_who_is_cancelled_as_it_gives_the_lock_up_has_given_it_up(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        for turns in range(3):
+            lock = bench.lock(seconds=60)
+            await lock.acquire()
+            task = asyncio.create_task(lock.release())
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            task.cancel()
+            await asyncio.wait({task})
+            if not turns:  # (it had not begun)
+                await lock.release()
+            other = bench.lock()
+            assert await other.acquire(5)
+            await other.release()
+
+    run(place, test)
