@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
-from tests.coordination.conftest import Place
+from tests.coordination.conftest import Place, until
 from tests.coordination.test_lock import Bench, run
 
 from gristmill.coordination.aio import Client
@@ -49,6 +50,25 @@ def test_a_lock_that_was_had_too_late_for_its_client_is_given_up(place: Place) -
             await asyncio.wait({task})
             assert task.cancelled()
             assert await bench.record() is None
+
+    run(place, test)
+
+
+def test_a_handle_that_waits_elsewhere_is_waited_for_no_longer_than_is_said(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        async with bench.lock(seconds=60):
+            lock = bench.lock()
+            waiting = asyncio.create_task(lock.acquire())
+            await until(lambda: lock._taking is not None)
+            assert not await asyncio.wait_for(lock.acquire(blocking=False), 5)
+            assert not await asyncio.wait_for(lock.acquire(0), 5)
+            begin = time.monotonic()
+            assert not await asyncio.wait_for(lock.acquire(0.3), 5)
+            assert time.monotonic() - begin >= 0.3
+        assert await waiting
+        with pytest.raises(NotHeld, match="held by this handle already"):
+            await lock.acquire(blocking=False)
+        await lock.release()
 
     run(place, test)
 

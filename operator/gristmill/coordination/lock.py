@@ -81,37 +81,18 @@ class Lock:
         """Take the lock; return whether it was had within `timeout` seconds (None: as long as it takes).
 
         Without `blocking` it is had at once or not: if it is free, also before those who wait. That a holder has died
-        is seen by who waits, or tries again by the same handle, for the holder's `seconds`.
+        is seen by who waits, or tries again by the same handle, for the holder's `seconds`. Of one handle one waits at
+        a time; the time for which another waits for that is a part of its own.
         """
         if timeout is not None and (timeout < 0 or not blocking):
             raise ValueError("timeout: it is 0 or more, and says something only where acquire may wait")
-        async with self._turn:
-            if self._closed:
-                raise closed()
-            if self.held:
-                raise NotHeld(
-                    f"lock {self.name} is held by this handle already: release it, or use another handle"
-                )
-            await self._forget()
-            end = (self._clock() + timeout if timeout is not None else inf) if blocking else -inf
-            who = f"{self._identity}-{secrets.token_hex(4)}"
-            attempt = Acquisition(self._store, self.name, who, self._seconds, self._clock, self._sighting)
-            taking = asyncio.create_task(attempt.take(end), name=f"taking lock {self.name}")
-            self._taking = taking
-            try:
-                await asyncio.wait({taking})
-            except asyncio.CancelledError:
-                await asyncio.shield(self._take_back(taking))
-                raise
-            finally:
-                self._taking, self._sighting = None, attempt.sighting
-            if taking.cancelled():  # (by `close`)
-                raise closed()
-            self._hold = taking.result()
-            if self._hold is None:
-                return False
-            self._keeping = asyncio.create_task(self._keep(self._hold), name=f"lock {self.name}")
-            return True
+        end = (self._clock() + timeout if timeout is not None else inf) if blocking else -inf
+        if not await self._has_turn(timeout, blocking):
+            return False
+        try:
+            return await self._acquire(end)
+        finally:
+            self._turn.release()
 
     async def release(self) -> None:
         """Give the lock up. NotHeld where it was not held, LockLost where it was lost meanwhile."""
@@ -161,6 +142,43 @@ class Lock:
         except NotHeld:
             if kind is None:
                 raise
+
+    async def _has_turn(self, timeout: float | None, blocking: bool) -> bool:
+        """Wait until nobody else takes or gives up the lock by this handle; return whether that was in time."""
+        if not blocking and self._turn.locked():
+            return False
+        try:
+            async with asyncio.timeout(timeout):
+                return await self._turn.acquire()
+        except TimeoutError:
+            return False
+
+    async def _acquire(self, end: float) -> bool:
+        if self._closed:
+            raise closed()
+        if self.held:
+            raise NotHeld(
+                f"lock {self.name} is held by this handle already: release it, or use another handle"
+            )
+        await self._forget()
+        who = f"{self._identity}-{secrets.token_hex(4)}"
+        attempt = Acquisition(self._store, self.name, who, self._seconds, self._clock, self._sighting)
+        taking = asyncio.create_task(attempt.take(end), name=f"taking lock {self.name}")
+        self._taking = taking
+        try:
+            await asyncio.wait({taking})
+        except asyncio.CancelledError:
+            await asyncio.shield(self._take_back(taking))
+            raise
+        finally:
+            self._taking, self._sighting = None, attempt.sighting
+        if taking.cancelled():  # (by `close`)
+            raise closed()
+        self._hold = taking.result()
+        if self._hold is None:
+            return False
+        self._keeping = asyncio.create_task(self._keep(self._hold), name=f"lock {self.name}")
+        return True
 
     def _who_has_it(self) -> str:
         record = self._sighting.record if self._sighting else None
