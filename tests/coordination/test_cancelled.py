@@ -8,10 +8,13 @@ from typing import Any
 
 import pytest
 from tests.coordination.conftest import Place, until
-from tests.coordination.test_lock import Bench, run
+from tests.coordination.test_lock import SECONDS, Bench, run
 
 from gristmill.coordination.aio import Client
+from gristmill.coordination.election import Election
 from gristmill.coordination.errors import NotHeld
+from gristmill.coordination.lock import Token
+from gristmill.coordination.port import Kind
 
 
 async def had(lock: Any) -> None:
@@ -69,6 +72,44 @@ def test_a_handle_that_waits_elsewhere_is_waited_for_no_longer_than_is_said(plac
         with pytest.raises(NotHeld, match="held by this handle already"):
             await lock.acquire(blocking=False)
         await lock.release()
+
+    run(place, test)
+
+
+def test_a_candidate_that_is_cancelled_while_it_ends_what_it_lost_leads_no_more(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        election = Election(bench.lock())
+        elected: list[Token] = []
+        ends, go_on, cleaned = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+        async def lead(token: Token) -> None:
+            elected.append(token)
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ends.set()
+                await go_on.wait()
+                cleaned.set()
+
+        async def candidate() -> None:
+            while True:
+                try:
+                    await election.run(lead)
+                except NotHeld:
+                    continue
+
+        task = asyncio.create_task(candidate())
+        await until(lambda: elected)
+        await bench.store.delete(Kind.LOCK, bench.name)
+        await asyncio.wait_for(ends.wait(), 10)
+        task.cancel()
+        await asyncio.sleep(0)
+        go_on.set()
+        await asyncio.wait({task}, timeout=SECONDS)
+        assert task.cancelled()
+        assert cleaned.is_set()
+        assert len(elected) == 1
+        assert await bench.record() is None
 
     run(place, test)
 

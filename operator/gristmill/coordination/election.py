@@ -43,13 +43,15 @@ class Election:
                 if on_lost is not None:
                     await _called(on_lost)
                 work.cancel()
-                with suppress(asyncio.CancelledError):
-                    await work
+                await asyncio.wait({work})  # (who is cancelled now learns of it, and does not cut that off)
+                if not work.cancelled():
+                    work.result()
                 raise LockLost(f"the lead in {self._lock.name} was lost: another may lead now")
             await work
         finally:
-            for task in (work, lost):
-                task.cancel()
+            lost.cancel()
+            if not work.cancelling():
+                work.cancel()
             try:
                 await asyncio.gather(work, lost, return_exceptions=True)
             finally:
