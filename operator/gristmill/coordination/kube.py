@@ -45,7 +45,7 @@ _QUIET_SECONDS = 90.0
 _WATCH_SECONDS = 3_600
 #: seconds until a server that is away, or busy, is asked again, at the least and the most
 _AWAY_SECONDS = (0.05, 3.0)
-#: how often a patch is made again that met others on its way
+#: how often what met others on its way is tried
 _TRIES = 12
 #: records of a page of a list
 _PAGE = 500
@@ -79,7 +79,12 @@ class KubeStore:
     async def create(self, record: Record) -> Record:
         """Make a record, and return it as it is then."""
         check_size(record.value)
-        return record_of(record.kind, await self._call("POST", self._path(record.kind), manifest_of(record)))
+        manifest = manifest_of(record)
+        for attempt in range(_TRIES):
+            with suppress(Conflict):  # (others use the same quota at the same time)
+                return record_of(record.kind, await self._call("POST", self._path(record.kind), manifest))
+            await _give_way(attempt)
+        raise Unavailable(f"{record.kind} {record.name} can't be made: the quota is changed all the time")
 
     async def update(
         self,
@@ -99,7 +104,7 @@ class KubeStore:
             try:
                 return record_of(kind, await self._call("PATCH", path, patch, "application/json-patch+json"))
             except Conflict:  # (others changed it at the same time, each time that the server tried)
-                await asyncio.sleep(random.uniform(0, _AWAY_SECONDS[0] * (attempt + 1)))
+                await _give_way(attempt)
             except _Unfit:
                 found = await self._call("GET", path)
                 if not is_so(record_of(kind, found), conditions, revision):
@@ -197,6 +202,11 @@ class KubeStore:
 
 class _Unfit(CoordinationError):  # noqa: N818
     """A test of a patch failed, or a place that it changes is not there."""
+
+
+async def _give_way(attempt: int) -> None:
+    """Wait for a moment in which those are done who have changed the same."""
+    await asyncio.sleep(random.uniform(0, _AWAY_SECONDS[0] * (attempt + 1)))
 
 
 async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
