@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-from tests.coordination.conftest import Place
+from tests.coordination.apiserver import NOBODY, ApiServer
+from tests.coordination.conftest import Place, store_at
 from tests.coordination.test_lock import Bench, run
+from tests.e2e.kube import kubectl
+
+from gristmill.coordination.aio import Client
+from gristmill.coordination.errors import Denied, Refused
 
 pytestmark = pytest.mark.e2e
 
@@ -57,3 +64,47 @@ def test_a_quota_that_is_busy_is_asked_again(namespace: Callable[[], Awaitable[A
             assert not await bench.lock().acquire(blocking=False)
 
     run(Place(namespace), test)
+
+
+def test_who_has_no_rights_in_a_namespace_of_any_name_is_told_which(api_server: ApiServer) -> None:
+    """Also where its name has words that stand for something else."""
+
+    async def whole() -> None:
+        for name in ("quota-team", "being-terminated"):
+            async with Client(await store_at(api_server.config(NOBODY, namespace=name))) as client:
+                with pytest.raises(Denied, match=r"what coordinates needs get, list"):
+                    await asyncio.wait_for(client.lock("l").acquire(), 20)
+
+    asyncio.run(whole())
+
+
+@pytest.mark.parametrize("why", ["quota", "end"])
+def test_a_quota_that_is_used_up_and_a_namespace_that_ends_are_no_matter_of_rights(why: str) -> None:
+    name = f"coordination-{secrets.token_hex(3)}"
+    kubectl("create", "namespace", name)
+    if why == "quota":
+        words = "exceeded quota: none"
+        hard = "--hard=count/leases.coordination.k8s.io=0,count/configmaps=0"
+        kubectl("-n", name, "create", "quota", "none", hard)
+        kubectl("-n", name, "wait", "--for=jsonpath={.status.hard}", "quota/none", "--timeout=30s")
+    else:
+        words = "is being terminated"
+        kubectl("-n", name, "create", "configmap", "stays")
+        stay = '{"metadata": {"finalizers": ["example.com/stay"]}}'
+        kubectl("-n", name, "patch", "configmap", "stays", "-p", stay)
+        kubectl("delete", "namespace", name, "--wait=false")
+
+    async def whole() -> None:
+        async with Client(await store_at(None, name)) as client:
+            tree = await client.tree("t")
+            for call in (client.lock("l").acquire(), tree.set("/a", "1")):
+                with pytest.raises(Refused, match=words) as caught:
+                    await asyncio.wait_for(call, 20)
+                assert "needs get" not in str(caught.value)
+
+    try:
+        asyncio.run(whole())
+    finally:
+        if why == "end":
+            kubectl("-n", name, "patch", "configmap", "stays", "-p", '{"metadata": {"finalizers": null}}')
+        kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")

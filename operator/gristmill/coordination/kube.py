@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
+import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from typing import Any, NoReturn
@@ -47,6 +48,8 @@ _WATCH_SECONDS = 3_600
 _AWAY_SECONDS = (0.05, 3.0)
 #: how often what met others on its way is tried
 _TRIES = 12
+#: what the API server says where it refuses for another reason than that somebody has no right to it
+_NO_MATTER_OF_RIGHTS = re.compile(r"\b(exceeded quota|failed quota|unknown for quota|is being terminated)\b")
 #: records of a page of a list
 _PAGE = 500
 
@@ -235,7 +238,7 @@ def _refuse(status: int, said: str) -> NoReturn:
         raise HistoryGone(message)
     if status == 422 and "rejected our request due to an error in our request" in message:
         raise _Unfit(message)
-    if status == 401 or (status == 403 and "quota" not in message):
+    if status == 401 or (status == 403 and not _NO_MATTER_OF_RIGHTS.search(message)):
         where = ", which `coordination: true` gives a ChunkJob" if is_in_job() else ""
         raise Denied(
             f"the API server does not let you: {message}; what coordinates needs get, list, watch, create, patch and "
