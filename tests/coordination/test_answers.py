@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 from tests.coordination.apiserver import NOBODY, ApiServer
-from tests.coordination.conftest import Place, store_at
+from tests.coordination.conftest import PATIENCE, Place, store_at
 from tests.coordination.test_lock import Bench, run
 from tests.e2e.kube import kubectl
 
 from gristmill.coordination.aio import Client
-from gristmill.coordination.errors import Denied, Refused
+from gristmill.coordination.errors import Denied, LockLost, Refused
+from gristmill.coordination.kube_objects import KIND_LABEL
+from gristmill.coordination.port import Kind
 
 pytestmark = pytest.mark.e2e
 
@@ -108,3 +110,55 @@ def test_a_quota_that_is_used_up_and_a_namespace_that_ends_are_no_matter_of_righ
         if why == "end":
             kubectl("-n", name, "patch", "configmap", "stays", "-p", '{"metadata": {"finalizers": null}}')
         kubectl("delete", "namespace", name, "--wait=false", "--ignore-not-found")
+
+
+@pytest.mark.parametrize("labels", [{}, {"app": "theirs"}, {KIND_LABEL: "session"}])
+def test_a_lease_that_is_no_lock_is_neither_taken_nor_deleted(
+    namespace: Callable[[], Awaitable[Any]], labels: dict[str, str]
+) -> None:
+    """That of another program, which has the lock's name: before somebody asks for it, or from now on."""
+
+    async def test(bench: Bench) -> None:
+        store: Any = bench.store
+        path = f"{store._path(Kind.LOCK)}/{bench.name}"
+        parts = {
+            "/metadata/labels": labels,
+            "/metadata/annotations": {},
+            "/spec": {"holderIdentity": "theirs", "leaseDurationSeconds": 1},
+        }
+        patch = [{"op": "add", "path": one, "value": value} for one, value in parts.items()]
+        lock = bench.lock()
+        await lock.acquire()
+        waiting = [asyncio.create_task(bench.lock().acquire()) for _ in range(2)]
+        while len([one for one in (await bench.record()).fields if one.startswith("waiter")]) < 2:
+            await asyncio.sleep(0.01)
+        theirs = await store._call("PATCH", path, patch, "application/json-patch+json")
+        for call in (*waiting, bench.lock().acquire(), bench.lock().acquire(blocking=False)):
+            with pytest.raises(Refused, match=f"Lease {bench.name} is no lock"):
+                await asyncio.wait_for(call, 10)
+        await asyncio.wait_for(lock.lost.wait(), PATIENCE)
+        with pytest.raises(LockLost):
+            await lock.release()
+        assert await store._call("GET", path) == theirs
+        await store._call("DELETE", path)
+        await lock.acquire()
+
+    run(Place(namespace), test)
+
+
+def test_a_lock_whose_label_is_taken_away_is_lost_and_its_lease_left(
+    namespace: Callable[[], Awaitable[Any]],
+) -> None:
+    async def test(bench: Bench) -> None:
+        store: Any = bench.store
+        lock = bench.lock()
+        await lock.acquire()
+        patch = [{"op": "remove", "path": "/metadata/labels"}]
+        path = f"{store._path(Kind.LOCK)}/{bench.name}"
+        left = await store._call("PATCH", path, patch, "application/json-patch+json")
+        await asyncio.wait_for(lock.lost.wait(), PATIENCE)
+        with pytest.raises(LockLost):
+            await lock.release()
+        assert await store._call("GET", path) == left
+
+    run(Place(namespace), test)

@@ -16,11 +16,12 @@ from gristmill.coordination import connections
 from gristmill.coordination.connections import InPod
 from gristmill.coordination.errors import Denied, Unavailable
 from gristmill.coordination.kube import KubeStore
+from gristmill.coordination.kube_objects import KIND_LABEL
 from gristmill.coordination.port import Kind, Record
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not there")
 LEASE = {
-    "metadata": {"name": "l", "uid": "u", "resourceVersion": "7"},
+    "metadata": {"name": "l", "uid": "u", "resourceVersion": "7", "labels": {KIND_LABEL: "lock"}},
     "spec": {"holderIdentity": "me"},
 }
 

@@ -31,6 +31,8 @@ from gristmill.coordination.errors import (
 )
 from gristmill.coordination.jobs import is_in_job
 from gristmill.coordination.kube_objects import (
+    KIND_LABEL,
+    is_lock,
     is_so,
     manifest_of,
     patch_of,
@@ -64,7 +66,7 @@ class KubeStore:
     async def get(self, kind: Kind, name: str) -> Record | None:
         """Return a record as it is now, or None."""
         try:
-            return record_of(kind, await self._call("GET", self._path(kind, name)))
+            return record_of(kind, await self._get(kind, name))
         except Missing:
             return None
 
@@ -109,7 +111,7 @@ class KubeStore:
             except Conflict:  # (others changed it at the same time, each time that the server tried)
                 await _give_way(attempt)
             except _Unfit:
-                found = await self._call("GET", path)
+                found = await self._get(kind, name)
                 if not is_so(record_of(kind, found), conditions, revision):
                     raise Conflict(f"{kind} {name} is not what it was expected to be") from None
                 patch = patch_of(kind, changes, value, conditions, revision, found)
@@ -157,12 +159,23 @@ class KubeStore:
                 seen = int(found["metadata"]["resourceVersion"])
                 if event["type"] == "BOOKMARK":
                     yield Change(seen)
-                else:
-                    yield Change(seen, record_of(scope.kind, found), event["type"] == "DELETED")
+                else:  # (for who waits for a lock, what is none any more is gone)
+                    gone = event["type"] == "DELETED" or (scope.kind is Kind.LOCK and not is_lock(found))
+                    yield Change(seen, record_of(scope.kind, found), gone)
         except (aiohttp.ClientError, OSError, ValueError, TimeoutError) as error:
             raise Unavailable(f"the watch was cut: {error}") from error
         finally:
             response.close()
+
+    async def _get(self, kind: Kind, name: str) -> dict[str, Any]:
+        """Return an object as it is now. Refused where it is to be a lock, and is none."""
+        found = await self._call("GET", self._path(kind, name))
+        if kind is Kind.LOCK and not is_lock(found):
+            raise Refused(
+                f"Lease {name} is no lock: it has not the label {KIND_LABEL}: {Kind.LOCK}, so it is another program's, "
+                "and is left alone; give the lock another name"
+            )
+        return found
 
     async def _call(
         self, method: str, path: str, body: Any = None, content: str = "application/json"

@@ -42,6 +42,8 @@ _MOST_TEXT = (3 << 20) - (64 << 10)
 _MOST_ESCAPED = 6
 #: passes where an object has no annotations
 _BARE = {"op": "test", "path": "/metadata/annotations", "value": None}
+#: passes where an object is a lock
+_LOCK = {"op": "test", "path": "/metadata/labels/" + KIND_LABEL.replace("/", "~1"), "value": str(Kind.LOCK)}
 
 
 def selectors(scope: Scope) -> dict[str, str]:
@@ -78,6 +80,11 @@ def record_of(kind: Kind, found: Mapping[str, Any]) -> Record:
         revision=int(metadata["resourceVersion"]),
         uid=metadata["uid"],
     )
+
+
+def is_lock(found: Mapping[str, Any]) -> bool:
+    """Whether a Lease is a lock, and not another program's that has its name."""
+    return (found["metadata"].get("labels") or {}).get(KIND_LABEL) == str(Kind.LOCK)
 
 
 def _value(found: Mapping[str, Any]) -> bytes:
@@ -135,6 +142,8 @@ def patch_of(
     patch: list[dict[str, Any]] = []
     if found is not None and "annotations" not in found["metadata"]:
         patch += [_BARE, {"op": "add", "path": "/metadata/annotations", "value": {}}]
+    if kind is Kind.LOCK:
+        patch.append(_LOCK)
     patch += [_test(kind, field, text) for field, text in where.items()]
     if revision is not None:
         patch.append({"op": "test", "path": "/metadata/resourceVersion", "value": str(revision)})
