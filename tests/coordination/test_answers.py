@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tests.coordination.apiserver import NOBODY, ApiServer
 from tests.coordination.conftest import PATIENCE, Place, store_at
-from tests.coordination.test_lock import Bench, run
+from tests.coordination.locks import Bench, run
 from tests.e2e.kube import kubectl
 
 from gristmill.coordination.aio import Client

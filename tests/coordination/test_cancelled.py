@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.coordination.conftest import Place, until
-from tests.coordination.test_lock import SECONDS, Bench, run
+from tests.coordination.locks import SECONDS, Bench, run
 
 from gristmill.coordination.aio import Client
 from gristmill.coordination.election import Election

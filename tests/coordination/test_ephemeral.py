@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any
 
 import pytest
 from tests.coordination.conftest import PATIENCE, Place, until
 from tests.coordination.trees import SECONDS, Bench, run, told
 
+from gristmill.coordination.clock import wall_time
 from gristmill.coordination.errors import Closed
-from gristmill.coordination.port import Kind
+from gristmill.coordination.port import RENEWED, Kind, Record, Scope
+from gristmill.coordination.port import SECONDS as SECONDS_FIELD
+from gristmill.coordination.session import Reaper
 
 
 def test_what_is_ephemeral_goes_when_its_client_closes(place: Place) -> None:
@@ -133,5 +137,35 @@ def test_what_is_ephemeral_after_a_session_was_lost_is_of_another_session(place:
         assert record is not None
         assert record.owner not in (None, lost)
         assert await tree._store.get(Kind.SESSION, record.owner.name)  # type: ignore[union-attr]
+
+    run(place, test)
+
+
+def test_a_session_that_is_renewed_just_as_it_would_be_deleted_stays(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        now = 0.0
+        async with place.store() as store:
+            fields = {SECONDS_FIELD: "2", RENEWED: wall_time()}
+            scope = Scope(Kind.SESSION, bench.name)
+            session = await store.create(Record(Kind.SESSION, f"{bench.name}--s", bench.name, fields))
+
+            class Renewed:
+                def __getattr__(self, name: str) -> Any:
+                    return getattr(store, name)
+
+                async def delete(self, kind: Kind, name: str, **conditions: Any) -> None:
+                    await store.update(kind, name, {RENEWED: wall_time()})
+                    await store.delete(kind, name, **conditions)
+
+            reaper = Reaper(Renewed(), scope, lambda: now)  # type: ignore[arg-type]
+            await reaper.look()
+            now += 2
+            await reaper.look()
+            assert (await store.get(Kind.SESSION, session.name)).fields[RENEWED] != fields[RENEWED]  # type: ignore[union-attr]
+            reaper = Reaper(store, scope, lambda: now)
+            await reaper.look()
+            now += 2
+            await reaper.look()
+            assert await store.get(Kind.SESSION, session.name) is None
 
     run(place, test)
