@@ -10,7 +10,8 @@ import pytest
 from tests.coordination.conftest import PATIENCE, Place, until
 from tests.coordination.trees import SECONDS, Bench, run, told
 
-from gristmill.coordination.clock import wall_time
+from gristmill.coordination.aio import Client
+from gristmill.coordination.clock import boot_time, wall_time
 from gristmill.coordination.errors import Closed
 from gristmill.coordination.port import RENEWED, Kind, Record, Scope
 from gristmill.coordination.port import SECONDS as SECONDS_FIELD
@@ -167,5 +168,33 @@ def test_a_session_that_is_renewed_just_as_it_would_be_deleted_stays(place: Plac
             now += 2
             await reaper.look()
             assert await store.get(Kind.SESSION, session.name) is None
+
+    run(place, test)
+
+
+def test_a_session_that_took_the_place_of_one_that_was_slept_through_is_kept_and_the_only_one(
+    place: Place,
+) -> None:
+    """The machine slept: the clock knows, and the loop's, by which a session waits to be renewed, does not."""
+
+    async def test(bench: Bench) -> None:
+        late = 0.0
+        async with place.store() as store, place.store() as other:
+            client = Client(store, clock=lambda: boot_time() + late)
+            tree = await client.tree(bench.name, seconds=SECONDS)
+            await tree.create("/members/a", ephemeral=True)
+            first = tree.session._keeping
+            late = SECONDS
+            await tree.create("/members/b", ephemeral=True)
+            assert first is not None
+            assert first.done()
+            second = await tree.session.owner()
+            await tree.create("/members/c", ephemeral=True)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(SECONDS):
+                    await tree.session.lost.wait()
+            assert await tree.session.owner() == second
+            await client.close()
+            assert await other.get(Kind.SESSION, second.name) is None
 
     run(place, test)

@@ -58,6 +58,9 @@ class Session:
             self._hold = None
 
     async def _make(self) -> None:
+        await end(self._keeping)
+        if self._hold is not None and not self.lost.is_set():
+            self._lose(self._hold, "it could not be renewed in time")
         who, begin, now = f"{self._identity}-{secrets.token_hex(4)}", self._clock(), wall_time()
         fields = {HOLDER: who, SECONDS: str(self._seconds), ACQUIRED: now, RENEWED: now}
         name = session_name(self._tree, secrets.token_hex(8))
@@ -68,6 +71,9 @@ class Session:
 
     async def _keep(self, held: Hold) -> None:
         why = await keep(self._store, held, self._seconds, self._clock)
+        self._lose(held, why)
+
+    def _lose(self, held: Hold, why: str) -> None:
         log.warning("session %s is lost, and what it made goes: %s", held.record.name, why)
         self.lost.set()
 
