@@ -9,10 +9,10 @@ from contextlib import suppress
 from typing import Any
 
 from gristmill.coordination.clock import Clock
+from gristmill.coordination.conditions import check_fence, check_version, number_of
 from gristmill.coordination.errors import (
     Conflict,
     Exists,
-    Fenced,
     Missing,
     NotEmpty,
     Refused,
@@ -177,7 +177,7 @@ class ConfigTree:
         while True:
             current = known.revision if known is not None else 0
             if version in (None, current):
-                _check_fence(path, known, token)
+                check_fence(path, known, token)
                 with suppress(Exists, Conflict):  # (it is not as it was known here)
                     if known is None:
                         return self._wrote(await self._make(path, data, fence))
@@ -191,7 +191,7 @@ class ConfigTree:
             known = await self._read(path)
             if known is not None:
                 self._view.wrote(known)
-            _check_version(path, known, version)
+            check_version(path, known, version)
 
     async def delete(
         self, path: str, *, version: int | None = None, token: Token | None = None, recursive: bool = False
@@ -207,9 +207,9 @@ class ConfigTree:
             )
         if below:
             top = await self._read(path)
-            _check_version(path, top, version)
+            check_version(path, top, version)
             for one in (path, *(node.path for node in below)):
-                _check_fence(one, top if one == path else self._known(one), token)
+                check_fence(one, top if one == path else self._known(one), token)
         for node in reversed(below):
             with suppress(Missing):
                 await self._delete(node.path, None, token)
@@ -226,8 +226,8 @@ class ConfigTree:
             record = await self._read(path)
             if record is None:
                 raise Missing(f"{path} is not there")
-            _check_version(path, record, version)
-            _check_fence(path, record, token)
+            check_version(path, record, version)
+            check_fence(path, record, token)
             try:
                 await self._store.delete(Kind.NODE, record.name, revision=record.revision, uid=record.uid)
             except Conflict:
@@ -255,7 +255,7 @@ class ConfigTree:
         record = self._known(parent)
         while True:
             before = record.fields.get(COUNTER) if record is not None else None
-            number = _number(parent, COUNTER, before) + 1
+            number = number_of(parent, COUNTER, before) + 1
             try:
                 found = await self._store.update(
                     Kind.NODE, name, {COUNTER: str(number)}, where={PATH: parent, COUNTER: before}
@@ -340,37 +340,3 @@ class ConfigTree:
                 self._reaper.meet(record.owner)
             return Event(EventKind.CHANGED if known else EventKind.CREATED, node_of(record))
         return Event(EventKind.DELETED, known._replace(version=change.revision)) if known else None
-
-
-def _number(path: str, field: str, text: str | None) -> int:
-    """Return the number that a field of a node is, 0 where there is none. Refused where it is no number."""
-    try:
-        return int(text or 0)
-    except ValueError:
-        raise Refused(
-            f"{path}: its annotation {field} is {text!r} and must be a number: correct it, or remove it"
-        ) from None
-
-
-def _check_version(path: str, record: Record | None, version: int | None) -> None:
-    """Raise Conflict where a node is not at the version that is expected (0: not there)."""
-    current = record.revision if record is not None else 0
-    if version not in (None, current):
-        found = f"is at version {current}" if record is not None else "is not there"
-        raise Conflict(f"{path} {found}, and not at version {version}: read it again, and decide again")
-
-
-def _check_fence(path: str, record: Record | None, token: Token | None) -> None:
-    """Raise Fenced where a token is older than one that has written, or of another lock."""
-    if token is None or record is None or FENCE_NUMBER not in record.fields:
-        return
-    lock = record.fields.get(FENCE_LOCK, "")
-    number = _number(path, FENCE_NUMBER, record.fields[FENCE_NUMBER])
-    if lock != token.lock:
-        raise Fenced(
-            f"{path} is written by holders of lock {lock}, and the token is of lock {token.lock}: take that lock"
-        )
-    if token.number < number:
-        raise Fenced(
-            f"{path} was written by a later holder of lock {lock}: the lock was lost; stop what it protected"
-        )
