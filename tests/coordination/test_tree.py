@@ -155,20 +155,6 @@ def test_children_and_subtrees_by_any_path(place: Place) -> None:
     run(place, test)
 
 
-def test_sequential_nodes_have_rising_numbers_also_after_deletion(place: Place) -> None:
-    async def test(bench: Bench) -> None:
-        trees = [await bench.tree() for _ in range(3)]
-        made = await asyncio.gather(
-            *(tree.create("/q/item-", str(n), sequential=True) for n, tree in enumerate(trees * 4))
-        )
-        assert sorted(node.path for node in made) == [f"/q/item-{n:010d}" for n in range(1, 13)]
-        await until(lambda: len(trees[0].children("/q")) == 12)
-        await trees[0].delete("/q/item-0000000012")
-        assert (await trees[1].create("/q/item-", sequential=True)).path == "/q/item-0000000013"
-
-    run(place, test)
-
-
 def test_a_token_that_is_older_than_one_that_has_written_is_refused(place: Place) -> None:
     async def test(bench: Bench) -> None:
         tree, other = await bench.tree(), await bench.tree()

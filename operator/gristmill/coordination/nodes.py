@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,6 +15,10 @@ from gristmill.coordination.port import Record
 #: fields of a node's record: its path; the last number that a sequential child was given; the lock, and the number of
 #: its token, for whose holder it was written last
 PATH, COUNTER, FENCE_LOCK, FENCE_NUMBER = "path", "counter", "fence-lock", "fence-number"
+
+#: digits of the number that a sequential node gets
+DIGITS = 10
+_NUMBERED = re.compile(rf"(?<![0-9])[0-9]{{{DIGITS}}}\Z")
 
 
 class Node(NamedTuple):
@@ -83,6 +88,12 @@ class Resync:
 def node_of(record: Record) -> Node:
     """Return the node that a record is."""
     return Node(record.fields.get(PATH, ""), record.value, record.revision, record.owner is not None)
+
+
+def number_at_end(path: str) -> int:
+    """Return the number that a sequential node got; 0 of other nodes."""
+    found = _NUMBERED.search(path)
+    return int(found[0]) if found else 0
 
 
 def bytes_of(path: str, value: Any) -> bytes:

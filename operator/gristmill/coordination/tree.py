@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -22,6 +22,7 @@ from gristmill.coordination.lock import Token
 from gristmill.coordination.names import check_path, is_below, node_name, parent_of
 from gristmill.coordination.nodes import (
     COUNTER,
+    DIGITS,
     FENCE_LOCK,
     FENCE_NUMBER,
     PATH,
@@ -31,6 +32,7 @@ from gristmill.coordination.nodes import (
     Resync,
     bytes_of,
     node_of,
+    number_at_end,
 )
 from gristmill.coordination.port import Change, Kind, Owner, Record, Scope, Store
 from gristmill.coordination.schemas import Schemas
@@ -40,9 +42,6 @@ from gristmill.coordination.view import Gap, View
 from gristmill.coordination.watching import Depth, Watch
 
 log = logging.getLogger(__name__)
-
-#: digits of the number that a sequential node gets
-_DIGITS = 10
 
 
 class ConfigTree:
@@ -144,11 +143,15 @@ class ConfigTree:
         """
         self._check_open()
         check_path(path + "0" if sequential else path)
-        if sequential:
-            path += f"{await self._count(parent_of(path + '0') or '/'):0{_DIGITS}}"
-        data = self._checked(path, value)
-        owner = await self.session.owner() if ephemeral else None
-        return self._wrote(await self._make(path, data, {}, owner))
+        while True:
+            number = f"{await self._count(parent_of(path + '0') or '/'):0{DIGITS}}" if sequential else ""
+            data = self._checked(path + number, value)
+            owner = await self.session.owner() if ephemeral else None
+            try:
+                return self._wrote(await self._make(path + number, data, {}, owner))
+            except Exists:
+                if not sequential:
+                    raise
 
     async def ensure(self, path: str, value: Any = b"") -> Node:
         """Return a node, which is made with this value where there is none."""
@@ -249,13 +252,17 @@ class ConfigTree:
             raise Exists(f"{path} is there already") from None
 
     async def _count(self, parent: str) -> int:
-        """Return the next number of a parent, which is made where there is none."""
+        """Return the next number of a parent, which is made where there is none.
+
+        It is higher than those of the children, too, which an import may have brought.
+        """
         await self.ensure(parent)
+        last = max(number_at_end(path) for path in ("", *self._paths_in(parent)))
         name = node_name(self.name, parent)
         record = self._known(parent)
         while True:
             before = record.fields.get(COUNTER) if record is not None else None
-            number = number_of(parent, COUNTER, before) + 1
+            number = max(number_of(parent, COUNTER, before), last) + 1
             try:
                 found = await self._store.update(
                     Kind.NODE, name, {COUNTER: str(number)}, where={PATH: parent, COUNTER: before}
@@ -268,6 +275,14 @@ class ConfigTree:
             else:
                 self._view.wrote(found)
                 return number
+
+    def _paths_in(self, parent: str) -> Iterator[str]:
+        """Yield the paths of the nodes directly below a path."""
+        top = parent.rstrip("/") + "/"
+        for record in self._view.all().values():
+            path = record.fields.get(PATH, "")
+            if path.startswith(top) and "/" not in path[len(top) :]:
+                yield path
 
     def _known(self, path: str) -> Record | None:
         """Return a node's record as it is known here, or None."""
