@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-from tests.coordination.conftest import Place
+import pytest
+from tests.coordination.conftest import Place, until
 from tests.coordination.locks import SECONDS, Bench, Faulty, run
 
-from gristmill.coordination.port import RENEWED
+from gristmill.coordination.errors import Denied, Missing, Refused, Unavailable
+from gristmill.coordination.port import RENEWED, Store
 
 
 def test_who_hears_nothing_of_a_holder_that_renews_does_not_take_the_lock(place: Place) -> None:
@@ -32,5 +35,75 @@ def test_who_hears_nothing_of_a_holder_that_renews_does_not_take_the_lock(place:
             assert not waiting.result()
             assert lock.held
             assert renewals > 2
+
+    run(place, test)
+
+
+class Breaking(Faulty):
+    """A store whose next watches raise an error each: the first of all when it has told something."""
+
+    def __init__(self, store: Store, *errors: Exception, at_once: bool = False) -> None:
+        super().__init__(store)
+        self.errors = list(errors)
+        self._tells = not at_once
+
+    async def watch(self, *args: Any) -> AsyncIterator[Any]:
+        error = self.errors.pop(0) if self.errors else None
+        if error is None or self._tells:
+            async for change in self._store.watch(*args):
+                yield change
+                if error is not None:
+                    break
+        self._tells = False
+        if error is not None:
+            raise error
+
+
+async def waits_through(bench: Bench, breaking: Breaking) -> None:
+    """Wait for a lock that is given up when all errors have been raised, and have it."""
+    async with bench.lock():
+        lock = bench.lock(breaking)  # type: ignore[arg-type]
+        waiting = asyncio.create_task(lock.acquire())
+        await until(lambda: waiting.done() or not breaking.errors)
+        assert not waiting.done()
+    assert await asyncio.wait_for(waiting, 10)
+    await lock.release()
+
+
+def test_who_waits_waits_on_where_the_server_is_away_as_its_watch_begins(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        errors = [Unavailable("it does not answer")] * 2
+        await waits_through(bench, Breaking(bench.store, *errors, at_once=True))
+
+    run(place, test)
+
+
+def test_who_waits_waits_on_where_a_watch_can_not_be_begun_again_for_a_while(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        kinds = (Unavailable, Denied, Refused, Missing)
+        await waits_through(bench, Breaking(bench.store, *(kind("for now") for kind in kinds)))
+
+    run(place, test)
+
+
+def test_who_waits_and_may_not_watch_is_told(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        breaking = Breaking(bench.store, Denied("it may not watch"), at_once=True)
+        async with bench.lock():
+            with pytest.raises(Denied, match="may not watch"):
+                await asyncio.wait_for(bench.lock(breaking).acquire(), 10)  # type: ignore[arg-type]
+            assert not [one for one in (await bench.record()).fields if one.startswith("waiter")]
+
+    run(place, test)
+
+
+def test_who_waits_while_nothing_can_be_watched_is_told_in_time(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        breaking = Breaking(bench.store, *[Unavailable("it does not answer")] * 1000, at_once=True)
+        async with bench.lock():
+            begin = time.monotonic()
+            assert not await asyncio.wait_for(bench.lock(breaking).acquire(1.2), 10)  # type: ignore[arg-type]
+            assert time.monotonic() - begin >= 1.2
+            assert len(breaking.errors) > 950, "it asks all the time"
 
     run(place, test)

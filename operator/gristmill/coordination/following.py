@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 
+from gristmill.coordination.errors import CoordinationError, HistoryGone, Unavailable
 from gristmill.coordination.port import Change, Record, Scope, Store
 from gristmill.coordination.tasks import end
+
+#: seconds until what can't be followed is tried again, about
+_AGAIN_SECONDS = 0.5
 
 
 class Following:
@@ -17,6 +22,8 @@ class Following:
         self._scope = scope
         self._watch: AsyncIterator[Change] | None = None
         self._next: asyncio.Future[Change] | None = None
+        #: whether the server has told something: then it may be followed
+        self._heard = False
 
     async def __aenter__(self) -> Following:
         return self
@@ -33,22 +40,34 @@ class Following:
         return self._next
 
     async def next(self, record: Record, seconds: float) -> Record | None:
-        """Return the record after its next change, as it is if there is none in time, or None where it is deleted."""
+        """Return the record after its next change, as it is if there is none in time, or None where it is deleted.
+
+        A server that is away is waited for, and so is one that has told something before and does not now. HistoryGone
+        where the record has to be read again.
+        """
+        loop = asyncio.get_running_loop()
+        last = loop.time() + seconds
         while True:
             coming = self.begin(record)
-            begin = asyncio.get_running_loop().time()
-            done, _ = await asyncio.wait({coming}, timeout=max(0.0, seconds))
+            done, _ = await asyncio.wait({coming}, timeout=max(0.0, last - loop.time()))
             if not done:
                 return record
             self._next = None
             try:
                 change = coming.result()
-            except BaseException:
+            except CoordinationError as error:
                 self._watch = None
-                raise
-            if change.record is not None and change.revision > record.revision:
-                return None if change.deleted else change.record
-            seconds -= asyncio.get_running_loop().time() - begin
+                if isinstance(error, HistoryGone) or not (self._heard or isinstance(error, Unavailable)):
+                    raise
+                pause = _AGAIN_SECONDS * random.uniform(0.5, 1.5)
+                if loop.time() + pause >= last:
+                    await asyncio.sleep(max(0.0, last - loop.time()))
+                    return record
+                await asyncio.sleep(pause)
+            else:
+                self._heard = True
+                if change.record is not None and change.revision > record.revision:
+                    return None if change.deleted else change.record
 
     async def _stop(self) -> None:
         await end(self._next)
