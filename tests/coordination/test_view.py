@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from tests.coordination.conftest import PATIENCE, Place, until
+from tests.coordination.apiserver import ApiServer, Line
+from tests.coordination.conftest import PATIENCE, Place, store_at, until
 from tests.coordination.trees import Bench, run
 from tests.protocol.harness import Server
 
 from gristmill.coordination.aio import Client
 from gristmill.coordination.errors import Conflict, Denied, Missing, Refused, Unavailable
 from gristmill.coordination.port import Kind, Store
+from gristmill.coordination.tree import ConfigTree
 from gristmill.coordination.valkey import ValkeyStore
 
 
@@ -125,3 +128,93 @@ def test_what_was_read_to_be_compared_is_known_from_then_on(place: Place) -> Non
         assert (await tree.ensure("/count", 0)).json == 8
 
     run(place, test)
+
+
+async def is_told(
+    tree: ConfigTree,
+    name: str,
+    away: Callable[[], Any],
+    back: Callable[[], Any],
+    log: pytest.LogCaptureFixture,
+) -> None:
+    """See that who reads learns that a server is away, and that it is back; and that each is logged once, in words."""
+    assert tree.stale_since is None
+    before = time.monotonic()
+    away()
+    await until(lambda: tree.stale_since is not None)
+    assert tree.stale_since is not None
+    assert before - PATIENCE < tree.stale_since < time.monotonic()
+    watched = log.records[0].getMessage()
+    assert watched.startswith(
+        f"the nodes of tree {name} can't be followed, what is read of them may be old: "
+    )
+    since = tree.stale_since
+    await asyncio.sleep(1.5)  # (it is tried again, and there is nothing new to tell)
+    assert (tree.stale_since, len(log.records)) == (since, 1)
+    await asyncio.to_thread(back)
+    await until(lambda: tree.stale_since is None)
+    assert log.records[1].getMessage().startswith(f"the nodes of tree {name} are followed again, after ")
+    assert len(log.records) == 2
+    assert (await tree.set("/a", "1")) == tree.get("/a")
+
+
+def test_who_reads_learns_that_the_server_is_away(
+    own_valkey: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "gristmill.coordination")
+
+    async def whole() -> None:
+        async with asyncio.timeout(2 * PATIENCE), Client(ValkeyStore(own_valkey.url, "n")) as client:
+            await is_told(await client.tree("t"), "t", own_valkey.kill, own_valkey.start, caplog)
+
+    asyncio.run(whole())
+
+
+@pytest.mark.e2e
+def test_who_reads_learns_that_the_api_server_is_away(
+    api_server: ApiServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "gristmill.coordination")
+    namespace = api_server.make_namespace()
+
+    async def whole() -> None:
+        async with asyncio.timeout(2 * PATIENCE), Line(api_server.port) as line:
+            config = api_server.config(port=line.port, namespace=namespace)
+
+            def away() -> None:
+                line.dead = True
+                line.cut()
+
+            def back() -> None:
+                line.dead = False
+
+            async with Client(await store_at(config)) as client:
+                tree = await client.tree("t")
+                first = await tree.set("/first", "1")
+                await until(lambda: tree._view.revision >= first.version)
+                await is_told(tree, "t", away, back, caplog)
+
+    asyncio.run(whole())
+
+
+@pytest.mark.e2e
+def test_a_connection_that_is_cut_and_made_again_is_no_matter(
+    api_server: ApiServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "gristmill.coordination")
+    namespace = api_server.make_namespace()
+
+    async def whole() -> None:
+        async with asyncio.timeout(2 * PATIENCE), Line(api_server.port) as line:
+            config = api_server.config(port=line.port, namespace=namespace)
+            other = Client(await store_at(api_server.config(namespace=namespace)))
+            async with other, Client(await store_at(config)) as client:
+                tree, theirs = await client.tree("t"), await other.tree("t")
+                for n in range(3):
+                    made = await theirs.set("/a", f"{n}")
+                    await until(lambda made=made: tree.get("/a") == made)
+                    line.cut()
+                assert tree.stale_since is None
+
+    asyncio.run(whole())
+    assert not caplog.records

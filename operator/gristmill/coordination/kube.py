@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import random
 import re
 from collections.abc import AsyncIterator, Sequence
@@ -40,6 +41,8 @@ from gristmill.coordination.kube_objects import (
     selectors,
 )
 from gristmill.coordination.port import Change, Changes, Kind, Record, Scope, check_size
+
+log = logging.getLogger(__name__)
 
 #: seconds that an answer may take; that may pass between two lines of a watch (it has one a minute); that a watch may
 #: take
@@ -128,10 +131,10 @@ class KubeStore:
         """Yield every change after a revision in its order, without end."""
         pause = _AWAY_SECONDS[0]
         while True:
-            with suppress(Unavailable):
-                async for change in self._watch_once(scope, revision):
+            async for change in self._watch_once(scope, revision):
+                if change.revision > revision:
                     revision, pause = change.revision, _AWAY_SECONDS[0]
-                    yield change
+                yield change
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))  # (a proxy may end each at once)
             pause = min(pause * 2, _AWAY_SECONDS[1])
 
@@ -140,6 +143,7 @@ class KubeStore:
         await self._connection.close()
 
     async def _watch_once(self, scope: Scope, revision: int) -> AsyncIterator[Change]:
+        """Yield changes until the connection ends, which one that was had may do at any time."""
         words = {
             **selectors(scope),
             "watch": "1",
@@ -151,6 +155,7 @@ class KubeStore:
         path = f"{self._path(scope.kind)}?{urlencode(words)}"
         response = await self._request("GET", path, None, "application/json", timeout)
         try:
+            yield Change(revision)
             async for line in _lines(response.content):
                 event = json.loads(line)
                 found = event["object"]
@@ -163,7 +168,7 @@ class KubeStore:
                     gone = event["type"] == "DELETED" or (scope.kind is Kind.LOCK and not is_lock(found))
                     yield Change(seen, record_of(scope.kind, found), gone)
         except (aiohttp.ClientError, OSError, ValueError, TimeoutError) as error:
-            raise Unavailable(f"the watch was cut: {error}") from error
+            log.debug("the watch of %s was cut, and is begun again: %s", scope, error)
         finally:
             response.close()
 

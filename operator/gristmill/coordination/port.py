@@ -80,6 +80,12 @@ class Scope:
     group: str = ""
     name: str = ""
 
+    def __str__(self) -> str:
+        """Return what they are, for people."""
+        if self.name:
+            return f"the {self.kind} {self.name}"
+        return f"the {self.kind}s" + (f" of tree {self.group}" if self.group else "")
+
 
 def check_size(value: bytes) -> None:
     """Raise Refused where a value is larger than a server takes."""
@@ -129,9 +135,10 @@ class Store(Protocol):
         ...
 
     def watch(self, scope: Scope, revision: int) -> AsyncIterator[Change]:
-        """Yield every change after a revision in its order, without end, across lost connections.
+        """Yield every change after a revision in its order, without end, and one without a record where it begins.
 
-        HistoryGone where some are not known any more.
+        HistoryGone where some are not known any more. Where it raises something else it can be begun again, from the
+        last revision that was told.
         """
         ...
 

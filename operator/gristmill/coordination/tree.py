@@ -95,6 +95,11 @@ class ConfigTree:
         """Whether what was ephemeral goes: it could not be kept. What is made from now on is of another session."""
         return self.session.lost.is_set()
 
+    @property
+    def stale_since(self) -> float | None:
+        """Since when, by time.monotonic, what is read may be old, for the server does not tell; None while it does."""
+        return self._view.stale_since
+
     # -- reading: from memory
 
     def get(self, path: str) -> Node | None:

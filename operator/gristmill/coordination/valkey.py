@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Sequence
-from contextlib import suppress
 from importlib.resources import files
 from typing import Any, NoReturn
 
@@ -37,8 +36,6 @@ from gristmill.coordination.port import Change, Changes, Kind, Owner, Record, Sc
 _ANSWER_SECONDS = 10.0
 #: ms for which a look at the log waits for news
 _NEWS_MS = 2_000
-#: seconds until a server that is away is asked again
-_AWAY_SECONDS = 0.5
 #: what a user needs, who is named in the URL: redis://USER:PASSWORD@HOST
 _RIGHTS = (
     "who coordinates needs a user and password in the URL where the server has some, with the rights "
@@ -125,14 +122,9 @@ class ValkeyStore:
         seen = revision
         await self._check_known(revision)
         while True:
-            try:
-                news = self._client.xread({self._log: f"{seen}-0"}, count=1000, block=_NEWS_MS)
-                found = await _answer(news)
-            except Unavailable:
-                await asyncio.sleep(_AWAY_SECONDS)
-                with suppress(Unavailable):
-                    await self._check_known(seen)
-                continue
+            yield Change(seen)
+            news = self._client.xread({self._log: f"{seen}-0"}, count=1000, block=_NEWS_MS)
+            found = await _answer(news)
             for entry, fields in found[0][1] if found else ():
                 if int(fields[b"before"]) != seen:
                     raise HistoryGone(f"the changes after revision {seen} are not known any more")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -37,6 +38,9 @@ class View:
 
     def __init__(self, store: Store, scope: Scope) -> None:
         self.revision = 0
+        #: since when (by time.monotonic) what is known may be old; None while it is followed
+        self.stale_since: float | None = None
+        self._heard_at = 0.0
         self._store = store
         self._scope = scope
         self._records: dict[str, Record] = {}
@@ -49,6 +53,7 @@ class View:
         """Read what is there, and follow it from then on."""
         records, self.revision = await self._store.list(self._scope)
         self._records = {record.name: record for record in records}
+        self._heard_at = time.monotonic()
         self._following = asyncio.create_task(self._follow(), name=f"view of {self._scope}")
 
     async def stop(self) -> None:
@@ -99,25 +104,38 @@ class View:
 
     async def _follow(self) -> None:
         """Follow for ever: whatever a watch is answered, the next may be answered otherwise."""
-        pause = _AGAIN_SECONDS[0]
+        pause, gone = _AGAIN_SECONDS[0], False
         while True:
             try:
-                async for change in self._store.watch(self._scope, self.revision):
-                    self._take(change)
-                    pause = _AGAIN_SECONDS[0]
-            except HistoryGone as gone:
-                log.info("%s: %s; it is read again", self._scope, gone)
-                try:
+                if gone:
                     await self._read_again()
-                    continue
-                except CoordinationError as error:
-                    log.warning("%s can't be read: %s", self._scope, error)
-            except CoordinationError as error:
-                log.warning("%s can't be watched: %s", self._scope, error)
-            except Exception:
-                log.exception("%s: a watch failed; it is watched on", self._scope)
+                    gone = False
+                async for change in self._store.watch(self._scope, self.revision):
+                    pause = _AGAIN_SECONDS[0]
+                    self._hear()
+                    self._take(change)
+            except HistoryGone as error:
+                log.info("%s: %s; it is read again", self._scope, error)
+                gone = True
+            except Exception as error:
+                self._miss(error)
             await asyncio.sleep(pause * random.uniform(0.5, 1.5))
             pause = min(2 * pause, _AGAIN_SECONDS[1])
+
+    def _hear(self) -> None:
+        """Know that what there is is followed now."""
+        now = time.monotonic()
+        if self.stale_since is not None:
+            log.warning("%s are followed again, after %.1f s", self._scope, now - self.stale_since)
+        self.stale_since, self._heard_at = None, now
+
+    def _miss(self, error: Exception) -> None:
+        """Know that it is not: what is known may be old."""
+        if self.stale_since is None:
+            self.stale_since = self._heard_at
+            unknown = None if isinstance(error, CoordinationError) else error
+            words = "%s can't be followed, what is read of them may be old: %s"
+            log.warning(words, self._scope, error, exc_info=unknown)
 
     async def _read_again(self) -> None:
         """Tell of the gap, and then of what has changed in it: also back, where the server has lost what it had."""
