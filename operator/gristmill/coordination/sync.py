@@ -270,6 +270,11 @@ class ConfigTree:
         """Whether what was ephemeral goes: it could not be kept."""
         return self._tree.session_lost
 
+    @property
+    def stale_since(self) -> float | None:
+        """Since when, by time.monotonic, what is read may be old, for the server does not tell; None while it does."""
+        return self._tree.stale_since
+
     def get(self, path: str) -> Node | None:
         """Return a node, or None: from memory."""
         return self._tree.get(path)
