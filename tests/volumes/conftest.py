@@ -78,6 +78,23 @@ def volumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "volumes"
 
 
+@pytest.fixture(params=["folder", "filer"])
+def anywhere(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the volumes of `volume://` in a folder, or the volumes `v` and `w` at a filer, as a pod has them."""
+    if request.param == "folder":
+        monkeypatch.setenv("GRISTMILL_VOLUMES", str(tmp_path / "volumes"))
+        return
+    seaweed: Seaweed = request.getfixturevalue("seaweed")
+    for name in ("v", "w"):
+        secret = tmp_path / "secrets" / name
+        secret.mkdir(parents=True)
+        (secret / "url").write_text(f"{seaweed.url}/{tmp_path.name}-{secrets.token_hex(4)}")
+        (secret / "key").write_text(seaweed.key)
+    monkeypatch.delenv("GRISTMILL_VOLUMES", raising=False)
+    monkeypatch.setenv("GRISTMILL_VOLUME_SECRETS", str(tmp_path / "secrets"))
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture
 def sampled() -> random.Random:
     """Return what draws a sample, the same again by its printed seed."""

@@ -25,7 +25,12 @@ FILES = {"a.txt": b"1", "b/c.bin": b"22" * 3000, "b/d/e f.txt": "ä".encode(), "
 
 
 @pytest.fixture
-def fs(volumes: Path) -> Any:
+def fs(anywhere: None) -> Any:
+    return fsspec.filesystem("volume")
+
+
+@pytest.fixture
+def local(volumes: Path) -> Any:
     return fsspec.filesystem("volume")
 
 
@@ -204,41 +209,41 @@ def test_names_that_are_none(fs: Any) -> None:
     assert pickle.loads(pickle.dumps(fs)) is fs
 
 
-def test_damage_is_told_to_programs_that_know_nothing_of_it(fs: Any, volumes: Path) -> None:
+def test_damage_is_told_to_programs_that_know_nothing_of_it(local: Any, volumes: Path) -> None:
     pandas.DataFrame({"a": range(5000)}).to_parquet("volume://v/t.parquet")
     (path,) = objects(volumes / "v", "content")
     flip(path, 2000)
     with pytest.raises(OSError, match=r"t\.parquet, block 0 is damaged"):
         pandas.read_parquet("volume://v/t.parquet")
     with pytest.raises(Damaged):
-        fs.cat("v/t.parquet")
+        local.cat("v/t.parquet")
 
 
-def test_a_folder_that_cannot_be_listed_is_not_left_out(fs: Any, volumes: Path, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_listed_is_not_left_out(local: Any, volumes: Path, tmp_path: Path) -> None:
     """Whoever takes what was found for all there is would remove, or not count, the rest."""
-    fs.pipe({f"v/d/{number}": content(5000, number) for number in range(3)})
+    local.pipe({f"v/d/{number}": content(5000, number) for number in range(3)})
     rsync("volume://v/d", (tmp_path / "copy").as_uri())
     path = volumes / "v/names/d/1"
     flip(path, 20)
-    for deed in (fs.find, fs.du, lambda path: list(fs.walk(path)), lambda path: fs.glob(f"{path}/**")):
+    for deed in (local.find, local.du, lambda path: list(local.walk(path)), lambda path: local.glob(f"{path}/**")):
         for folder in ("v", "v/d"):
             with pytest.raises(Damaged, match="d/1 is damaged"):
                 deed(folder)
     with pytest.raises(Damaged):
-        fs.get("v/", f"{tmp_path}/back/", recursive=True)
+        local.get("v/", f"{tmp_path}/back/", recursive=True)
     with pytest.raises(Damaged):
         rsync("volume://v/d", (tmp_path / "copy").as_uri(), delete_missing=True)
     assert len(list((tmp_path / "copy").iterdir())) == 3
-    assert fs.find("v/not there") == []
-    fs.rm("v/d/1", recursive=True)
+    assert local.find("v/not there") == []
+    local.rm("v/d/1", recursive=True)
     flip(volumes / "v/names/d/2", 20)
-    fs.rm("v/d", recursive=True)
-    assert fs.find("v") == []
+    local.rm("v/d", recursive=True)
+    assert local.find("v") == []
     with pytest.raises(FileNotFoundError):
-        fs.rm("v/d", recursive=True)
+        local.rm("v/d", recursive=True)
 
 
-def test_pandas(volumes: Path) -> None:
+def test_pandas(anywhere: None) -> None:
     frame = pandas.DataFrame({"number": range(10_000), "text": ["x y", "ä"] * 5000})
     frame.to_csv("volume://v/t.csv", index=False)
     assert pandas.read_csv("volume://v/t.csv").equals(frame)
@@ -313,13 +318,13 @@ def test_volumes_anywhere(root: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert objects(tmp_path / "a b/v", "names") == [tmp_path / "a b/v/names/file"]
 
 
-def test_a_folder_of_ten_thousand(fs: Any, volumes: Path) -> None:
+def test_a_folder_of_ten_thousand(local: Any, volumes: Path) -> None:
     """Listing small files reads none of them."""
-    fs.pipe({f"v/many/{number:05} ä": b"%d" % number for number in range(10_000)})
+    local.pipe({f"v/many/{number:05} ä": b"%d" % number for number in range(10_000)})
     for path in objects(volumes / "v", "names")[::7]:
         path.chmod(0)  # (root reads them all the same: what counts is the next line)
         path.write_bytes(b"\0" * path.stat().st_size)
-    listed = fs.ls("v/many")
+    listed = local.ls("v/many")
     assert len(listed) == 10_000
     assert [info["size"] for info in listed] == [len(str(number)) for number in range(10_000)]
-    assert fs.info("v/many/00001 ä")["size"] == 1
+    assert local.info("v/many/00001 ä")["size"] == 1
