@@ -225,7 +225,12 @@ def test_a_folder_that_cannot_be_listed_is_not_left_out(local: Any, volumes: Pat
     rsync("volume://v/d", (tmp_path / "copy").as_uri())
     path = volumes / "v/names/d/1"
     flip(path, 20)
-    for deed in (local.find, local.du, lambda path: list(local.walk(path)), lambda path: local.glob(f"{path}/**")):
+    for deed in (
+        local.find,
+        local.du,
+        lambda path: list(local.walk(path)),
+        lambda path: local.glob(f"{path}/**"),
+    ):
         for folder in ("v", "v/d"):
             with pytest.raises(Damaged, match="d/1 is damaged"):
                 deed(folder)
