@@ -327,7 +327,16 @@ def test_a_tree_is_taken_from_one_place_to_another(shell: Shell, tmp_path: Path)
     assert shell.run("config", "export") == text
     assert shell.run("config", "import", "-", given="/j: {port: 5}\n").startswith("1 node changed")
     assert shell.run("config", "get", "/j") == '{"port": 5}'
-    for wrong in ("- a list", "a: [", "1: x", "no/path: x", "/a: 1\n/a: 2", "/a: [!!int foo]"):
+    for wrong in (
+        "- a list",
+        "a: [",
+        "1: x",
+        "no/path: x",
+        "/a: 1\n/a: 2",
+        "/a: [!!int foo]",
+        "/a: [!!bool foo]",
+        "/a: [!!int '']",
+    ):
         shell.run("config", "import", "-", given=wrong, code=2)
 
 
@@ -440,3 +449,13 @@ def test_the_time_to_end_begins_when_the_lock_was_lost_and_not_when_that_was_see
     _guard(lock, over, sent.append, 0.4)  # type: ignore[arg-type]
     assert sum(over.seconds[:2]) == pytest.approx(0.4)
     assert sent == [signal.SIGTERM, signal.SIGKILL, signal.SIGKILL]  # (until it has ended)
+
+
+@pytest.mark.parametrize("text", ["", "foo", "contexts: 3", "a: ["])
+def test_a_kube_config_that_is_none_is_told(shell: Shell, tmp_path: Path, text: str) -> None:
+    (tmp_path / "config").write_text(text)
+    environment = {**os.environ, "KUBECONFIG": str(tmp_path / "config")}
+    words = [sys.executable, "-m", "gristmill", "config", "ls"]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: there is nowhere to coordinate: no cluster (")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import random
 import secrets
 import signal
 import subprocess
 import sys
 import threading
 import time
+import traceback
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -382,6 +384,39 @@ def test_what_is_held_at_the_end_of_a_program_is_given_up_though_nobody_has_kept
         kinds = ("lock", "session", "node")
         left = {kind: raw.hlen(f"gristmill:coordination:{{{namespace}}}:{kind}") for kind in kinds}
     assert left == dict.fromkeys(kinds, 0)
+
+
+def test_who_is_interrupted_as_the_lock_is_had_does_not_hold_it(client: Client) -> None:
+    """By an exception of a signal's handler, wherever in the wait that comes: Ctrl-C is one.
+
+    (One that comes between the end of a call and the use of its result is a program's own, with any lock.)
+    """
+
+    class Late(Exception):
+        pass
+
+    def ring(*_: object) -> None:
+        raise Late
+
+    chance, interrupted = random.Random(3), 0
+    former = signal.signal(signal.SIGALRM, ring)
+    try:
+        for number in range(400):
+            lock = client.lock(f"l{number}")
+            try:
+                signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.0001, 0.003))
+                held = lock.acquire()
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except Late as error:
+                if "wait" in [frame.name for frame in traceback.extract_tb(error.__traceback__)]:
+                    interrupted += 1
+                    assert not lock.held, f"after {interrupted} interruptions"
+            else:
+                assert held
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, former)
+    assert interrupted > 10
 
 
 def test_what_a_leader_raises_is_not_hidden_by_the_loss_of_the_lead(client: Client, valkey: Server) -> None:

@@ -128,13 +128,16 @@ def test_a_namespace_that_may_not_be_read_keeps_no_other_waiting(api: FakeApi, c
         look(sessions)
 
 
-def test_one_that_may_not_be_deleted_keeps_no_other_waiting(
-    api: FakeApi, sessions: Sessions, clock: Time
+def test_one_that_may_not_be_deleted_keeps_no_other_waiting_and_is_told_of_once(
+    api: FakeApi, sessions: Sessions, clock: Time, caplog: pytest.LogCaptureFixture
 ) -> None:
     api.refusals["DELETE /apis/coordination.k8s.io/v1/namespaces/a/"] = (403, "a webhook denies it")
     api.add("Lease", lease("guarded"))
     api.add("Lease", lease("other", namespace="b"))
-    look(sessions)
-    clock.now += 60
-    look(sessions)
+    for _ in range(3):
+        look(sessions)
+        clock.now += 60
     assert names(api) == ["guarded"]
+    assert [one.getMessage() for one in caplog.records if one.levelname == "WARNING"] == [
+        "a/guarded: this session is over, and stays: a webhook denies it"
+    ]

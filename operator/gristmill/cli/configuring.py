@@ -288,7 +288,7 @@ def _read(file: Path) -> dict[str, bytes]:
             check_size(values[path])
     except Refused as error:
         raise Refused(f"{path}: {error}") from None
-    except (yaml.YAMLError, OSError, ValueError, RecursionError) as error:
+    except (yaml.YAMLError, OSError, ValueError, LookupError, AttributeError, RecursionError) as error:
         raise UsageError(f"{file} can't be read: {error}") from None
     return values
 

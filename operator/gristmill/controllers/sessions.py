@@ -33,6 +33,8 @@ class Sessions:
         self._namespaces = watch or ("",)
         self._clock = clock
         self._seen: dict[str, leases.Sighting] = {}
+        #: those that could not be deleted, which was said
+        self._kept: set[str] = set()
 
     async def run(self) -> None:
         """Look all the time."""
@@ -56,6 +58,7 @@ class Sessions:
                 if leases.is_over(sighting, now):
                     over.append((found["metadata"]["namespace"], sighting))
         self._seen = seen
+        self._kept &= seen.keys()
         for namespace, sighting in over:
             await self._end(namespace, sighting)
         least, most = _LOOK_SECONDS
@@ -79,8 +82,8 @@ class Sessions:
         except Outdated:
             return  # (it was renewed a moment ago)
         except ApiError as error:
-            log.warning(
-                "%s/%s: this session is over, and can't be deleted: %s", namespace, session.name, error
-            )
+            if session.uid not in self._kept:
+                self._kept.add(session.uid)
+                log.warning("%s/%s: this session is over, and stays: %s", namespace, session.name, error)
             return
         log.info("%s/%s: the program of this session has died: deleted", namespace, session.name)

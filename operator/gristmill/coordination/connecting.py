@@ -45,7 +45,7 @@ def _of_valkey(url: str, namespace: str) -> Store:
 
     try:
         return ValkeyStore(url, namespace)
-    except ValueError as error:  # (the URL itself may have a password)
+    except (ValueError, TypeError) as error:  # (the URL itself may have a password)
         raise BadName(
             f"the address of the Valkey is none ({error}): write redis://HOST:PORT, rediss://HOST:PORT or unix://PATH"
         ) from None
@@ -87,15 +87,19 @@ async def _of_config(namespace: str | None, context: str | None) -> Store:
         await load(context=context, client_configuration=configuration)
         contexts, active = config.list_kube_config_contexts()  # type: ignore[no-untyped-call]
     except (config.ConfigException, OSError, YAMLError) as error:
-        raise Unavailable(
-            f"there is nowhere to coordinate: no cluster ({error}), and {VARIABLE} names no Valkey"
-        ) from error
+        raise _nowhere(str(error)) from error
+    except (TypeError, ValueError, LookupError, AttributeError) as error:
+        raise _nowhere("the kube config is none") from error
     if context is not None:
         active = next((one for one in contexts if one["name"] == context), None)
     there = (active or {}).get("context", {}).get("namespace") or _NAMESPACE
     configuration.proxy = configuration.proxy or proxy_for(configuration.host)
     configuration.client_session_kwargs = {"trust_env": False}
     return KubeStore(ByClient(api.ApiClient(configuration)), namespace or there)
+
+
+def _nowhere(why: str) -> Unavailable:
+    return Unavailable(f"there is nowhere to coordinate: no cluster ({why}), and {VARIABLE} names no Valkey")
 
 
 def proxy_for(url: str) -> str | None:

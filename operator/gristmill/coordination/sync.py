@@ -10,7 +10,7 @@ import atexit
 import logging
 import os
 import threading
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import ExitStack, suppress
 from typing import Any, Self, TypeVar
@@ -53,8 +53,13 @@ class _Runner:
         self._thread = threading.Thread(target=self._run, name="gristmill coordination", daemon=True)
         self._thread.start()
 
-    def wait(self, work: Coroutine[Any, Any, T]) -> T:
-        """Return what a coroutine does; what interrupts the wait (Ctrl-C) cancels it, and waits until it has ended."""
+    def wait(
+        self, work: Coroutine[Any, Any, T], undo: Callable[[], Coroutine[Any, Any, object]] | None = None
+    ) -> T:
+        """Return what a coroutine does; what interrupts the wait (Ctrl-C) cancels it, and waits until it has ended.
+
+        Where it has ended well all the same, and nobody gets what came of it, `undo` is done.
+        """
         if self._pid != os.getpid():
             work.close()
             raise Closed("the client was made in another process: connect again in this one")
@@ -64,28 +69,50 @@ class _Runner:
         answer: Future[T] = Future()
         tasks: list[asyncio.Task[T]] = []
 
-        def cancel() -> None:
-            tasks[0].cancel()
-
         def begin() -> None:
             tasks.append(self._loop.create_task(work))
             tasks[0].add_done_callback(lambda task: _copy(task, answer))
 
-        with self._giving:
-            if self._stopped:
-                work.close()
-                raise closed()
-            self._loop.call_soon_threadsafe(begin)
         try:
+            with self._giving:
+                if self._stopped:
+                    work.close()
+                    raise closed()
+                self._loop.call_soon_threadsafe(begin)
             return answer.result()
         except CancelledError:
             raise closed() from None
-        except BaseException:
-            if not answer.done():
-                self._loop.call_soon_threadsafe(cancel)
-                with suppress(BaseException):
-                    answer.result()
+        except BaseException as error:
+            told = answer.done() and not answer.cancelled() and answer.exception() is error
+            if not told and not self._stopped:
+                self._take_back(work, tasks, undo)
             raise
+
+    def _take_back(
+        self,
+        work: Coroutine[Any, Any, T],
+        tasks: Sequence[asyncio.Task[T]],
+        undo: Callable[[], Coroutine[Any, Any, object]] | None,
+    ) -> None:
+        """Cancel work of which there is a task, if it has begun, and undo what it has done; wait for that."""
+        undone: Future[None] = Future()
+
+        async def take_back() -> None:
+            if not tasks:
+                work.close()
+                return
+            tasks[0].cancel()
+            await asyncio.wait(tasks)
+            if undo and not tasks[0].cancelled() and not tasks[0].exception() and tasks[0].result():
+                await undo()
+
+        def begin() -> None:
+            self._undoing = self._loop.create_task(take_back())
+            self._undoing.add_done_callback(lambda task: _copy(task, undone))
+
+        with suppress(BaseException):
+            self._loop.call_soon_threadsafe(begin)
+            undone.result()
 
     def call(self, call: Callable[[], T]) -> T:
         """Return what a function does that must run where the loop is."""
@@ -195,7 +222,7 @@ class Lock:
 
     def acquire(self, timeout: float | None = None, *, blocking: bool = True) -> bool:
         """Take the lock; return whether it was had within `timeout` seconds (None: as long as it takes)."""
-        return self._runner.wait(self._lock.acquire(timeout, blocking=blocking))
+        return self._runner.wait(self._lock.acquire(timeout, blocking=blocking), self._lock.release)
 
     def release(self) -> None:
         """Give the lock up. NotHeld where it was not held, LockLost where it was lost meanwhile."""
@@ -206,7 +233,7 @@ class Lock:
         return self._runner.wait(self._lock.wait_lost(timeout))
 
     def __enter__(self) -> Self:
-        self._runner.wait(self._lock.__aenter__())
+        self._runner.wait(self._lock.__aenter__(), self._lock.release)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
