@@ -64,7 +64,7 @@ class Client:
         self._locks: WeakSet[Lock] = WeakSet()
         self._trees: dict[str, ConfigTree] = {}
         self._opening = asyncio.Lock()
-        self._closed = False
+        self._closing: asyncio.Task[None] | None = None
 
     def lock(self, name: str, *, seconds: int = LEASE_SECONDS, timeout: float | None = None) -> Lock:
         """Return a handle of the lock of a name, which is not held yet.
@@ -118,17 +118,13 @@ class Client:
             return tree
 
     async def close(self) -> None:
-        """Give up what is held, and end; who waits for a lock is told Closed."""
-        if self._closed:
-            return
-        self._closed = True
-        try:
-            await asyncio.gather(*(lock.close() for lock in self._locks))
-            async with self._opening:
-                for tree in self._trees.values():
-                    await tree.close()
-        finally:
-            await self._store.close()
+        """Give up what is held, and end; who waits for a lock is told Closed.
+
+        It is done once, however often it is called, and in full where who waits for it is cancelled.
+        """
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close(), name="closing a client")
+        await asyncio.shield(self._closing)
 
     async def __aenter__(self) -> Client:
         return self
@@ -136,8 +132,21 @@ class Client:
     async def __aexit__(self, *_: object) -> None:
         await self.close()
 
+    async def _close(self) -> None:
+        """Close each lock and tree, whatever becomes of the others; raise the first error of them."""
+        try:
+            locks = await asyncio.gather(*(one.close() for one in self._locks), return_exceptions=True)
+            async with self._opening:
+                trees = await asyncio.gather(
+                    *(one.close() for one in self._trees.values()), return_exceptions=True
+                )
+        finally:
+            await self._store.close()
+        for error in filter(None, (*locks, *trees)):
+            raise error
+
     def _check_open(self) -> None:
-        if self._closed:
+        if self._closing is not None:
             raise closed()
 
 

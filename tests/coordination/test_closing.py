@@ -1,0 +1,95 @@
+"""A client that is closed leaves nothing behind: whatever is under way then, and whoever is cancelled."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from tests.coordination.conftest import PATIENCE, Place
+from tests.coordination.locks import Bench, run
+
+from gristmill.coordination.aio import Client
+from gristmill.coordination.port import Kind, Scope, Store
+
+
+class Gated:
+    """A store whose calls of a name are made, or refused by an error, when a gate has been opened."""
+
+    def __init__(self, store: Store, call: str, kind: Kind, error: Exception | None = None) -> None:
+        self._store = store
+        self._call = call
+        self._kind = kind
+        self._error = error
+        self.asked, self.gate = asyncio.Event(), asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        call = getattr(self._store, name)
+        if name != self._call:
+            return call
+
+        async def gated(what: Any, *args: Any, **named: Any) -> Any:
+            if self._kind in (what, getattr(what, "kind", None)):
+                self.asked.set()
+                await self.gate.wait()
+                if self._error is not None:
+                    raise self._error
+            return await call(what, *args, **named)
+
+        return gated
+
+
+async def settle() -> None:
+    """Let all go on that can."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def cancel(task: asyncio.Task[Any]) -> None:
+    """Cancel a task, and let it learn of it."""
+    task.cancel()
+    await settle()
+
+
+async def left(bench: Bench) -> list[Any]:
+    """Return the lock, and the sessions of the tree of its name, where there are some."""
+    sessions, _ = await bench.store.list(Scope(Kind.SESSION, bench.name))
+    return [one for one in (await bench.record(), *sessions) if one is not None]
+
+
+def test_who_closes_again_after_a_close_that_was_cancelled_has_it_closed_in_full(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        async with place.store() as store:
+            gated = Gated(store, "delete", Kind.LOCK)
+            client = Client(gated)  # type: ignore[arg-type]
+            await (await client.tree(bench.name)).create("/a", ephemeral=True)
+            await client.lock(bench.name).acquire()
+            closing = asyncio.create_task(client.close())
+            await gated.asked.wait()
+            await cancel(closing)
+            assert closing.cancelled()
+            assert len(await left(bench)) == 2
+            again = asyncio.create_task(client.close())
+            await settle()
+            assert not again.done()
+            gated.gate.set()
+            await asyncio.wait_for(again, PATIENCE)
+            assert not await left(bench)
+
+    run(place, test)
+
+
+def test_trees_are_closed_whatever_a_lock_did_and_its_error_is_told(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        async with place.store() as store:
+            gated = Gated(store, "delete", Kind.LOCK, ValueError("it broke"))
+            gated.gate.set()
+            client = Client(gated)  # type: ignore[arg-type]
+            await (await client.tree(bench.name)).create("/a", ephemeral=True)
+            lock = client.lock(bench.name)
+            await lock.acquire()
+            with pytest.raises(ValueError, match="it broke"):
+                await client.close()
+            assert [one.kind for one in await left(bench)] == [Kind.LOCK]
+
+    run(place, test)
