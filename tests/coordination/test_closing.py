@@ -10,6 +10,7 @@ from tests.coordination.conftest import PATIENCE, Place
 from tests.coordination.locks import Bench, run
 
 from gristmill.coordination.aio import Client
+from gristmill.coordination.errors import Closed
 from gristmill.coordination.port import Kind, Scope, Store
 
 
@@ -91,5 +92,26 @@ def test_trees_are_closed_whatever_a_lock_did_and_its_error_is_told(place: Place
             with pytest.raises(ValueError, match="it broke"):
                 await client.close()
             assert [one.kind for one in await left(bench)] == [Kind.LOCK]
+
+    run(place, test)
+
+
+def test_a_session_that_is_made_while_the_client_is_closed_ends_with_it(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        async with place.store() as store:
+            gated = Gated(store, "create", Kind.SESSION)
+            client = Client(gated)  # type: ignore[arg-type]
+            tree = await client.tree(bench.name)
+            making = [asyncio.create_task(tree.create(f"/{n}", ephemeral=True)) for n in range(2)]
+            await gated.asked.wait()
+            closing = asyncio.create_task(client.close())
+            await settle()
+            gated.gate.set()
+            await asyncio.wait_for(closing, PATIENCE)
+            for one in making:
+                with pytest.raises(Closed):
+                    await asyncio.wait_for(one, PATIENCE)
+            assert not await left(bench)
+            assert not [one for one in asyncio.all_tasks() if one.get_name().startswith("session ")]
 
     run(place, test)

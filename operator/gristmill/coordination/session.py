@@ -14,7 +14,7 @@ from contextlib import suppress
 
 from gristmill.coordination import leases
 from gristmill.coordination.clock import Clock, wall_time
-from gristmill.coordination.errors import Conflict, CoordinationError, Missing
+from gristmill.coordination.errors import Conflict, CoordinationError, Missing, closed
 from gristmill.coordination.holding import Hold, hold, keep
 from gristmill.coordination.names import session_name
 from gristmill.coordination.port import ACQUIRED, HOLDER, RENEWED, SECONDS, Kind, Owner, Record, Scope, Store
@@ -38,24 +38,29 @@ class Session:
         self._hold: Hold | None = None
         self._keeping: asyncio.Task[None] | None = None
         self._making = asyncio.Lock()
+        self._closed = False
         #: is set when it is lost, and what was made in it goes; not set any more when another was made
         self.lost = asyncio.Event()
 
     async def owner(self) -> Owner:
         """Return the session to own something, as it is now."""
         async with self._making:
+            if self._closed:
+                raise closed()
             if self._hold is None or self.lost.is_set() or self._clock() >= self._hold.until:
                 await self._make()
             assert self._hold is not None
             return Owner(self._hold.record.name, self._hold.record.uid)
 
     async def close(self) -> None:
-        """End it, and with it what was made in it."""
-        await end(self._keeping)
-        if self._hold is not None:
-            with suppress(CoordinationError):
-                await self._store.delete(Kind.SESSION, self._hold.record.name, uid=self._hold.record.uid)
-            self._hold = None
+        """End it, and with it what was made in it; one that is being made is waited for. No other is made."""
+        self._closed = True
+        async with self._making:
+            await end(self._keeping)
+            if self._hold is not None:
+                with suppress(CoordinationError):
+                    await self._store.delete(Kind.SESSION, self._hold.record.name, uid=self._hold.record.uid)
+                self._hold = None
 
     async def _make(self) -> None:
         await end(self._keeping)
