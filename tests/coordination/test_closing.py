@@ -115,3 +115,67 @@ def test_a_session_that_is_made_while_the_client_is_closed_ends_with_it(place: P
             assert not [one for one in asyncio.all_tasks() if one.get_name().startswith("session ")]
 
     run(place, test)
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_who_is_cancelled_before_the_lock_was_answered_holds_it_no_more_when_the_client_is_closed(
+    place: Place, times: int
+) -> None:
+    async def test(bench: Bench) -> None:
+        async with place.store() as store:
+            gated = Gated(store, "create", Kind.LOCK)
+            client = Client(gated)  # type: ignore[arg-type]
+            task = asyncio.create_task(client.lock(bench.name).acquire())
+            await gated.asked.wait()
+            for _ in range(times):
+                await cancel(task)
+            await is_closed_after(client, gated, bench)
+            assert task.cancelled()
+
+    run(place, test)
+
+
+def test_who_is_cancelled_while_the_client_is_closed_before_the_lock_was_answered_holds_nothing(
+    place: Place,
+) -> None:
+    async def test(bench: Bench) -> None:
+        async with place.store() as store:
+            gated = Gated(store, "create", Kind.LOCK)
+            client = Client(gated)  # type: ignore[arg-type]
+            task = asyncio.create_task(client.lock(bench.name).acquire())
+            await gated.asked.wait()
+            closing = asyncio.create_task(client.close())
+            await settle()
+            await cancel(task)
+            await is_closed_after(client, gated, bench)
+            assert task.cancelled()
+            await closing
+
+    run(place, test)
+
+
+def test_who_is_cancelled_while_the_lock_is_given_up_has_given_it_up_when_the_client_is_closed(
+    place: Place,
+) -> None:
+    async def test(bench: Bench) -> None:
+        async with place.store() as store:
+            gated = Gated(store, "delete", Kind.LOCK)
+            client = Client(gated)  # type: ignore[arg-type]
+            lock = client.lock(bench.name)
+            await lock.acquire()
+            task = asyncio.create_task(lock.release())
+            await gated.asked.wait()
+            await cancel(task)
+            await is_closed_after(client, gated, bench)
+
+    run(place, test)
+
+
+async def is_closed_after(client: Client, gated: Gated, bench: Bench) -> None:
+    """Close a client, let its store answer meanwhile, and see that nothing of the lock is left."""
+    closing = asyncio.create_task(client.close())
+    await settle()
+    assert not closing.done()
+    gated.gate.set()
+    await asyncio.wait_for(closing, PATIENCE)
+    assert not await left(bench)

@@ -21,7 +21,7 @@ class Following:
         self._store = store
         self._scope = scope
         self._watch: AsyncIterator[Change] | None = None
-        self._next: asyncio.Future[Change] | None = None
+        self._next: asyncio.Task[Change] | None = None
         #: whether the server has told something: then it may be followed
         self._heard = False
 
@@ -31,7 +31,7 @@ class Following:
     async def __aexit__(self, *_: object) -> None:
         await self._stop()
 
-    def begin(self, record: Record) -> asyncio.Future[Change]:
+    def begin(self, record: Record) -> asyncio.Task[Change]:
         """Follow the record from here on. Who writes to it then has a connection left for the next write."""
         if self._watch is None:
             self._watch = self._store.watch(self._scope, record.revision)

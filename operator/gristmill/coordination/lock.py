@@ -9,9 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
+from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
+from typing import Any
 
 from gristmill.coordination import leases
 from gristmill.coordination.acquiring import Acquisition, give_up
@@ -19,7 +21,7 @@ from gristmill.coordination.clock import Clock
 from gristmill.coordination.errors import CoordinationError, LockLost, LockTimeout, NotHeld, closed
 from gristmill.coordination.holding import Hold, keep
 from gristmill.coordination.port import RENEWED, Store
-from gristmill.coordination.tasks import end
+from gristmill.coordination.tasks import cancel, end
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +61,8 @@ class Lock:
         self._hold: Hold | None = None
         self._keeping: asyncio.Task[None] | None = None
         self._taking: asyncio.Task[Hold | None] | None = None
+        #: what is done to its end though who has asked for it was cancelled
+        self._unended: set[asyncio.Task[None]] = set()
         self._closed = False
         self._sighting: leases.Sighting | None = None
         self._turn = asyncio.Lock()
@@ -102,7 +106,7 @@ class Lock:
                 raise NotHeld(
                     f"lock {self.name} is not held: it was never acquired, or has been released before"
                 )
-            await asyncio.shield(self._let_go(hold if held else None))
+            await self._in_full(self._let_go(hold if held else None))
             if not held:
                 raise LockLost(
                     f"lock {self.name} was lost before it was released: another may have had it meanwhile"
@@ -123,9 +127,11 @@ class Lock:
         """Give the lock up if it is held, and never take it again; who waits for it by this handle is told Closed."""
         self._closed = True
         if self._taking is not None:
-            self._taking.cancel()
+            cancel(self._taking)
         with suppress(NotHeld):
             await self.release()
+        if self._unended:
+            await asyncio.wait(self._unended)
 
     async def __aenter__(self) -> Lock:
         """Take the lock. LockTimeout where that takes longer than the `timeout` of the lock."""
@@ -168,7 +174,7 @@ class Lock:
         try:
             await asyncio.wait({taking})
         except asyncio.CancelledError:
-            await asyncio.shield(self._take_back(taking))
+            await self._in_full(self._take_back(taking))
             raise
         finally:
             self._taking, self._sighting = None, attempt.sighting
@@ -204,6 +210,13 @@ class Lock:
         await self._forget()
         if hold is not None:
             await self._give_up(hold)
+
+    async def _in_full(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something, and to its end also where who waits for it is cancelled: then `close` waits for it."""
+        task = asyncio.create_task(work)
+        self._unended.add(task)
+        task.add_done_callback(self._unended.discard)
+        await asyncio.shield(task)
 
     async def _take_back(self, taking: asyncio.Task[Hold | None]) -> None:
         """End an attempt, and give up what it may have had already."""

@@ -6,10 +6,16 @@ import asyncio
 from typing import Any
 
 
-async def end(task: asyncio.Future[Any] | None) -> None:
+def cancel(task: asyncio.Task[Any]) -> None:
+    """Cancel a task, once: what it does for that is not cut off by who comes later."""
+    if not task.cancelling():
+        task.cancel()
+
+
+async def end(task: asyncio.Task[Any] | None) -> None:
     """Cancel a task, and wait until it has ended, whatever it raises. Who is cancelled meanwhile learns of it."""
     if task is not None:
-        task.cancel()
+        cancel(task)
         await asyncio.wait({task})
         if not task.cancelled():
             task.exception()  # (or it would be said that nobody has asked)
