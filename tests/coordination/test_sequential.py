@@ -66,3 +66,19 @@ def test_a_number_that_is_taken_and_not_known_of_is_passed_over(place: Place) ->
         await until(lambda: [node.text for node in other.walk("/q")] == ["", "theirs", "theirs", "mine"])
 
     run(place, test)
+
+
+def test_a_sequence_goes_on_where_its_parent_was_deleted_and_that_is_not_known(place: Place) -> None:
+    """Its own watch stands still, so its view has the parent that another has deleted."""
+
+    async def test(bench: Bench) -> None:
+        tree, other = await bench.tree(), await bench.tree()
+        made = await tree.create("/q/n-", sequential=True)
+        await until(lambda: tree._view.revision >= made.version and other.get(made.path))
+        await tree._view.stop()
+        await other.delete("/q", recursive=True)
+        for number in (2, 3):
+            made = await asyncio.wait_for(tree.create("/q/n-", sequential=True), 10)
+            assert made.path == f"/q/n-{number:010d}"
+
+    run(place, test)

@@ -275,11 +275,20 @@ class ConfigTree:
             except Conflict:
                 record = await self._read(parent)
             except Missing:
-                await self.ensure(parent)
-                record = self._known(parent)
+                record = await self._make_again(parent)
             else:
                 self._view.wrote(found)
                 return number
+
+    async def _make_again(self, path: str) -> Record | None:
+        """Make a node that is deleted, also where that is not known here yet; return it as it is then."""
+        try:
+            record: Record | None = await self._make(path, self._checked(path, b""), {})
+        except Exists:
+            record = await self._read(path)
+        if record is not None:
+            self._view.wrote(record)
+        return record
 
     def _paths_in(self, parent: str) -> Iterator[str]:
         """Yield the paths of the nodes directly below a path."""
