@@ -17,7 +17,7 @@ from tests.e2e.kube import kubectl
 from gristmill.coordination.aio import Client
 from gristmill.coordination.errors import Denied, LockLost, Refused
 from gristmill.coordination.kube_objects import KIND_LABEL
-from gristmill.coordination.port import Kind
+from gristmill.coordination.port import Kind, Scope
 
 pytestmark = pytest.mark.e2e
 
@@ -133,6 +133,7 @@ def test_a_lease_that_is_no_lock_is_neither_taken_nor_deleted(
         while len([one for one in (await bench.record()).fields if one.startswith("waiter")]) < 2:
             await asyncio.sleep(0.01)
         theirs = await store._call("PATCH", path, patch, "application/json-patch+json")
+        assert not (await store.list(Scope(Kind.LOCK, name=bench.name)))[0]
         for call in (*waiting, bench.lock().acquire(), bench.lock().acquire(blocking=False)):
             with pytest.raises(Refused, match=f"Lease {bench.name} is no lock"):
                 await asyncio.wait_for(call, 10)

@@ -11,8 +11,8 @@ import pytest
 from tests.coordination.conftest import Place, until
 from tests.coordination.locks import SECONDS, Bench, Faulty, run
 
-from gristmill.coordination.errors import Denied, Missing, Refused, Unavailable
-from gristmill.coordination.port import RENEWED, Store
+from gristmill.coordination.errors import Denied, HistoryGone, Missing, Refused, Unavailable
+from gristmill.coordination.port import RENEWED, Kind, Record, Store
 
 
 def test_who_hears_nothing_of_a_holder_that_renews_does_not_take_the_lock(place: Place) -> None:
@@ -105,5 +105,42 @@ def test_who_waits_while_nothing_can_be_watched_is_told_in_time(place: Place) ->
             assert not await asyncio.wait_for(bench.lock(breaking).acquire(1.2), 10)  # type: ignore[arg-type]
             assert time.monotonic() - begin >= 1.2
             assert len(breaking.errors) > 950, "it asks all the time"
+
+    run(place, test)
+
+
+class Forgetful(Faulty):
+    """A store whose server is started again, and knows nothing then of what was before `oldest`."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self.again = asyncio.Event()
+        self.oldest = self.gone = self.followed = 0
+
+    async def watch(self, scope: Any, revision: int) -> AsyncIterator[Any]:
+        if not self.again.is_set():
+            await self.again.wait()
+            raise Unavailable("it does not answer")
+        if revision < self.oldest:
+            self.gone += 1
+            raise HistoryGone("too old")
+        self.followed += 1
+        async for change in self._store.watch(scope, revision):
+            yield change
+
+
+def test_who_waits_for_a_lock_that_was_written_too_long_ago_to_be_followed_from_there(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        forgetful = Forgetful(bench.store)
+        async with bench.lock(seconds=60):
+            waiting = asyncio.create_task(bench.lock(forgetful).acquire())  # type: ignore[arg-type]
+            while not [one for one in (await bench.record()).fields if one.startswith("waiter")]:
+                await asyncio.sleep(0.01)
+            other = Record(Kind.SESSION, f"{bench.name}-other", bench.name)
+            forgetful.oldest = (await bench.store.create(other)).revision
+            forgetful.again.set()
+            await until(lambda: forgetful.followed or forgetful.gone > 1)
+            assert forgetful.gone == 1, "it asks all the time"
+        assert await asyncio.wait_for(waiting, 10)
 
     run(place, test)

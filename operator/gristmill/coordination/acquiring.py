@@ -117,7 +117,7 @@ class Acquisition:
                     try:
                         record = await changes.next(record, min(self._turn, end) - self._clock())
                     except HistoryGone:
-                        record = await self._patiently(end, self._get)
+                        record = await self._patiently(end, changes.read_again)
         return None
 
     def _step(self, record: Record) -> Callable[[], Awaitable[Hold | None]] | None:

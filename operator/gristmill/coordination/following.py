@@ -22,6 +22,8 @@ class Following:
         self._scope = scope
         self._watch: AsyncIterator[Change] | None = None
         self._next: asyncio.Task[Change] | None = None
+        #: when it was read again: a record that was not written for long can't be followed from its own revision
+        self._since = 0
         #: whether the server has told something: then it may be followed
         self._heard = False
 
@@ -34,7 +36,7 @@ class Following:
     def begin(self, record: Record) -> asyncio.Task[Change]:
         """Follow the record from here on. Who writes to it then has a connection left for the next write."""
         if self._watch is None:
-            self._watch = self._store.watch(self._scope, record.revision)
+            self._watch = self._store.watch(self._scope, max(record.revision, self._since))
         if self._next is None:
             self._next = asyncio.ensure_future(anext(self._watch))
         return self._next
@@ -43,7 +45,7 @@ class Following:
         """Return the record after its next change, as it is if there is none in time, or None where it is deleted.
 
         A server that is away is waited for, and so is one that has told something before and does not now. HistoryGone
-        where the record has to be read again.
+        where the record has to be read again (`read_again`).
         """
         loop = asyncio.get_running_loop()
         last = loop.time() + seconds
@@ -68,6 +70,11 @@ class Following:
                 self._heard = True
                 if change.record is not None and change.revision > record.revision:
                     return None if change.deleted else change.record
+
+    async def read_again(self) -> Record | None:
+        """Return the record as it is now, or None; it is followed from now on."""
+        records, self._since = await self._store.list(self._scope)
+        return records[0] if records else None
 
     async def _stop(self) -> None:
         await end(self._next)

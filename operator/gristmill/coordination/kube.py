@@ -79,7 +79,11 @@ class KubeStore:
         words = {**selectors(scope), "limit": str(_PAGE)}
         while True:
             found = await self._call("GET", f"{self._path(scope.kind)}?{urlencode(words)}")
-            records += [record_of(scope.kind, one) for one in found["items"]]
+            records += [
+                record_of(scope.kind, one)
+                for one in found["items"]
+                if scope.kind is not Kind.LOCK or is_lock(one)
+            ]
             if not found["metadata"].get("continue"):
                 return records, int(found["metadata"]["resourceVersion"])
             words["continue"] = found["metadata"]["continue"]
