@@ -76,6 +76,26 @@ def test_a_handle_that_waits_elsewhere_is_waited_for_no_longer_than_is_said(plac
     run(place, test)
 
 
+def test_who_does_not_want_to_wait_does_not_where_the_turn_is_just_given_to_who_waits(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        lock = bench.lock()
+
+        async def ask_twice() -> bool:
+            assert not await lock.acquire(0.3)
+            async with asyncio.timeout(5):
+                return await lock.acquire(blocking=False)
+
+        async with bench.lock(seconds=60):
+            asking = asyncio.create_task(ask_twice())
+            await until(lambda: lock._taking is not None)
+            waiting = asyncio.create_task(lock.acquire())
+            assert not await asking
+        assert await waiting
+        await lock.release()
+
+    run(place, test)
+
+
 def test_a_candidate_that_is_cancelled_while_it_ends_what_it_lost_leads_no_more(place: Place) -> None:
     async def test(bench: Bench) -> None:
         election = Election(bench.lock())

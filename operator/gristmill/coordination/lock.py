@@ -91,7 +91,7 @@ class Lock:
         if timeout is not None and (timeout < 0 or not blocking):
             raise ValueError("timeout: it is 0 or more, and says something only where acquire may wait")
         end = (self._clock() + timeout if timeout is not None else inf) if blocking else -inf
-        if not await self._has_turn(timeout, blocking):
+        if not await self._has_turn(timeout if blocking else 0):
             return False
         try:
             return await self._acquire(end)
@@ -149,10 +149,8 @@ class Lock:
             if kind is None:
                 raise
 
-    async def _has_turn(self, timeout: float | None, blocking: bool) -> bool:
+    async def _has_turn(self, timeout: float | None) -> bool:
         """Wait until nobody else takes or gives up the lock by this handle; return whether that was in time."""
-        if not blocking and self._turn.locked():
-            return False
         try:
             async with asyncio.timeout(timeout):
                 return await self._turn.acquire()
