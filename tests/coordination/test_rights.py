@@ -69,6 +69,18 @@ def test_rights_of_a_valkey(valkey: Server) -> None:
         raw.execute_command("ACL", "DELUSER", name)
 
 
+def test_who_may_not_read_the_log_of_a_valkey_and_waits_for_a_lock_is_told(own_valkey: Server) -> None:
+    async def whole() -> None:
+        async with Client(ValkeyStore(own_valkey.url, "n")) as client, client.lock("l"):
+            other = client.lock("l")
+            with own_valkey.connect() as raw:
+                raw.execute_command("ACL", "SETUSER", "default", "-xread")
+            with pytest.raises(Denied, match="a user and password in the URL"):
+                await asyncio.wait_for(other.acquire(), 20)
+
+    asyncio.run(whole())
+
+
 @pytest.mark.e2e
 def test_rights_of_a_cluster(api_server: ApiServer) -> None:
     namespace = api_server.make_namespace()

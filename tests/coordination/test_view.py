@@ -170,6 +170,56 @@ def test_who_reads_learns_that_the_server_is_away(
     asyncio.run(whole())
 
 
+def test_who_reads_learns_that_the_log_may_not_be_read_any_more(
+    own_valkey: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "gristmill.coordination")
+
+    async def whole() -> None:
+        async with asyncio.timeout(2 * PATIENCE), Client(ValkeyStore(own_valkey.url, "n")) as client:
+            with own_valkey.connect() as raw:
+
+                def may(what: str) -> Callable[[], Any]:
+                    return lambda: raw.execute_command("ACL", "SETUSER", "default", what)
+
+                await is_told(await client.tree("t"), "t", may("-xread"), may("+xread"), caplog)
+
+    asyncio.run(whole())
+
+
+def test_watches_that_begin_and_fail_at_once_are_told_once_and_begun_less_and_less_often(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "gristmill.coordination")
+
+    class Failing(Refusing):
+        """A store whose watches fail when they have begun, while it does not work."""
+
+        works, failed = False, 0
+
+        async def watch(self, *args: Any) -> AsyncIterator[Any]:
+            async for change in self._store.watch(*args):
+                yield change
+                if not self.works:
+                    self.failed += 1
+                    raise Unavailable("it does not work")
+
+    async def test(bench: Bench) -> None:
+        async with place.store() as store:
+            failing = Failing(store)
+            client = Client(failing)  # type: ignore[arg-type]
+            tree = await client.tree(bench.name)
+
+            def back() -> None:
+                assert failing.failed < 9
+                failing.works = True
+
+            await is_told(tree, bench.name, lambda: None, back, caplog)
+            await client.close()
+
+    run(place, test)
+
+
 @pytest.mark.e2e
 def test_who_reads_learns_that_the_api_server_is_away(
     api_server: ApiServer, caplog: pytest.LogCaptureFixture

@@ -119,12 +119,12 @@ class ValkeyStore:
 
     async def watch(self, scope: Scope, revision: int) -> AsyncIterator[Change]:
         """Yield every change after a revision in its order, without end."""
-        seen = revision
+        seen, block = revision, None
         await self._check_known(revision)
         while True:
-            yield Change(seen)
-            news = self._client.xread({self._log: f"{seen}-0"}, count=1000, block=_NEWS_MS)
-            found = await _answer(news)
+            news = self._client.xread({self._log: f"{seen}-0"}, count=1000, block=block)
+            found, block = await _answer(news), _NEWS_MS
+            yield Change(seen)  # (not before the log could be read: that may be refused)
             for entry, fields in found[0][1] if found else ():
                 if int(fields[b"before"]) != seen:
                     raise HistoryGone(f"the changes after revision {seen} are not known any more")

@@ -17,6 +17,8 @@ log = logging.getLogger(__name__)
 
 #: seconds until what failed is tried again, at the least and the most
 _AGAIN_SECONDS = (0.1, 5.0)
+#: seconds after which a watch that has brought nothing new is taken for one that lasts
+_LASTING_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,8 @@ class View:
         #: since when (by time.monotonic) what is known may be old; None while it is followed
         self.stale_since: float | None = None
         self._heard_at = 0.0
+        #: seconds until what fails now is tried again, about
+        self._pause = _AGAIN_SECONDS[0]
         self._store = store
         self._scope = scope
         self._records: dict[str, Record] = {}
@@ -104,27 +108,41 @@ class View:
 
     async def _follow(self) -> None:
         """Follow for ever: whatever a watch is answered, the next may be answered otherwise."""
-        pause, gone = _AGAIN_SECONDS[0], False
+        gone = False
         while True:
             try:
                 if gone:
                     await self._read_again()
                     gone = False
-                async for change in self._store.watch(self._scope, self.revision):
-                    pause = _AGAIN_SECONDS[0]
-                    self._hear()
-                    self._take(change)
+                await self._watch()
             except HistoryGone as error:
                 log.info("%s: %s; it is read again", self._scope, error)
                 gone = True
             except Exception as error:
                 self._miss(error)
-            await asyncio.sleep(pause * random.uniform(0.5, 1.5))
-            pause = min(2 * pause, _AGAIN_SECONDS[1])
+            await asyncio.sleep(self._pause * random.uniform(0.5, 1.5))
+            self._pause = min(2 * self._pause, _AGAIN_SECONDS[1])
+
+    async def _watch(self) -> None:
+        """Take over what one watch tells; that it begins is not enough to go by, for it may fail at once, each time."""
+        begin, lasting = self.revision, None
+        try:
+            async for change in self._store.watch(self._scope, begin):
+                if change.revision > begin:
+                    self._hear()
+                elif lasting is None:
+                    lasting = asyncio.get_running_loop().call_later(_LASTING_SECONDS, self._hear)
+                if self.stale_since is None:
+                    self._heard_at = time.monotonic()
+                self._take(change)
+        finally:
+            if lasting is not None:
+                lasting.cancel()
 
     def _hear(self) -> None:
         """Know that what there is is followed now."""
         now = time.monotonic()
+        self._pause = _AGAIN_SECONDS[0]
         if self.stale_since is not None:
             log.warning("%s are followed again, after %.1f s", self._scope, now - self.stale_since)
         self.stale_since, self._heard_at = None, now
