@@ -144,6 +144,34 @@ def test_a_filer_that_is_away(volume: ContentStore) -> None:
         ContentStore(backend).save("x", b"")
 
 
+def test_a_draft_with_a_gap_replaces_nothing(volume: ContentStore) -> None:
+    backend = volume.backend
+    assert isinstance(backend, FilerBackend)
+    key = f"content/{secrets.token_hex(32)}"
+    backend.write(key, b"good")
+    draft = backend.draft()
+    draft.write(content(8 * MIB))
+    draft._wait()
+    assert backend.delete(draft._key)
+    draft.write(content(8 * MIB))
+    with pytest.raises(StorageFailed, match="was written with 16,777,216 bytes and has not all of them"):
+        draft.publish(key)
+    draft.discard()
+    assert backend.read(key) == b"good"
+
+
+def test_a_draft_that_is_gone(volume: ContentStore) -> None:
+    backend = volume.backend
+    assert isinstance(backend, FilerBackend)
+    draft = backend.draft()
+    draft.write(content(8 * MIB))
+    draft._wait()
+    assert backend.delete(draft._key)
+    with pytest.raises(StorageFailed, match="was removed while it was written: write it again"):
+        draft.publish("content/key")
+    assert backend.stat("content/key") is None
+
+
 @pytest.mark.parametrize(
     ("chunks", "expected"),
     [([(0, 4), (4, 2)], True), ([(0, 4), (5, 1)], False), ([(0, 4)], False), ([(2, 4)], False), ([], False)],

@@ -187,9 +187,15 @@ class FilerBackend:
             self._put(f"{self._path(key)}?offset={offset}", piece, size, offset + size)
 
     def confirm(self, key: str, size: int) -> None:
-        """Raise StorageFailed where an object that was written in pieces has not all of its bytes."""
+        """Raise StorageFailed where an object that was written in pieces is gone, or has not all of its bytes."""
         with told(f"{self.url}/{key}", "written"):
-            if not are_whole(self._chunks(key, afresh=True), size):
+            try:
+                chunks = self._chunks(key, afresh=True)
+            except FileNotFoundError:
+                raise StorageFailed(
+                    f"{self.url}/{key} was removed while it was written: write it again"
+                ) from None
+            if not are_whole(chunks, size):
                 raise StorageFailed(
                     f"{self.url}/{key} was written with {size:,} bytes and has not all of them"
                 )

@@ -40,11 +40,12 @@ class FilerDraft:
             self._send()
 
     def publish(self, key: str) -> None:
-        """See `Draft`."""
+        """See `Draft`. It is seen to be whole before it replaces what is there, and after it has."""
         if self._held or not self._sent:
             self._send()
         self._wait()
         self._sender.shutdown()
+        self._backend.confirm(self._key, self._sent)
         if not self._backend.move(self._key, key):
             raise StorageFailed(
                 f"{self._backend.url}/{key}: its draft was removed while it waited; write it again"
