@@ -126,9 +126,9 @@ class _Stepped:
         self._wait()
         return iter(list(self._backend.walk(folder)))
 
-    def delete(self, key: str) -> bool:
+    def delete(self, key: str, *twins: str) -> bool:
         self._wait()
-        return self._backend.delete(key)
+        return self._backend.delete(key, *twins)
 
     def exclusive(self, key: str) -> AbstractContextManager[None]:
         return self._backend.exclusive(key)

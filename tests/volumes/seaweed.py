@@ -120,6 +120,16 @@ class Seaweed:
         """Return the files in which a volume server has its bytes."""
         return sorted(Path(self._own(name)).glob("*.dat"))
 
+    def shell(self, *commands: str) -> str:
+        """Run commands of SeaweedFS's shell, and return what it says."""
+        master, filer = (f"{self._address(name)}.{self._ports[name][1]}" for name in ("master", "filer"))
+        words = [self._words["master"][0], "shell", "-master", master, "-filer", filer]
+        done = subprocess.run(
+            words, input="\n".join(commands) + "\n", env=self._environment, capture_output=True, text=True,
+            timeout=PATIENCE, check=True, cwd=self.folder,
+        )  # fmt: skip
+        return done.stdout + done.stderr
+
     def stop(self) -> None:
         """Kill all that still runs."""
         for name in self._processes:

@@ -67,6 +67,15 @@ def decode(data: bytes, sha256: str, size: int, file: str) -> Manifest:
     return Manifest(size, sha256, told[: -_FOOTER.size])
 
 
+def digest_in(end: Bytes) -> str:
+    """Return the sha256 that the end of content names; "" where it is no such end."""
+    told, seal = end[:-_SEAL_BYTES], end[-_SEAL_BYTES:]
+    if len(end) < _END_BYTES or hashlib.sha256(told).digest() != seal:
+        return ""
+    sha256: bytes = _FOOTER.unpack(told[-_FOOTER.size :])[2]
+    return sha256.hex()
+
+
 def block_count(size: int) -> int:
     """Return how many blocks content of so many bytes has."""
     return -(-size // BLOCK_BYTES)

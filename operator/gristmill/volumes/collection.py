@@ -21,9 +21,12 @@ from __future__ import annotations
 
 import errno
 import secrets
+from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
+from gristmill.volumes import blocks
 from gristmill.volumes.errors import Damaged, StorageFailed
 from gristmill.volumes.names import CONTENT, DRAFTS, TRASH, content_key, trash_key
 from gristmill.volumes.naming import Names
@@ -80,17 +83,22 @@ def collect(
     if trash:
         say("reading the names again")
         named, now = _named(backend), backend.now()
+    heaps: defaultdict[str, set[str]] = defaultdict(set)
+    for key in trash:
+        heaps[key[-_DIGEST_LENGTH:]].add(key)
     for key, entry in trash.items():
         place = content_key(sha256 := key[-_DIGEST_LENGTH:])
         if sha256 in named and backend.stat(place) is None:
             restored += backend.move(key, place)
-        elif now - _since(key) >= grace and backend.delete(key):
+        elif now - _since(key) >= grace and backend.delete(key, place, *heaps[sha256] - {key}):
             removed += 1
             removed_bytes += entry.bytes
     drafts = 0
     for entry in backend.list(DRAFTS):
         if not entry.is_folder and now - entry.modified >= grace:
-            drafts += backend.delete(f"{DRAFTS}/{entry.name}")
+            key = f"{DRAFTS}/{entry.name}"
+            with suppress(StorageFailed):  # (one that can't be read now waits for the next collection)
+                drafts += backend.delete(key, *_places_of(backend, key, entry.bytes))
     return Collected(aside, aside_bytes, removed, removed_bytes, restored, drafts)
 
 
@@ -105,6 +113,16 @@ def _named(backend: Backend) -> set[str]:
         if record.inline is None:
             named.add(record.sha256)
     return named
+
+
+def _places_of(backend: Backend, key: str, length: int) -> list[str]:
+    """Return the key that a whole draft was to be moved to; none where it is not whole."""
+    size = blocks.size_in(length)
+    sha256 = ""
+    if size >= 0:
+        with suppress(FileNotFoundError):
+            sha256 = blocks.digest_in(backend.read(key, size, length))
+    return [content_key(sha256)] if sha256 else []
 
 
 def _since(key: str) -> float:

@@ -126,8 +126,8 @@ class LocalBackend:
             else:
                 yield key, entry
 
-    def delete(self, key: str) -> bool:
-        """See `Backend`."""
+    def delete(self, key: str, *twins: str) -> bool:
+        """See `Backend`. A move is one step here."""
         path = self._path(key)
         with told(path, "removed"):
             try:

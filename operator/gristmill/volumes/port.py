@@ -76,8 +76,11 @@ class Backend(Protocol):
     def walk(self, folder: str) -> Iterator[tuple[str, Entry]]:
         """Yield keys and entries of all objects below a folder."""
 
-    def delete(self, key: str) -> bool:
-        """Remove an object; False where there was none."""
+    def delete(self, key: str, *twins: str) -> bool:
+        """Remove an object; False where there was none.
+
+        `twins` are other keys of moves, which may have been broken off half: what is there stays whole.
+        """
 
     def exclusive(self, key: str) -> AbstractContextManager[None]:
         """Keep others who ask the same away meanwhile: those whom this storage can keep away."""

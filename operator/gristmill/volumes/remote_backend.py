@@ -152,8 +152,8 @@ class RemoteBackend:
             if info["type"] == "file":  # (some tell of a folder that was emptied)
                 yield path[below:], _entry(info)
 
-    def delete(self, key: str) -> bool:
-        """See `Backend`."""
+    def delete(self, key: str, *twins: str) -> bool:
+        """See `Backend`. What was copied stays."""
         with told(f"{self.url}/{key}", "removed"):
             entry = self.stat(key)
             if entry is None or entry.is_folder:

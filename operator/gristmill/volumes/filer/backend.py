@@ -30,6 +30,7 @@ from gristmill.volumes.filer.entries import (
     file_path,
     folder_path,
     has_lists,
+    ids_in,
 )
 from gristmill.volumes.names import DRAFTS
 from gristmill.volumes.port import Entry
@@ -157,12 +158,16 @@ class FilerBackend:
                 else:
                     yield key, entry
 
-    def delete(self, key: str) -> bool:
-        """See `Backend`."""
+    def delete(self, key: str, *twins: str) -> bool:
+        """See `Backend`. After half a move both keys have the same chunks: then these are left to the other."""
         with told(f"{self.url}/{key}", "removed"):
-            if self._told(key) is None:  # (a filer says the same of what is not there)
+            found = self._told(key)
+            if found is None:  # (a filer says the same of what is not there)
                 return False
-            self._calls.call("DELETE", self._path(key), expected=(204,))
+            others = (self._told(twin) for twin in twins)
+            is_shared = any(other and not ids_in(found).isdisjoint(ids_in(other)) for other in others)
+            leave = "?skipChunkDeletion=true" if is_shared else ""
+            self._calls.call("DELETE", self._path(key) + leave, expected=(204,))
             return True
 
     @contextmanager

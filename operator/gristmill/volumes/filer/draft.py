@@ -29,6 +29,8 @@ class FilerDraft:
         self._sent = 0
         self._sender = ThreadPoolExecutor(1, "draft")
         self._sending: Future[None] | None = None
+        #: where it is to be, once it may be on its way
+        self._places: list[str] = []
         self._is_there = True
         self._pid = os.getpid()
 
@@ -46,6 +48,7 @@ class FilerDraft:
         self._wait()
         self._sender.shutdown()
         self._backend.confirm(self._key, self._sent)
+        self._places = [key]
         if not self._backend.move(self._key, key):
             raise StorageFailed(
                 f"{self._backend.url}/{key}: its draft was removed while it waited; write it again"
@@ -60,7 +63,7 @@ class FilerDraft:
         self._is_there = False
         self._sender.shutdown(cancel_futures=True)
         with suppress(Exception):
-            self._backend.delete(self._key)
+            self._backend.delete(self._key, *self._places)
 
     def _send(self) -> None:
         self._wait()

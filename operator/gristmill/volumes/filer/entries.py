@@ -52,6 +52,11 @@ def has_lists(told: dict[str, Any]) -> bool:
     return any(one.get("is_chunk_manifest") for one in told["chunks"] or ())
 
 
+def ids_in(told: dict[str, Any]) -> set[str]:
+    """Return the ids of a file's chunks, as the entry has them."""
+    return {one["file_id"] for one in told["chunks"] or ()}
+
+
 def chunks_of(told: dict[str, Any]) -> list[Chunk]:
     """Return the chunks of a file by their offsets; of those at the same one the newest."""
     newest: dict[int, tuple[int, Chunk]] = {}
