@@ -94,6 +94,9 @@ class _Stepped:
         self._wait()
         return self._backend.copies(key, start, stop)
 
+    def unreached(self) -> Sequence[str]:
+        return self._backend.unreached()
+
     def write(self, key: str, data: bytes, *, new: bool = False) -> None:
         self._wait()
         self._backend.write(key, data, new=new)

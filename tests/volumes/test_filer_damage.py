@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import urllib.request
 from collections.abc import Callable
 
 import pytest
@@ -10,6 +11,8 @@ from tests.volumes.builders import MIB, content, findings, flip
 from tests.volumes.seaweed import Seaweed
 
 from gristmill.volumes.errors import Damaged
+from gristmill.volumes.filer.backend import FilerBackend
+from gristmill.volumes.filer.tokens import Tokens
 from gristmill.volumes.store import ContentStore
 from gristmill.volumes.verification import Finding, verify
 
@@ -62,6 +65,44 @@ def test_one_copy(own: Seaweed, volume: ContentStore, size: int) -> None:
     assert [(finding.path, finding.kind) for finding in mend(volume)] == [("a/file", "mended")]
     assert findings(volume) == []
     assert volume.open("a/file").read() == data
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_copy_that_is_gone(own: Seaweed, volume: ContentStore, size: int) -> None:
+    volume.save("file", data := content(size, secrets.randbits(64)))
+    backend = volume.backend
+    assert isinstance(backend, FilerBackend)
+    ((key, _),) = backend.walk("content" if size > 3072 else "names")
+    fid = backend._chunks(key, afresh=True)[0].fid
+    remove_copy(own, own.addresses[1], fid)
+    assert {(finding.path, finding.kind) for finding in findings(volume)} == {("file", "copy")}
+    assert [(finding.path, finding.kind) for finding in mend(volume)] == [("file", "mended")]
+    assert findings(volume) == []
+    for server in own.addresses[0], own.addresses[2]:
+        for chunk in backend._chunks(key, afresh=True):
+            remove_copy(own, server, chunk.fid)
+    assert volume.open("file").read() == data
+
+
+def remove_copy(seaweed: Seaweed, server: str, fid: str) -> None:
+    """Remove a chunk from one server only."""
+    headers = {"Authorization": f"BEARER {Tokens(seaweed.key).token(fid)}"}
+    request = urllib.request.Request(f"{server}/{fid}?type=replicate", method="DELETE", headers=headers)
+    with urllib.request.urlopen(request, timeout=30) as answer:
+        assert answer.status == 202
+
+
+def test_servers_that_are_not_reached(own: Seaweed, volume: ContentStore) -> None:
+    volume.save("file", content(5000))
+    assert isinstance(volume.backend, FilerBackend)
+    away = "http://127.0.0.1:9"
+    for servers, unreached in (
+        (own.addresses, []),
+        ([*own.addresses[1:], away], [away]),
+        ([], ["all servers (no address of one is known)"]),
+    ):
+        backend = FilerBackend(volume.backend.url, own.key, lambda servers=servers: servers)
+        assert verify(backend, lambda finding: None).unreached == unreached
 
 
 @pytest.mark.parametrize("size", SIZES[1:])

@@ -193,10 +193,15 @@ def verify(
     if as_json:
         print_json({**asdict(verified), "problems": problems, "mended": mended})
     else:
-        outcome = count(problems, "problem") if problems else "all is as it was written"
+        what = "what was read" if verified.unreached else "all"
+        outcome = count(problems, "problem") if problems else f"{what} is as it was written"
         outcome = f"{mended:,} mended, {outcome}" if mended else outcome
         print(f"{count(verified.names, 'file')}, {size(verified.bytes)} read: {outcome}")
-    if problems:
+        if verified.unreached:
+            print(
+                f"not all copies were looked at, verify again: no answer from {', '.join(verified.unreached)}"
+            )
+    if problems or verified.unreached:
         raise typer.Exit(1)
 
 

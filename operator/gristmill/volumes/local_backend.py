@@ -52,6 +52,10 @@ class LocalBackend:
                 os.posix_fadvise(handle, start, stop - start, os.POSIX_FADV_DONTNEED)
             yield _read(handle, start, stop)
 
+    def unreached(self) -> Sequence[str]:
+        """See `Backend`."""
+        return ()
+
     def write(self, key: str, data: bytes, *, new: bool = False) -> None:
         """See `Backend`."""
         draft = self.draft()

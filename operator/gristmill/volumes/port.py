@@ -52,7 +52,13 @@ class Backend(Protocol):
         """Return the bytes of many objects, None for what is not there."""
 
     def copies(self, key: str, start: int, stop: int) -> Iterator[bytes]:
-        """Yield the same bytes from each copy that the storage keeps, not from a cache. FileNotFoundError as `read`."""
+        """Yield the same bytes from each copy that the storage keeps, not from a cache. FileNotFoundError as `read`.
+
+        b"" stands for a copy that can't be read, or is not where it should be.
+        """
+
+    def unreached(self) -> Sequence[str]:
+        """Return who did not answer for `copies` at any time, so that more copies may be there than it gave."""
 
     def write(self, key: str, data: bytes, *, new: bool = False) -> None:
         """Have an object at a key, whole, in place of what was there; it is durable, and confirmed, on return.

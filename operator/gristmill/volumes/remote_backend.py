@@ -77,6 +77,10 @@ class RemoteBackend:
         """See `Backend`. fsspec knows no copies: it is read once more."""
         yield self.read(key, start, stop)
 
+    def unreached(self) -> Sequence[str]:
+        """See `Backend`."""
+        return ()
+
     def write(self, key: str, data: bytes, *, new: bool = False) -> None:
         """See `Backend`. Whether `new` is exact is the file system's: on S3 it is a condition of the upload."""
         with told(f"{self.url}/{key}", "written"):

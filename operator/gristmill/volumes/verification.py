@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -38,11 +38,15 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What was looked at: names, contents that they point at, and bytes of these."""
+    """What was looked at: names, contents that they point at, and bytes of these.
+
+    `unreached` are servers that did not answer: their copies were not looked at.
+    """
 
     names: int
     contents: int
     bytes: int
+    unreached: Sequence[str] = ()
 
 
 def verify(
@@ -77,7 +81,7 @@ def verify(
         if record.inline is None:
             for one in contents[record.sha256]:
                 found(Finding(path, one.kind, one.block, one.reason))
-    return Verified(names, len(contents), size)
+    return Verified(names, len(contents), size, backend.unreached())
 
 
 def _names(backend: Backend, below: str) -> Iterator[tuple[str, Record | None, Finding | None]]:

@@ -93,15 +93,18 @@ class FilerBackend:
 
     def copies(self, key: str, start: int, stop: int) -> Iterator[bytes]:
         """See `Backend`: from each server. Where none can be reached, the filer is asked."""
-        found = 0
         with told(f"{self.url}/{key}", "read"):
-            for chunks in (self._chunks(key), self._chunks(key, afresh=True)):
-                for data in self._copies.read(chunks, start, stop):
-                    found += 1
-                    yield data
-                if found:
+            for is_afresh in (False, True):
+                chunks = self._chunks(key, afresh=is_afresh)
+                found = list(self._copies.read(chunks, start, stop, lost=True))
+                if found and (all(found) or is_afresh):
+                    yield from found
                     return
             yield self.read(key, start, stop)
+
+    def unreached(self) -> Sequence[str]:
+        """See `Backend`."""
+        return sorted(self._copies.unreached)
 
     def write(self, key: str, data: bytes, *, new: bool = False) -> None:
         """See `Backend`. `new`: a filer knows no condition, so it is looked at first."""

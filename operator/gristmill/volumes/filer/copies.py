@@ -1,6 +1,7 @@
 """The copies of a chunk, each read from the server that has it: a filer would give only one, and not say whose.
 
-Every server is asked for every chunk: servers that do not have it say so. One that does not answer has no copy now.
+Every server is asked for every chunk: servers that do not have it say so. One that has the chunk's volume should have
+the chunk, too. One that does not answer has no copy now, and is remembered.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ Servers = Callable[[], Sequence[str]]
 _PATIENCE_SECONDS = 2.0
 #: seconds that one is not asked again which did not answer
 _MISSED_SECONDS = 20.0
+#: seconds that it is remembered which volumes a server has
+_LISTED_SECONDS = 20.0
 
 
 class Copies:
@@ -33,26 +36,60 @@ class Copies:
         self._calls: dict[str, Calls] = {}
         #: servers that did not answer, and when that was
         self._missed: dict[str, float] = {}
+        #: servers, when they told of their volumes, and these
+        self._listed: dict[str, tuple[float, set[int]]] = {}
+        #: servers that did not answer at any time
+        self.unreached: set[str] = set()
 
-    def read(self, chunks: Sequence[Chunk], start: int, stop: int) -> Iterator[bytes]:
-        """Yield bytes of a file from each copy; where they are of several chunks, from all copies of these together."""
+    def read(self, chunks: Sequence[Chunk], start: int, stop: int, *, lost: bool = False) -> Iterator[bytes]:
+        """Yield bytes of a file from each copy; where they are of several chunks, from all copies of these together.
+
+        `lost`: b"" for each copy that should be on a server and is not, where another is.
+        """
         wanted = [
             (chunk, max(0, start - chunk.offset), min(chunk.size, stop - chunk.offset))
             for chunk in chunks
             if chunk.offset < stop and chunk.offset + chunk.size > start
         ]
         if len(wanted) == 1:
-            yield from self._read(*wanted[0])
+            yield from self._read(*wanted[0], lost=lost)
         else:
-            pieces = [list(self._read(*one)) for one in wanted]
+            pieces = [list(self._read(*one, lost=lost)) for one in wanted]
             yield from (b"".join(copy) for copy in product(*pieces))
 
-    def _read(self, chunk: Chunk, start: int, stop: int) -> Iterator[bytes]:
-        for server in self._servers():
-            if time.monotonic() - self._missed.get(server, -_MISSED_SECONDS) >= _MISSED_SECONDS:
-                data = self._ask(server, chunk.fid, start, stop)
-                if data is not None:
-                    yield data
+    def _read(self, chunk: Chunk, start: int, stop: int, *, lost: bool) -> Iterator[bytes]:
+        found = without = 0
+        servers = self._servers()
+        if not servers:
+            self.unreached.add("all servers (no address of one is known)")
+        for server in servers:
+            if time.monotonic() - self._missed.get(server, -_MISSED_SECONDS) < _MISSED_SECONDS:
+                continue
+            data = self._ask(server, chunk.fid, start, stop)
+            if data is not None:
+                found += 1
+                yield data
+            elif lost and int(chunk.fid.partition(",")[0]) in self._volumes(server):
+                without += 1
+        if found:
+            yield from [b""] * without
+
+    def _volumes(self, server: str) -> set[int]:
+        """Return the ids of the volumes that a server has; none where it does not answer."""
+        since, volumes = self._listed.get(server, (-_LISTED_SECONDS, set()))
+        if time.monotonic() - since >= _LISTED_SECONDS and server not in self._missed:
+            try:
+                told = self._calls[server].call("GET", "/status", expected=(200,), most_failures=2).told()
+            except OSError:
+                self._miss(server)
+                return set()
+            volumes = {volume["Id"] for volume in told["Volumes"] or ()}
+            self._listed[server] = time.monotonic(), volumes
+        return volumes
+
+    def _miss(self, server: str) -> None:
+        self._missed[server] = time.monotonic()
+        self.unreached.add(server)
 
     def _ask(self, server: str, fid: str, start: int, stop: int) -> bytes | None:
         """Return bytes of a chunk from one server; None where it has no copy, b"" where it can't read its own."""
@@ -70,7 +107,7 @@ class Copies:
         except OSError as error:
             if error.errno == errno.EIO:
                 return b""
-            self._missed[server] = time.monotonic()
+            self._miss(server)
             return None
         if answer.status == 404:
             return None
