@@ -13,6 +13,7 @@ from tests.volumes.seaweed import Seaweed
 from gristmill.volumes.errors import Damaged
 from gristmill.volumes.filer.backend import FilerBackend
 from gristmill.volumes.filer.tokens import Tokens
+from gristmill.volumes.names import content_key
 from gristmill.volumes.store import ContentStore
 from gristmill.volumes.verification import Finding, verify
 
@@ -82,6 +83,42 @@ def test_a_copy_that_is_gone(own: Seaweed, volume: ContentStore, size: int) -> N
         for chunk in backend._chunks(key, afresh=True):
             remove_copy(own, server, chunk.fid)
     assert volume.open("file").read() == data
+
+
+def test_all_copies_are_gone(own: Seaweed, volume: ContentStore) -> None:
+    for name in ("inline", "other", "whole"):
+        volume.save(name, content(1000 if name == "inline" else 5000, secrets.randbits(64)))
+    backend = volume.backend
+    assert isinstance(backend, FilerBackend)
+    for key in ("names/inline", content_key(volume.stat("other").sha256)):
+        (chunk,) = backend._chunks(key, afresh=True)
+        for server in own.addresses:
+            remove_copy(own, server, chunk.fid)
+    assert sorted((finding.path, finding.kind) for finding in mend(volume)) == [
+        ("inline", "missing"),
+        ("other", "missing"),
+    ]
+    volume.remove("inline")
+    volume.save("inline", b"again")
+    volume.save("other", b"again")
+    assert findings(volume) == []
+
+
+def test_a_name_that_is_written_meanwhile_is_not_put_again(own: Seaweed, volume: ContentStore) -> None:
+    names = ("one", "two")
+    for name in names:
+        volume.save(name, data := content(1000, secrets.randbits(64)))
+        flip_on(own, own.servers[1], data, 500)
+    written = []
+
+    def write_other(finding: Finding) -> None:
+        if not written:
+            written.extend(name for name in names if name != finding.path)
+            volume.save(written[0], b"new")
+
+    verify(volume.backend, write_other, repair=True)
+    assert volume.open(written[0]).read() == b"new"
+    assert findings(volume) == []
 
 
 def remove_copy(seaweed: Seaweed, server: str, fid: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
@@ -11,7 +12,7 @@ from typing import TypeVar
 
 from gristmill.volumes import blocks, records
 from gristmill.volumes.blocks import Manifest
-from gristmill.volumes.errors import Damaged, NotThere
+from gristmill.volumes.errors import Damaged, NotThere, StorageFailed
 from gristmill.volumes.names import name_key
 from gristmill.volumes.naming import Names, in_batches
 from gristmill.volumes.parallel import in_parallel
@@ -102,7 +103,10 @@ def _names(backend: Backend, below: str) -> Iterator[tuple[str, Record | None, F
 
 def _look_at_name(backend: Backend, path: str) -> tuple[Record | None, Finding | None]:
     copies = backend.copies(name_key(path), 0, records.MOST_BYTES + 1)
-    good, bad = _sorted_out(copies, lambda data: records.decode(data, path))
+    try:
+        good, bad = _sorted_out(copies, lambda data: records.decode(data, path))
+    except StorageFailed as error:
+        return None, _lost(path, error)
     if good is None:
         return None, Finding(path, "damaged", None, str(bad[0]))
     return good, _of_copies(path, None, bad, "its name")
@@ -142,6 +146,15 @@ def _look(
             yield Finding(path, "damaged", None, "its blocks are right, and its sha256 is not")
     except FileNotFoundError as error:
         yield Finding(path, "missing", None, str(error))
+    except StorageFailed as error:
+        yield _lost(path, error)
+
+
+def _lost(path: str, error: StorageFailed) -> Finding:
+    """Return that a storage answers, and has not what it tells of. StorageFailed where it does not answer."""
+    if error.errno != errno.EIO:
+        raise error
+    return Finding(path, "missing", None, f"{error}: remove it, and put it again")
 
 
 def _mended(finding: Finding, mend: Callable[[], None]) -> Finding:

@@ -92,7 +92,7 @@ class FilerBackend:
         return list(self._pool.map(self._read_if_there, keys))
 
     def copies(self, key: str, start: int, stop: int) -> Iterator[bytes]:
-        """See `Backend`: from each server. Where none can be reached, the filer is asked."""
+        """See `Backend`: from each server. Where one can't be reached, the filer may know better, at once or not."""
         with told(f"{self.url}/{key}", "read"):
             for is_afresh in (False, True):
                 chunks = self._chunks(key, afresh=is_afresh)
@@ -100,7 +100,9 @@ class FilerBackend:
                 if found and (all(found) or is_afresh):
                     yield from found
                     return
-            yield self.read(key, start, stop)
+            if not self._copies.unreached:  # (a filer may have it in its memory)
+                raise OSError(errno.EIO, "no server has it any more")
+            yield self._read(key, start, stop, most_failures=_MOST_FAILURES)
 
     def unreached(self) -> Sequence[str]:
         """See `Backend`."""
