@@ -32,7 +32,7 @@ from gristmill.volumes.filer.entries import (
     has_lists,
     ids_in,
 )
-from gristmill.volumes.names import DRAFTS
+from gristmill.volumes.names import DRAFTS, NAMES
 from gristmill.volumes.port import Entry
 
 #: the folder of the filer in which the objects are, where its URL names none
@@ -45,6 +45,8 @@ _THREADS = 16
 _MOST_FAILURES = 4
 #: seconds that it is remembered which chunks an object has
 _REMEMBERED_SECONDS = 5.0
+#: how keys begin at which names are put before they are moved
+_NAME_DRAFT = f"{DRAFTS}/name-"
 #: keeps a filer from compressing: what is read is as it lies there
 _PLAIN = {"Content-Type": "application/x-gristmill"}
 _AS_JSON = {"Accept": "application/json"}
@@ -109,11 +111,20 @@ class FilerBackend:
         return sorted(self._copies.unreached)
 
     def write(self, key: str, data: bytes, *, new: bool = False) -> None:
-        """See `Backend`. `new`: a filer knows no condition, so it is looked at first."""
+        """See `Backend`. `new`: a filer knows no condition, so it is looked at first.
+
+        A call that broke off may be done after its repetition, and must not undo what was written since. So names,
+        which mean one thing after another, are put at a key nobody reads, and moved: a late move finds nothing.
+        """
         with told(f"{self.url}/{key}", "written"), self._locked if new else nullcontext():
             if new and (there := self.stat(key)) is not None:
                 raise (IsADirectoryError if there.is_folder else FileExistsError)(key)
-            self._put(self._path(key), [data], len(data), len(data))
+            place = f"{_NAME_DRAFT}{secrets.token_hex(8)}" if key.startswith(f"{NAMES}/") else key
+            self._put(self._path(place), [data], len(data), len(data))
+            if place != key and not self.move(place, key):
+                raise StorageFailed(
+                    f"{self.url}/{key}: its draft was removed while it waited; write it again"
+                )
 
     def draft(self) -> FilerDraft:
         """See `Backend`."""
@@ -164,14 +175,17 @@ class FilerBackend:
                     yield key, entry
 
     def delete(self, key: str, *twins: str) -> bool:
-        """See `Backend`. After half a move both keys have the same chunks: then these are left to the other."""
+        """See `Backend`. After half a move both keys have the same chunks: then these are left to the other.
+
+        Nobody knows which name a name's draft was for: its few bytes are always left.
+        """
         with told(f"{self.url}/{key}", "removed"):
             found = self._told(key)
             if found is None:  # (a filer says the same of what is not there)
                 return False
             others = (self._told(twin) for twin in twins)
             is_shared = any(other and not ids_in(found).isdisjoint(ids_in(other)) for other in others)
-            leave = "?skipChunkDeletion=true" if is_shared else ""
+            leave = "?skipChunkDeletion=true" if is_shared or key.startswith(_NAME_DRAFT) else ""
             self._calls.call("DELETE", self._path(key) + leave, expected=(204,))
             return True
 
