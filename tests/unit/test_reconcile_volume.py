@@ -341,6 +341,8 @@ def waiting(reason: str, message: str) -> dict[str, list[dict[str, Any]]]:
             "3 volumes yet: they fit on no other server",
         ),
         (fewer(topology=without_last()), "True", "Serving", "can't be emptied before it is back"),
+        (left(None, on_last=0), "True", "Serving", "files-server-5 is to go and is empty"),
+        (left(None, on_last=None), "True", "Serving", "files-server-5 is to go and has left its masters"),
         (left(on_last=0), "True", "Serving", "files-server-5 is to go and is empty"),
         (left(on_last=None), "True", "Serving", "files-server-5 is to go and has left its masters"),
     ],

@@ -112,11 +112,13 @@ def _leaving(observed: VolumeObserved) -> list[str]:
     if going is None or topology is None:
         return []
     job = observed.chore()
-    tried = job is not None and ended_at(job) is not None and chore_of(job).server == going
+    its_own = job is not None and chore_of(job).server == going
+    tried = job is not None and its_own and ended_at(job) is not None
+    leaves = job is not None and its_own and chore_of(job).is_leave
     if left := topology.servers.get(going):
         stays = ": they fit on no other server, or all others have them; free room, or write more servers"
         return [f"{going} is to go and has {left} volumes yet" + stays * tried]
-    if going not in topology.servers and not tried:
+    if going not in topology.servers and not (tried or leaves):
         return [f"{going} is to go, and its masters miss it: it can't be emptied before it is back"]
     if going not in topology.servers and observed.on_last is None:
         return [f"{going} is to go and has left its masters; it does not answer when it is asked what it has"]
