@@ -358,7 +358,7 @@ def test_ready(seen: VolumeObserved, holds: str, reason: str, words: str) -> Non
     ("seen", "holds", "reason", "words"),
     [
         (observed(topology=None), "Unknown", "Unknown", "no master answers"),
-        (observed(), "False", "AllCopies", "all of it has 3 copies"),
+        (observed(), "False", "AllCopies", "all that the servers tell of has 3 copies"),
         (observed(topology=topology(3)), "False", "Starting", "files-server-3 is not there yet"),
         (lacking(3), "True", "ServersMissing", "files-server-3 is missing; 2 volumes lack copies"),
         (lacking(3), "True", "ServersMissing", "when they have been missed for 30 seconds"),
@@ -368,9 +368,9 @@ def test_ready(seen: VolumeObserved, holds: str, reason: str, words: str) -> Non
             lacking(3, topology=topology(3)),
             "True",
             "ServersMissing",
-            "all of it has its copies on the others",
+            "all that the others tell of has its copies",
         ),
-        (left(on_last=0), "False", "AllCopies", "all of it has 3 copies"),
+        (left(on_last=0), "False", "AllCopies", "all that the servers tell of has 3 copies"),
     ],
 )
 def test_degraded(seen: VolumeObserved, holds: str, reason: str, words: str) -> None:

@@ -136,7 +136,7 @@ def _degradation(observed: VolumeObserved, now: float) -> tuple[str, Reason, str
     if gone and not topology.lacking and not any(one.get("status") == "True" for one in before):
         return "False", Reason.STARTING, f"{_some(gone)} not there yet"
     if not gone and not topology.lacking:
-        return "False", Reason.ALL_COPIES, f"all of it has {copies} copies"
+        return "False", Reason.ALL_COPIES, f"all that the servers tell of has {copies} copies"
     said = [f"{_some(gone)} missing"] if gone else []
     if topology.lacking:
         job = observed.chore()
@@ -144,7 +144,7 @@ def _degradation(observed: VolumeObserved, now: float) -> tuple[str, Reason, str
         doing = "are being copied" if repairs else "are copied when they have been missed for 30 seconds"
         said.append(f"{topology.lacking} volumes lack copies, which {doing}")
     else:
-        said.append("all of it has its copies on the others")
+        said.append("all that the others tell of has its copies")
     return "True", Reason.SERVERS_MISSING if gone else Reason.COPIES_MISSING, "; ".join(said)
 
 
