@@ -16,6 +16,15 @@ from tests.e2e.volumes import PATIENCE, SMALL, await_ready, await_whole, conditi
 
 #: a volume takes some pods to start, and a repair half a minute to begin
 pytestmark = pytest.mark.timeout(600)
+#: cuts the end off each index that has an entry, and tells of which of SeaweedFS's volumes
+TEAR = """
+cd /data
+for index in *.idx; do
+    size=$(stat -c %s $index)
+    [ $size -gt 0 ] && truncate -s $((size - 5)) $index && echo ${index%.idx}
+done
+true
+"""
 CLIENT = (Path(__file__).parent / "volume_client.py").read_text()
 
 
@@ -54,6 +63,16 @@ def put(kube: Kube, stop: int, first: int = 0) -> None:
 
 def assert_all_there(kube: Kube, stop: int) -> None:
     assert ask(kube, "check", "0", str(stop)) == []
+
+
+def restart(kube: Kube, pod: str, *how: str) -> None:
+    """Delete a pod, and wait until the next of its name is ready."""
+    former = (kube.get("pod", pod) or {})["metadata"]["uid"]
+    kube.ctl("delete", "pod", pod, *how)
+    until(
+        lambda: (kube.get("pod", pod) or {"metadata": {"uid": former}})["metadata"]["uid"] != former, PATIENCE
+    )
+    kube.ctl("wait", "--for=condition=Ready", f"pod/{pod}", "--timeout=90s")
 
 
 def disks(kube: Kube) -> set[str]:
@@ -128,6 +147,32 @@ def test_servers_come_and_go_and_nothing_is_lost(kube: Kube) -> None:
     await_whole(kube, 4)
     assert_all_there(kube, 100)
     put(kube, 120, first=100)
+
+
+def test_files_that_a_server_could_not_load_stay_when_it_goes_and_can_be_mended(kube: Kube) -> None:
+    """A power cut may leave an index whose last entry is torn: the server passes over it, and tells of nothing."""
+    kube.apply(file_volume(copies=1, servers=3))
+    await_ready(kube)
+    await_whole(kube, 3)
+    client(kube)
+    put(kube, 50)
+    torn = kube.ctl("exec", "files-server-2", "--", "sh", "-c", TEAR).split()
+    assert torn, "there is nothing on this server that could be lost"
+    restart(kube, "files-server-2", "--grace-period=0", "--force")
+    assert ask(kube, "check", "0", "50") != []
+    change(kube, servers=2)
+    kept = "data-files-server-2 is kept, though emptied"
+    until(lambda: kept in condition(kube, "Ready").get("message", ""), PATIENCE)
+    until(lambda: kube.get("job", "files-chore") is None)
+    assert "data-files-server-2" in disks(kube)
+    change(kube, servers=3)
+    await_whole(kube, 3)
+    for volume in torn:
+        kube.ctl("exec", "files-server-2", "--", "weed", "fix", f"-volumeId={volume}", "/data")
+    restart(kube, "files-server-2")
+    await_whole(kube, 3)
+    assert_all_there(kube, 50)
+    assert kept not in condition(kube, "Ready")["message"]
 
 
 def test_a_server_that_is_lost_with_its_disk_is_replaced(kube: Kube) -> None:

@@ -210,16 +210,88 @@ def test_the_chore_of_a_server_that_is_gone_is_removed_and_nothing_else() -> Non
     assert told(decided(seen)) == ["delete Job files-chore"]
 
 
-def test_the_disk_is_deleted_when_the_server_is_gone() -> None:
-    gone = with_marked(observed(resource(), 5))
-    assert "delete PersistentVolumeClaim data-files-server-5" in told(decided(gone))
+LOOK = "inspect files-server-5"
 
 
-def test_more_again_waits_until_the_disk_that_was_given_up_is_gone() -> None:
-    gone = with_marked(observed(resource(servers=6), 5))
-    assert replicas(gone) is None
-    assert "delete PersistentVolumeClaim data-files-server-5" in told(decided(gone))
+def gone(job: dict[str, Any] | None = None, servers: int = 5, **marks: Any) -> VolumeObserved:
+    """Return what is there when the last server has been emptied, and is gone."""
+    disk = claim("server", 5, **{"emptied": True, **marks})
+    seen = observed(resource(servers=servers), 5, job)
+    return replace(seen, claims=[*seen.claims, disk])
+
+
+def looked(ended: float | None = 3, how: str = "Complete", why: str = "") -> dict[str, Any]:
+    return chore(resource(), LOOK, ended, how, why)
+
+
+FILES_FOUND = looked(3, "Failed", "PodFailurePolicy")
+
+
+@pytest.mark.parametrize(
+    ("seen", "words"),
+    [
+        (gone(), [f"create Job {LOOK}"]),
+        (gone(looked(None)), []),
+        (gone(looked()), ["delete PersistentVolumeClaim data-files-server-5"]),
+        (gone(FILES_FOUND), ["patch PersistentVolumeClaim data-files-server-5: gristmill.dev/has-files"]),
+        (gone(FILES_FOUND, has_files=True), ["delete Job files-chore"]),
+        (gone(has_files=True), []),
+        # (a look that could not be had tells nothing)
+        (gone(looked(3, "Failed", "BackoffLimitExceeded")), []),
+        (gone(looked(16, "Failed", "DeadlineExceeded")), ["delete Job files-chore"]),
+        # (nor does another's)
+        (gone(chore(resource(), "leave files-server-5", 3)), ["delete Job files-chore"]),
+        (gone(chore(resource(), "inspect files-server-4", 3)), ["delete Job files-chore"]),
+        (gone(phase="Pending"), ["delete PersistentVolumeClaim data-files-server-5"]),
+        (gone(deletionTimestamp="t"), []),
+    ],
+)
+def test_a_disk_is_deleted_only_when_a_chore_found_nothing_there(
+    seen: VolumeObserved, words: list[str]
+) -> None:
+    assert told(decided(seen)) == words
+
+
+def test_a_disk_is_looked_at_when_its_server_is_gone() -> None:
+    seen = gone()
+    ending = pod("server", 5)
+    assert told(decided(replace(seen, objects={**seen.objects, "Pod": [*seen.objects["Pod"], ending]}))) == []
+
+
+def test_copies_come_before_a_look() -> None:
+    assert told(decided(replace(gone(), topology=topology(5, lacking=1)))) == []
+
+
+def test_a_disk_that_is_kept_is_in_nobodys_way() -> None:
+    seen = replace(gone(has_files=True), resource=resource(servers=4))
+    assert told(decided(seen)) == ["create Job evacuate files-server-4"]
+
+
+@pytest.mark.parametrize(("job", "marks"), [(None, {}), (looked(), {}), (None, {"has_files": True})])
+def test_more_again_takes_up_the_disk_that_was_given_up(
+    job: dict[str, Any] | None, marks: dict[str, Any]
+) -> None:
+    """Its mark goes first: another operator that is about to delete it is refused then."""
+    seen = gone(job, servers=6, **marks)
+    assert replicas(seen) is None
+    patches = [one for one in decided(seen).actions if isinstance(one, Patch)]
+    assert [one.name for one in patches] == ["data-files-server-5"]
+    body = patches[0].body["metadata"]
+    assert (set(body["annotations"].values()), body["resourceVersion"]) == ({None}, "3")
+    assert len(body["annotations"]) == 1 + len(marks)
+    assert not [words for words in told(decided(seen)) if "delete PersistentVolumeClaim" in words]
+    assert replicas(gone(servers=6, emptied=False)) == 6
+
+
+def test_a_server_is_not_started_on_a_disk_that_is_being_deleted() -> None:
+    assert replicas(gone(servers=6, deletionTimestamp="t")) is None
     assert replicas(observed(resource(servers=6), 5)) == 6
+
+
+def test_a_disk_that_is_kept_does_not_keep_others_from_joining() -> None:
+    seen = gone(servers=5, has_files=True)
+    fewer_there = observed(resource(servers=5), 4)
+    assert replicas(replace(fewer_there, claims=seen.claims)) == 5
 
 
 def test_more_again_brings_a_server_back_that_has_left() -> None:
@@ -345,6 +417,13 @@ def waiting(reason: str, message: str) -> dict[str, list[dict[str, Any]]]:
         (left(None, on_last=None), "True", "Serving", "files-server-5 is to go and has left its masters"),
         (left(on_last=0), "True", "Serving", "files-server-5 is to go and is empty"),
         (left(on_last=None), "True", "Serving", "files-server-5 is to go and has left its masters"),
+        (gone(), "True", "Serving", "data-files-server-5 is deleted when the chore `inspect` finds no file"),
+        (
+            gone(has_files=True),
+            "True",
+            "Serving",
+            "data-files-server-5 is kept, though emptied: there are files which SeaweedFS could not load",
+        ),
     ],
 )
 def test_ready(seen: VolumeObserved, holds: str, reason: str, words: str) -> None:

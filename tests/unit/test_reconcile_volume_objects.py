@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.unit.volume_builders import SETTINGS, UID, made, resource, spec_of
 
 from gristmill.reconcilers.volume_access import Part, secret
-from gristmill.reconcilers.volume_chores import Chore, commands_of
-from gristmill.reconcilers.volume_objects import chore_job
+from gristmill.reconcilers.volume_chores import Chore, job_of
 from gristmill.reconcilers.volume_pods import sizes_of, template
 
 GIB = 2**30
@@ -39,9 +40,7 @@ def container(part: Part, storage: int = GIB, **spec: Any) -> dict[str, Any]:
 
 def chore(what: str, server: str = "") -> dict[str, Any]:
     volume = resource()
-    doing = Chore(what, server)
-    commands = commands_of(doing, volume["metadata"])
-    return chore_job(volume["metadata"], spec_of(volume), SETTINGS.image, str(doing), commands)
+    return job_of(Chore(what, server), volume["metadata"], spec_of(volume), SETTINGS.image)
 
 
 def test_all_is_the_volumes_own() -> None:
@@ -100,7 +99,15 @@ def test_each_part_has_all_keys_from_the_secret_alone(part: Part) -> None:
 
 @pytest.mark.parametrize("part", [Part.MASTER, Part.SERVER, Part.FILER, Part.CHORE])
 def test_pods_pass_pod_security_restricted(part: Part) -> None:
-    spec = chore("repair")["spec"]["template"]["spec"] if part is Part.CHORE else pod(part)
+    for spec in (
+        [chore(what, "files-server-5")["spec"]["template"]["spec"] for what in ("repair", "inspect")]
+        if part is Part.CHORE
+        else [pod(part)]
+    ):
+        assert_restricted(spec)
+
+
+def assert_restricted(spec: dict[str, Any]) -> None:
     assert spec["automountServiceAccountToken"] is False
     security = spec["securityContext"]
     assert (security["runAsNonRoot"], security["runAsUser"], security["fsGroup"]) == (True, 1000, 1000)
@@ -250,8 +257,54 @@ def test_chores(what: str, server: str, command: str) -> None:
     assert job["spec"]["backoffLimit"] == 0
 
 
+def test_a_look_reads_one_disk_and_has_no_key() -> None:
+    job = chore("inspect", "files-server-5")
+    assert job["metadata"]["annotations"]["gristmill.dev/chore"] == "inspect files-server-5"
+    spec = job["spec"]["template"]["spec"]
+    assert {"name": "data", "persistentVolumeClaim": {"claimName": "data-files-server-5"}} in spec["volumes"]
+    (one,) = spec["containers"]
+    assert {"name": "data", "mountPath": "/data", "readOnly": True} in one["volumeMounts"]
+    assert "env" not in one
+    assert (job["spec"]["backoffLimit"], spec["restartPolicy"]) == (0, "Never")
+
+
+@pytest.mark.parametrize(
+    ("files", "code"),
+    [
+        ([], 0),
+        (["vol_dir.uuid"], 0),
+        (["vol_dir.uuid", "lost+found/1"], 0),
+        (["vol_dir.uuid", "7.dat"], 42),
+        (["7.idx"], 42),
+        (["7.vif"], 42),
+        (["7.ec03"], 42),
+        (["lost/7.dat"], 42),
+        (["a name\nof two lines"], 42),
+    ],
+)
+def test_a_look_ends_with_what_it_found(tmp_path: Path, files: list[str], code: int) -> None:
+    """What a server that was emptied leaves is `vol_dir.uuid`, and some file systems make `lost+found`."""
+    for name in files:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert look(tmp_path) == code
+    (rule,) = chore("inspect", "files-server-5")["spec"]["podFailurePolicy"]["rules"]
+    assert rule == {"action": "FailJob", "onExitCodes": {"operator": "In", "values": [42]}}
+
+
+def test_a_look_that_can_not_be_had_says_nothing(tmp_path: Path) -> None:
+    assert look(tmp_path / "none") == 1
+
+
+def look(folder: Path) -> int:
+    """Run what the chore runs, of another folder; return its exit code."""
+    (one,) = chore("inspect", "files-server-5")["spec"]["template"]["spec"]["containers"]
+    command = [word.replace("/data", str(folder)) for word in one["command"]]
+    return subprocess.run(command, capture_output=True, check=False, timeout=30).returncode
+
+
 def test_objects_are_json_and_nothing_of_the_volume_is_changed() -> None:
     volume = resource()
     text = json.dumps(volume)
-    json.dumps([made(volume), secret(volume, "k", "s"), chore("repair")])
+    json.dumps([made(volume), secret(volume, "k", "s"), chore("repair"), chore("inspect", "files-server-5")])
     assert json.dumps(volume) == text

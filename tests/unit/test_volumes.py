@@ -221,6 +221,13 @@ def test_a_server_that_goes_is_asked_what_it_has(api: FakeApi) -> None:
     rig.pass_once()
     (servers,) = [one for one in api.all("StatefulSet") if one["metadata"]["name"] == "files-server"]
     assert servers["spec"]["replicas"] == 4
+    del api.objects["Pod", "apps", "files-server-4"]
+    for _ in range(3):
+        rig.pass_once()
+    assert marked(api) == ["data-files-server-4"]
+    (look,) = api.all("Job")
+    assert look["metadata"]["annotations"] == {"gristmill.dev/chore": "inspect files-server-4"}
+    api.add("Job", {**look, "status": job["status"]})
     rig.pass_once()
     names = [one["metadata"]["name"] for one in api.all("PersistentVolumeClaim")]
     assert "data-files-server-4" not in names

@@ -20,7 +20,7 @@ from gristmill.reconcilers.volume_objects import (
     size_of,
     stateful_set,
 )
-from gristmill.reconcilers.volume_observed import EMPTIED, VolumeObserved
+from gristmill.reconcilers.volume_observed import EMPTIED, HAS_FILES, VolumeObserved
 from gristmill.reconcilers.volume_pods import template
 from gristmill.reconcilers.volume_topology import Topology
 
@@ -54,12 +54,16 @@ def degraded(since: float, *, holds: str = "True") -> dict[str, Any]:
 
 
 def claim(part: str, number: int, size: str = "1Gi", **more: Any) -> dict[str, Any]:
-    """Return a claim that is bound; `more` is of its metadata, but `phase` and `emptied`."""
-    phase, emptied = more.pop("phase", "Bound"), more.pop("emptied", False)
+    """Return a claim that is bound; `more` is of its metadata, but `phase` and the marks."""
+    phase, emptied, has_files = (
+        more.pop("phase", "Bound"),
+        more.pop("emptied", False),
+        more.pop("has_files", False),
+    )
     name = f"data-files-{part}-{number}"
     metadata = {"name": name, "namespace": "apps", "uid": f"u-{name}", "resourceVersion": "3", **more}
     metadata["labels"] = claim_labels("files")
-    metadata["annotations"] = {EMPTIED: UID} if emptied else {}
+    metadata["annotations"] = ({EMPTIED: UID} if emptied else {}) | ({HAS_FILES: UID} if has_files else {})
     return {
         "metadata": metadata,
         "spec": {"resources": {"requests": {"storage": size}}},
@@ -109,14 +113,15 @@ def pod(part: str, number: int, created: float = NOW - 500) -> dict[str, Any]:
 
 
 def chore(
-    volume: dict[str, Any], what: str, ended: float | None = None, how: str = "Complete"
+    volume: dict[str, Any], what: str, ended: float | None = None, how: str = "Complete", why: str = ""
 ) -> dict[str, Any]:
-    """Return the Job of a chore that has ended so many seconds ago; None: it runs."""
-    found = chore_job(volume["metadata"], spec_of(volume), SETTINGS.image, what, [])
+    """Return the Job of a chore that has ended so many seconds ago, in a way and for a reason; None: it runs."""
+    found = chore_job(volume["metadata"], what, {}, 60)
     found["metadata"]["uid"] = "j-1"
     if ended is not None:
         at = text_of(NOW - ended)
-        found["status"] = {"conditions": [{"type": how, "status": "True", "lastTransitionTime": at}]}
+        ending = {"type": how, "status": "True", "reason": why, "lastTransitionTime": at}
+        found["status"] = {"conditions": [ending]}
     return found
 
 

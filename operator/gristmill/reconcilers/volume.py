@@ -14,14 +14,14 @@ from gristmill.reconcilers.volume_chores import (
     PAUSE,
     Chore,
     chore_of,
-    commands_of,
     ended_at,
     is_done,
+    job_of,
     leaver,
     next_chore,
 )
 from gristmill.reconcilers.volume_claims import are_going, claim_actions, servers_wanted, storage_of
-from gristmill.reconcilers.volume_objects import budgets, chore_job, network_policy, services, stateful_set
+from gristmill.reconcilers.volume_objects import budgets, network_policy, services, stateful_set
 from gristmill.reconcilers.volume_observed import VolumeObserved, replicas_of
 from gristmill.reconcilers.volume_pods import template
 from gristmill.reconcilers.volume_status import is_ready, status
@@ -94,8 +94,7 @@ def _chores(
     if job is None:
         if chore is None or observed.topology is None:
             return []
-        owner, spec = observed.metadata, observed.spec
-        return [Create(chore_job(owner, spec, settings.image, str(chore), commands_of(chore, owner)))]
+        return [Create(job_of(chore, observed.metadata, observed.spec, settings.image))]
     ended, done = ended_at(job), chore_of(job)
     if ended is None or job["metadata"].get("deletionTimestamp") or observed.topology is None:
         return []

@@ -1,15 +1,21 @@
-"""What `weed shell` does for a FileVolume, one chore at a time: repair, empty a server, have it leave its masters."""
+"""What Jobs do for a FileVolume, one chore at a time.
+
+`weed shell` repairs, empties a server, and has it leave its masters; then `inspect` looks whether its disk is empty.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
+from gristmill.api.filevolume import FileVolumeSpec
 from gristmill.api.names import ConditionType
 from gristmill.reconcilers.times import seconds_of
 from gristmill.reconcilers.volume_access import PORTS, Part, host_of, pod_name
-from gristmill.reconcilers.volume_objects import CHORE
-from gristmill.reconcilers.volume_observed import VolumeObserved, replicas_of
+from gristmill.reconcilers.volume_disks import given_up, servers_needed
+from gristmill.reconcilers.volume_objects import CHORE, chore_job
+from gristmill.reconcilers.volume_observed import VolumeObserved, has_files, is_pending, replicas_of
+from gristmill.reconcilers.volume_pods import inspecting_pod, shell_pod
 
 #: seconds for which the masters must miss something before it is copied: a server that restarts is back sooner
 PATIENCE = 30.0
@@ -18,6 +24,9 @@ PAUSE = 15.0
 _REPAIR = "repair"
 _EVACUATE = "evacuate"
 _LEAVE = "leave"
+_INSPECT = "inspect"
+#: seconds that a chore may take: what is left then is for the next; a look is short, and others wait for it
+_SECONDS, _INSPECT_SECONDS = 3600, 120
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,18 @@ def is_done(job: dict[str, Any]) -> bool:
     return any(one["type"] == "Complete" and one["status"] == "True" for one in conditions)
 
 
+def has_found_files(job: dict[str, Any]) -> bool:
+    """Whether a chore that looked at a disk has seen files there: the policy of its Job knows its exit code."""
+    conditions = (job.get("status") or {}).get("conditions") or ()
+    failed = (one for one in conditions if one["type"] == "Failed" and one["status"] == "True")
+    return any(one.get("reason") == "PodFailurePolicy" for one in failed)
+
+
+def inspect(observed: VolumeObserved, number: int) -> Chore:
+    """Return the chore of looking at the disk of a server."""
+    return Chore(_INSPECT, pod_name(observed.metadata["name"], Part.SERVER, number))
+
+
 def leaver(observed: VolumeObserved) -> str | None:
     """Return the server that is to go next, the last one; None: there are not more than the spec says."""
     there = replicas_of(observed.set_of(Part.SERVER))
@@ -86,13 +107,21 @@ def next_chore(observed: VolumeObserved, now: float) -> Chore | None:
         return None
     if topology.lacking:
         return Chore(_REPAIR) if _has_waited(observed, now) else None
+    if looks := _to_inspect(observed):
+        return looks[0]
     if going is not None and going in topology.servers:
         return Chore(_EVACUATE if topology.servers[going] else _LEAVE, going)
     return Chore(_REPAIR) if topology.excess and not missing(observed, now) else None
 
 
-def commands_of(chore: Chore, owner: dict[str, Any]) -> list[str]:
-    """Return the commands of a chore; `owner` is the FileVolume's metadata."""
+def job_of(chore: Chore, owner: dict[str, Any], spec: FileVolumeSpec, image: str) -> dict[str, Any]:
+    """Return the Job that does a chore; `owner` is the FileVolume's metadata."""
+    if chore.what == _INSPECT:
+        return chore_job(owner, str(chore), inspecting_pod(owner, image, chore.server), _INSPECT_SECONDS)
+    return chore_job(owner, str(chore), shell_pod(owner, spec, image, _commands_of(chore, owner)), _SECONDS)
+
+
+def _commands_of(chore: Chore, owner: dict[str, Any]) -> list[str]:
     node = f"{host_of(owner, Part.SERVER, chore.server)}:{PORTS[Part.SERVER]}"
     if chore.is_leave:
         done = f"volumeServer.leave -node {node} -apply"
@@ -101,6 +130,17 @@ def commands_of(chore: Chore, owner: dict[str, Any]) -> list[str]:
     else:
         done = "volume.fix.replication -apply"
     return ["lock", done, "unlock"]
+
+
+def _to_inspect(observed: VolumeObserved) -> list[Chore]:
+    """Return the looks that are to be had at disks that are given up, when their servers are gone."""
+    pods = {pod["metadata"]["name"] for pod in observed.pods_of(Part.SERVER)}
+    looks = [
+        inspect(observed, number)
+        for number, claim in given_up(observed).items()
+        if number >= servers_needed(observed) and not is_pending(claim) and not has_files(claim)
+    ]
+    return [look for look in looks if look.server not in pods]
 
 
 def _has_waited(observed: VolumeObserved, now: float) -> bool:

@@ -1,6 +1,7 @@
 """The disks of a FileVolume: how large they are, when they grow, and when that of a server that is to go is given up.
 
-A claim is deleted only where the operator has marked it: its server was empty by its own word, and had left.
+A claim is deleted only where the operator has marked it: its server was empty by its own word, and had left. And only
+when a chore has looked at the disk: a server tells of nothing that it could not load.
 """
 
 from __future__ import annotations
@@ -11,9 +12,19 @@ from gristmill.api.quantity import parse_quantity
 from gristmill.reconcilers.actions import Action, Delete, Patch
 from gristmill.reconcilers.stateful_sets import enlarged, size_asked
 from gristmill.reconcilers.volume_access import Part, pod_name
-from gristmill.reconcilers.volume_chores import chore_of, is_done, leaver
+from gristmill.reconcilers.volume_chores import chore_of, has_found_files, inspect, is_done, leaver
+from gristmill.reconcilers.volume_disks import given_up, servers_needed
 from gristmill.reconcilers.volume_objects import size_of
-from gristmill.reconcilers.volume_observed import EMPTIED, VolumeObserved, is_emptied, replicas_of
+from gristmill.reconcilers.volume_observed import (
+    EMPTIED,
+    HAS_FILES,
+    VolumeObserved,
+    has_files,
+    is_emptied,
+    is_going,
+    is_pending,
+    replicas_of,
+)
 
 _CLAIM = "PersistentVolumeClaim"
 
@@ -26,18 +37,14 @@ def storage_of(observed: VolumeObserved) -> int:
 
 
 def servers_wanted(observed: VolumeObserved) -> int:
-    """Return how many servers there are to be now: more at once, less one by one, each when it is empty.
-
-    Disks that are there keep their servers, whoever left them: an earlier FileVolume had more, say.
-    """
+    """Return how many servers there are to be now: more at once, less one by one, each when it is empty."""
     found, claims = observed.set_of(Part.SERVER), observed.claims_of(Part.SERVER)
     there = replicas_of(found)
-    beyond = {number: claim for number, claim in claims.items() if number >= there}
-    kept = (number + 1 for number, claim in beyond.items() if not is_emptied(claim) and not _is_going(claim))
-    needed = max(observed.spec.servers, *kept, 0)
+    needed = servers_needed(observed)
     if there < needed:
         # (one that comes back on a disk that is about to be deleted would lose it)
-        return there if found and any(map(is_emptied, beyond.values())) else needed
+        awaited = any(is_emptied(claim) for number, claim in claims.items() if there <= number < needed)
+        return there if found and awaited else needed
     if there <= observed.spec.servers or there - 1 not in claims:
         return there
     last = claims[there - 1]
@@ -60,16 +67,28 @@ def claim_actions(observed: VolumeObserved) -> list[Action]:
             if part is Part.FILER or number < there:
                 actions += _patched(claim, enlarged(claim, size))
     for number, claim in observed.claims_of(Part.SERVER).items():
-        if _is_going(claim):
+        if is_going(claim):
             continue
-        if number >= there > 0 and is_emptied(claim):
-            metadata = claim["metadata"]
-            actions.append(Delete(_CLAIM, metadata["name"], metadata["uid"], metadata["resourceVersion"]))
-        elif number < there and is_emptied(claim) and _is_back(observed, number):
-            actions += _patched(claim, _marked(claim, None))
+        if number < there and is_emptied(claim) and _is_back(observed, number):
+            actions += _patched(claim, _unmarked(claim))
         elif number == there - 1 and not is_emptied(claim) and _is_empty(observed, claim):
-            actions += _patched(claim, _marked(claim, observed.metadata["uid"]))
+            actions += _patched(claim, _marked(claim, {EMPTIED: observed.metadata["uid"]}))
+    for number, claim in given_up(observed).items():
+        actions += _of_given_up(observed, number, claim)
     return actions
+
+
+def _of_given_up(observed: VolumeObserved, number: int, claim: dict[str, Any]) -> list[Action]:
+    """Return what becomes of the disk of a server that was emptied: it goes when nothing was seen on it."""
+    metadata, job = claim["metadata"], observed.chore()
+    if number < servers_needed(observed):
+        return _patched(claim, _unmarked(claim))
+    looked = job is not None and chore_of(job) == inspect(observed, number)
+    if is_pending(claim) or (job is not None and looked and is_done(job)):
+        return [Delete(_CLAIM, metadata["name"], metadata["uid"], metadata["resourceVersion"])]
+    if job is not None and looked and has_found_files(job) and not has_files(claim):
+        return _patched(claim, _marked(claim, {HAS_FILES: observed.metadata["uid"]}))
+    return []
 
 
 def _is_back(observed: VolumeObserved, number: int) -> bool:
@@ -83,24 +102,24 @@ def _is_empty(observed: VolumeObserved, claim: dict[str, Any]) -> bool:
     going, job = leaver(observed), observed.chore()
     if going is None or observed.topology is None or going in observed.topology.servers:
         return False
-    if (claim.get("status") or {}).get("phase") == "Pending":
-        return True  # (there never was a disk)
+    if is_pending(claim):
+        return True
     left = job is not None and is_done(job) and chore_of(job).is_leave and chore_of(job).server == going
     return left and observed.on_last == 0
 
 
-def _marked(claim: dict[str, Any], by: str | None) -> dict[str, Any]:
+def _marked(claim: dict[str, Any], marks: dict[str, str | None]) -> dict[str, Any]:
     version = claim["metadata"]["resourceVersion"]
-    return {"metadata": {"annotations": {EMPTIED: by}, "resourceVersion": version}}
+    return {"metadata": {"annotations": marks, "resourceVersion": version}}
+
+
+def _unmarked(claim: dict[str, Any]) -> dict[str, Any]:
+    return _marked(claim, {EMPTIED: None, HAS_FILES: None} if has_files(claim) else {EMPTIED: None})
 
 
 def _patched(claim: dict[str, Any], body: dict[str, Any] | None) -> list[Action]:
     metadata = claim["metadata"]
     return [Patch(_CLAIM, metadata["name"], metadata["uid"], body)] if body else []
-
-
-def _is_going(claim: dict[str, Any]) -> bool:
-    return bool(claim["metadata"].get("deletionTimestamp"))
 
 
 def _size(claim: dict[str, Any]) -> int | None:

@@ -10,12 +10,10 @@ from gristmill.api.quantity import format_quantity
 from gristmill.reconcilers.objects import MANAGED_BY, labels_of, metadata_of
 from gristmill.reconcilers.stateful_sets import template_annotation
 from gristmill.reconcilers.volume_access import PORTS, Part, access_name, part_name
-from gristmill.reconcilers.volume_pods import selector_of, shell_pod, template
+from gristmill.reconcilers.volume_pods import FILES_FOUND, selector_of, template
 
 #: an annotation of the Job: its chore, in words
 CHORE = f"{GROUP}/chore"
-#: seconds that a chore may take: what is left then is for the next
-_CHORE_SECONDS = 3600
 
 
 def services(owner: dict[str, Any]) -> list[dict[str, Any]]:
@@ -119,10 +117,8 @@ def size_of(spec: FileVolumeSpec, part: Part) -> int:
     return {Part.SERVER: spec.storage, Part.FILER: spec.filer_size, Part.MASTER: spec.master_size}[part]
 
 
-def chore_job(
-    owner: dict[str, Any], spec: FileVolumeSpec, image: str, chore: str, commands: list[str]
-) -> dict[str, Any]:
-    """Return the Job that does a chore. `chore` tells which, to whoever finds it."""
+def chore_job(owner: dict[str, Any], chore: str, pods: dict[str, Any], seconds: int) -> dict[str, Any]:
+    """Return the Job that does a chore in so many seconds. `chore` tells which, to whoever finds it."""
     metadata = metadata_of(FILE_VOLUME_KIND, owner, part_name(owner["name"], Part.CHORE))
     return {
         "apiVersion": "batch/v1",
@@ -130,8 +126,12 @@ def chore_job(
         "metadata": {**metadata, "annotations": {CHORE: chore}},
         "spec": {
             "backoffLimit": 0,
-            "activeDeadlineSeconds": _CHORE_SECONDS,
-            "template": shell_pod(owner, spec, image, commands),
+            "activeDeadlineSeconds": seconds,
+            # (so the Job tells files that were found from a pod that was evicted, say)
+            "podFailurePolicy": {
+                "rules": [{"action": "FailJob", "onExitCodes": {"operator": "In", "values": [FILES_FOUND]}}]
+            },
+            "template": pods,
         },
     }
 

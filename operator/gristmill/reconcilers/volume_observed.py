@@ -16,6 +16,8 @@ from gristmill.reconcilers.volume_topology import Topology
 
 #: an annotation of a claim: its server has been emptied, and is to go
 EMPTIED = f"{GROUP}/emptied"
+#: an annotation of a claim: its server told of nothing and is gone, and yet there are files on the disk
+HAS_FILES = f"{GROUP}/has-files"
 
 
 @dataclass(frozen=True)
@@ -89,3 +91,18 @@ def replicas_of(found: dict[str, Any] | None) -> int:
 def is_emptied(claim: dict[str, Any]) -> bool:
     """Whether a claim is that of a server that has been emptied."""
     return EMPTIED in (claim["metadata"].get("annotations") or {})
+
+
+def has_files(claim: dict[str, Any]) -> bool:
+    """Whether files were seen on the disk of a server that told of nothing."""
+    return HAS_FILES in (claim["metadata"].get("annotations") or {})
+
+
+def is_pending(claim: dict[str, Any]) -> bool:
+    """Whether there never was a disk for a claim."""
+    return (claim.get("status") or {}).get("phase") == "Pending"
+
+
+def is_going(claim: dict[str, Any]) -> bool:
+    """Whether a claim is being deleted."""
+    return bool(claim["metadata"].get("deletionTimestamp"))

@@ -17,6 +17,15 @@ from gristmill.reconcilers.volume_access import PART, PORTS, Part, access_name, 
 #: the user of SeaweedFS's images
 _USER = 1000
 _DATA = "/data"
+#: the exit code of a look at a disk where files were found; `weed` and `find` end with no such code
+FILES_FOUND = 42
+#: it passes over what is on the disk of a server that never had a file, or has been emptied
+_INSPECT = f"""
+found=$(find {_DATA} -path {_DATA}/lost+found -prune -o -type f ! -name vol_dir.uuid -print) || exit 1
+[ -z "$found" ] && exit 0
+printf "%s\\n" "$found" | head -n 20
+exit {FILES_FOUND}
+"""
 #: an annotation of the pod: the fingerprint of the key that it has
 _SECRET = f"{GROUP}/secret"
 #: all of SeaweedFS's keys, for writing and reading, of filer and servers
@@ -108,12 +117,27 @@ def template(
 def shell_pod(owner: dict[str, Any], spec: FileVolumeSpec, image: str, commands: list[str]) -> dict[str, Any]:
     """Return the template of the pod that gives commands to `weed shell`, one after the other."""
     script = 'printf "%s\\n" "$@" | weed -logtostderr=true shell -master="$MASTERS"'
+    made = _chore_pod(owner, image, ["sh", "-c", script, "chore", *commands])
+    (container,) = made["spec"]["containers"]
+    container["env"] = [{"name": "MASTERS", "value": masters_of(owner, spec)}, *_environment(owner)]
+    return made
+
+
+def inspecting_pod(owner: dict[str, Any], image: str, server: str) -> dict[str, Any]:
+    """Return the template of the pod that looks whether there are files on the disk of a server that is gone."""
+    made = _chore_pod(owner, image, ["sh", "-c", _INSPECT])
+    made["spec"]["volumes"].append({"name": "data", "persistentVolumeClaim": {"claimName": f"data-{server}"}})
+    (container,) = made["spec"]["containers"]
+    container["volumeMounts"].append({"name": "data", "mountPath": _DATA, "readOnly": True})
+    return made
+
+
+def _chore_pod(owner: dict[str, Any], image: str, command: list[str]) -> dict[str, Any]:
     container = {
         "name": str(Part.CHORE),
         "image": image,
         "imagePullPolicy": "IfNotPresent",
-        "command": ["sh", "-c", script, "chore", *commands],
-        "env": [{"name": "MASTERS", "value": masters_of(owner, spec)}, *_environment(owner)],
+        "command": command,
         "resources": {"requests": {"cpu": "20m", "memory": "64Mi"}},
         "securityContext": CONTAINER_SECURITY,
         "terminationMessagePolicy": "FallbackToLogsOnError",

@@ -15,7 +15,8 @@ from gristmill.reconcilers.times import text_of
 from gristmill.reconcilers.volume_access import PORTS, Part, access_name, endpoint, part_name
 from gristmill.reconcilers.volume_chores import chore_of, ended_at, leaver, missing
 from gristmill.reconcilers.volume_claims import are_going
-from gristmill.reconcilers.volume_observed import VolumeObserved
+from gristmill.reconcilers.volume_disks import given_up
+from gristmill.reconcilers.volume_observed import VolumeObserved, has_files
 
 #: servers that are named one by one
 _NAMED = 5
@@ -74,6 +75,7 @@ def _readiness(
         said = (
             f"answers at {endpoint(metadata['name'], metadata['namespace'])}",
             *_leaving(observed),
+            *_given_up(observed),
             *more,
             *undone,
         )
@@ -125,6 +127,21 @@ def _leaving(observed: VolumeObserved) -> list[str]:
     return [f"{going} is to go and is empty"]
 
 
+def _given_up(observed: VolumeObserved) -> list[str]:
+    """Return what is done about the disks of servers that are gone, and which are kept."""
+    claims = given_up(observed)
+    kept = [claim["metadata"]["name"] for claim in claims.values() if has_files(claim)]
+    looked = [claim["metadata"]["name"] for claim in claims.values() if not has_files(claim)]
+    said = (
+        [f"{_some(looked, 'disks')} deleted when the chore `inspect` finds no file there"] if looked else []
+    )
+    if kept:
+        why = "there are files which SeaweedFS could not load"
+        do = "write more servers, and a server has it again, or delete it, if the files are of no use"
+        said.append(f"{_some(kept, 'disks')} kept, though emptied: {why}; {do}")
+    return said
+
+
 def _degradation(observed: VolumeObserved, now: float) -> tuple[str, Reason, str]:
     """Return whether something lacks copies, and what is done about it."""
     topology, copies = observed.topology, observed.spec.copies
@@ -148,9 +165,9 @@ def _degradation(observed: VolumeObserved, now: float) -> tuple[str, Reason, str
     return "True", Reason.SERVERS_MISSING if gone else Reason.COPIES_MISSING, "; ".join(said)
 
 
-def _some(servers: Sequence[str]) -> str:
-    named = listed(list(servers[:_NAMED]), "and") if len(servers) <= _NAMED else f"{len(servers)} servers"
-    return f"{named} {'is' if len(servers) == 1 else 'are'}"
+def _some(names: Sequence[str], kind: str = "servers") -> str:
+    named = listed(list(names[:_NAMED]), "and") if len(names) <= _NAMED else f"{len(names)} {kind}"
+    return f"{named} {'is' if len(names) == 1 else 'are'}"
 
 
 def _ready_pods(observed: VolumeObserved, part: Part) -> int:
