@@ -386,7 +386,9 @@ def test_what_is_held_at_the_end_of_a_program_is_given_up_though_nobody_has_kept
     assert left == dict.fromkeys(kinds, 0)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # (it may come in a destructor)
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # (it may come in a destructor)
 def test_who_is_interrupted_as_the_lock_is_had_does_not_hold_it(client: Client) -> None:
     """By an exception of a signal's handler, wherever in the wait that comes: Ctrl-C is one.
 

@@ -83,9 +83,6 @@ def picky(desk: Desk) -> Desk:
 
 
 def test_a_complete_job_is_looked_at(picky: Desk) -> None:
-    # (the pods go some seconds after the job is complete, and their logs with them)
-    lines = picky.run("logs", "picky", "--chunk", "2", "--json").stdout.splitlines()
-    assert [json.loads(line)["text"] for line in lines] == [f"saw {x}" for x in range(20, 30)]
     status = picky.status("picky")
     assert status["state"] == "Complete"
     assert status["items"] == {"total": 40, "succeeded": 39, "failed": 1}
@@ -105,6 +102,18 @@ def test_a_complete_job_is_looked_at(picky: Desk) -> None:
     done = picky.run("repro", "picky", "1", code=1)
     assert "chunk 1 item 3: 13" in done.stderr
     assert 'File "<process.source>", line 4, in process' in done.stderr
+
+
+def test_what_a_chunk_printed(desk: Desk) -> None:
+    """While the job runs: the pods go some seconds after it is complete, and their logs with them."""
+    source = (
+        "import time\n\ndef process(x):\n    print('saw', x)\n    time.sleep(200 * (x == 40))\n    return x\n"
+    )
+    job = chunk_job(input={"range": {"stop": 41}}, chunks={"size": 10}, process={"source": source})
+    desk.run("submit", desk.write(job))
+    until(lambda: desk.kube.status("mill").get("chunks", {}).get("succeeded") == 4)
+    lines = desk.run("logs", "mill", "--chunk", "2", "--json").stdout.splitlines()
+    assert [json.loads(line)["text"] for line in lines] == [f"saw {x}" for x in range(20, 30)]
 
 
 def test_it_is_a_word_of_kubectl(picky: Desk) -> None:
