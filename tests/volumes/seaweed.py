@@ -51,6 +51,9 @@ class Seaweed:
             **{f"WEED_{name}_KEY": self.key for name in _KEYS},
             "WEED_FILER_OPTIONS_MAX_FILE_NAME_LENGTH": "1024",
             "WEED_MASTER_VOLUME_GROWTH_COPY_3": "1",
+            # (ids by time: a master that is started again else gives some again that are under way)
+            "WEED_MASTER_SEQUENCER_TYPE": "snowflake",
+            "WEED_MASTER_SEQUENCER_SEQUENCER_SNOWFLAKE_ID": "1",
         }
         names = ["master", *self.servers, "filer"]
         ports = iter(_free_ports(2 * len(names)))
