@@ -9,6 +9,7 @@ from contextlib import suppress
 
 from gristmill.coordination.errors import LockLost, NotHeld
 from gristmill.coordination.lock import Lock, Token
+from gristmill.coordination.tasks import cancel
 
 #: is called with the token of one's leadership
 OnElected = Callable[[Token], Awaitable[None] | None]
@@ -49,9 +50,8 @@ class Election:
                 raise LockLost(f"the lead in {self._lock.name} was lost: another may lead now")
             await work
         finally:
-            lost.cancel()
-            if not work.cancelling():
-                work.cancel()
+            cancel(lost)
+            cancel(work)
             try:
                 await asyncio.gather(work, lost, return_exceptions=True)
             finally:

@@ -7,9 +7,8 @@ from typing import Any
 
 from gristmill.api.names import ConditionType
 from gristmill.reconcilers.volume_access import access_name
+from gristmill.volumes.filer.places import SECRETS
 
-#: where a worker finds `url` and `key` of each volume, in a folder of its name
-FOLDER = "/var/run/gristmill/volumes"
 _URL = re.compile(r"volume://([a-z0-9][-a-z0-9]*)(/|$)")
 
 
@@ -39,7 +38,7 @@ def mounts_of(names: list[str]) -> tuple[list[dict[str, Any]], list[dict[str, An
         for number, name in enumerate(names)
     ]
     mounts = [
-        {"name": f"gristmill-volume-{number}", "mountPath": f"{FOLDER}/{name}", "readOnly": True}
+        {"name": f"gristmill-volume-{number}", "mountPath": f"{SECRETS}/{name}", "readOnly": True}
         for number, name in enumerate(names)
     ]
     return volumes, mounts

@@ -7,6 +7,7 @@ from typing import Any
 
 from gristmill.api.names import FILE_VOLUME_KIND, GROUP
 from gristmill.reconcilers import access_secrets
+from gristmill.volumes.filer.places import SECRET_SUFFIX
 
 _FIELD = "key"
 #: a label of a FileVolume's pods: which of its parts they are
@@ -28,7 +29,7 @@ PORTS = {Part.MASTER: 9333, Part.SERVER: 8080, Part.FILER: 8888}
 
 def access_name(name: str) -> str:
     """Return the name of the Secret of a FileVolume, and of the Service where clients find it."""
-    return f"{name}-volume"
+    return f"{name}{SECRET_SUFFIX}"
 
 
 def part_name(name: str, part: Part) -> str:

@@ -23,6 +23,7 @@ from gristmill.volumes.blocks import Bytes
 from gristmill.volumes.errors import StorageFailed, told
 from gristmill.volumes.names import DRAFTS
 from gristmill.volumes.port import Entry
+from gristmill.volumes.written import written_now
 
 #: protocols of fsspec by which an object appears when its upload is complete
 _ATOMIC = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oss", "memory"}
@@ -176,15 +177,7 @@ class RemoteBackend:
 
     def now(self) -> float:
         """See `Backend`: the time that an object gets which is written now."""
-        key = f"{DRAFTS}/clock-{secrets.token_hex(8)}"
-        self.write(key, b"?")
-        entry = self.stat(key)
-        self.delete(key)
-        if entry is None or not entry.modified:
-            raise StorageFailed(
-                f"{self.url} does not tell when an object was written, so nothing is collected"
-            )
-        return entry.modified
+        return written_now(self)
 
     def path(self, key: str) -> str:
         """Return where an object is in fsspec's file system."""

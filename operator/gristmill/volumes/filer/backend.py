@@ -34,6 +34,7 @@ from gristmill.volumes.filer.entries import (
 )
 from gristmill.volumes.names import DRAFTS, NAMES
 from gristmill.volumes.port import Entry
+from gristmill.volumes.written import written_now
 
 #: the folder of the filer in which the objects are, where its URL names none
 _ROOT = "/volume"
@@ -197,13 +198,7 @@ class FilerBackend:
 
     def now(self) -> float:
         """See `Backend`: the time that an object gets which is written now."""
-        key = f"{DRAFTS}/clock-{secrets.token_hex(8)}"
-        self.write(key, b"")
-        entry = self.stat(key)
-        self.delete(key)
-        if entry is None:
-            raise StorageFailed(f"{self.url}/{key} was removed while it was looked at")
-        return entry.modified
+        return written_now(self)
 
     def write_piece(self, key: str, offset: int, piece: Sequence[bytes], size: int) -> None:
         """Have bytes of an object at an offset; the same again does no harm."""

@@ -103,8 +103,6 @@ class Calls:
                     code = errno.EHOSTUNREACH
                 else:
                     failures += 1
-                if connection is not None and isinstance(error, TimeoutError) and body is not None:
-                    limit = 0.0  # (it may still be at it, and would overtake a second call)
             else:
                 is_broken = status >= 400 and _BROKEN.search(data)
                 if status in expected and not is_broken:

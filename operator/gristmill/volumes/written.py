@@ -1,0 +1,22 @@
+"""The time by a storage's clock, for those that tell no time but of objects."""
+
+from __future__ import annotations
+
+import secrets
+
+from gristmill.volumes.errors import StorageFailed
+from gristmill.volumes.names import DRAFTS
+from gristmill.volumes.port import Backend
+
+
+def written_now(backend: Backend) -> float:
+    """Return the time that an object gets which is written now. StorageFailed where none is told."""
+    key = f"{DRAFTS}/clock-{secrets.token_hex(8)}"
+    backend.write(key, b"?")
+    entry = backend.stat(key)
+    backend.delete(key)
+    if entry is None or not entry.modified:
+        raise StorageFailed(
+            f"{backend.url} does not tell when an object was written, so nothing is collected"
+        )
+    return entry.modified
