@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from inspect import Parameter, Signature, signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gristmill.cli.located import located
 from gristmill.cli.text import count, print_json
 
 if TYPE_CHECKING:
@@ -87,24 +87,7 @@ _OPTIONS: dict[str, tuple[Any, Any]] = {
 }
 
 
-def _command(call: Callable[..., None]) -> Callable[..., None]:
-    """Make a command of a function: what it gets first, where the tree is, is said by options."""
-
-    def command(**said: Any) -> None:
-        where = _Where(**{name: said.pop(name) for name in _OPTIONS})
-        call(where, **said)
-
-    hints = get_type_hints(call, include_extras=True)
-    own = [one.replace(annotation=hints[name]) for name, one in signature(call).parameters.items()][1:]
-    kinds = [
-        Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=kind)
-        for name, (kind, default) in _OPTIONS.items()
-    ]
-    command.__signature__ = Signature([*own, *kinds])  # type: ignore[attr-defined]
-    command.__annotations__ = {one.name: one.annotation for one in (*own, *kinds)}
-    command.__doc__ = call.__doc__
-    app.command(name=call.__name__.rstrip("_"))(command)
-    return call
+_command = located(app, _OPTIONS, _Where)
 
 
 @_command

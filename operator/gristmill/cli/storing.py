@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from gristmill.cli.located import located
 from gristmill.cli.places import VolumeWhere
 from gristmill.cli.text import count, print_json, size
 
@@ -36,11 +37,19 @@ _Context = Annotated[
     str | None, typer.Option("--context", metavar="CONTEXT", help="On the cluster of this kube context.")
 ]
 _Cluster = Annotated[bool, typer.Option("--cluster", help="On the cluster of the current kube context.")]
+_OPTIONS: dict[str, tuple[Any, Any]] = {
+    "namespace": (_Namespace, None),
+    "context": (_Context, None),
+    "cluster": (_Cluster, False),
+}
 _Recursive = Annotated[bool, typer.Option("-r", "--recursive", help="All that is below, too.")]
 
+_command = located(app, _OPTIONS, VolumeWhere)
 
-@app.command()
+
+@_command
 def put(
+    where: VolumeWhere,
     source: Annotated[str, typer.Argument(help="A file or folder; - is standard input.")],
     url: Annotated[
         str,
@@ -48,50 +57,41 @@ def put(
             metavar="volume://NAME/path", help="Its name; where it ends with /, a folder to put it into."
         ),
     ],
-    namespace: _Namespace = None,
-    context: _Context = None,
-    cluster: _Cluster = False,
     as_json: _Json = False,
 ) -> None:
     """Put a file, or a folder with all in it."""
     from gristmill.cli.copying import put as put_files
 
-    _summarise(
-        put_files(source, url, _teller(as_json), VolumeWhere(namespace, context, cluster).open), url, as_json
-    )
+    _summarise(put_files(source, url, _teller(as_json), where.open), url, as_json)
 
 
-@app.command()
+@_command
 def get(
+    where: VolumeWhere,
     url: _Url,
     target: Annotated[
         str,
         typer.Argument(help="Where; where it ends with /, a folder to put it into; - is standard output."),
     ],
-    namespace: _Namespace = None,
-    context: _Context = None,
-    cluster: _Cluster = False,
     as_json: _Json = False,
 ) -> None:
     """Write a file, or a folder with all in it, here; verified."""
     from gristmill.cli.copying import get as get_files
 
-    tally = get_files(url, target, _teller(as_json), VolumeWhere(namespace, context, cluster).open)
+    tally = get_files(url, target, _teller(as_json), where.open)
     if target != "-":
         _summarise(tally, target, as_json)
 
 
-@app.command()
+@_command
 def ls(
+    where: VolumeWhere,
     url: _Url,
     recursive: _Recursive = False,
-    namespace: _Namespace = None,
-    context: _Context = None,
-    cluster: _Cluster = False,
     as_json: _Json = False,
 ) -> None:
     """List a folder."""
-    volume, store, path = _opened(url, VolumeWhere(namespace, context, cluster))
+    volume, store, path = _opened(url, where)
     found = store.stat(path)
     files = [found] if not found.is_folder else sorted(_below(store, path, recursive), key=lambda f: f.path)
     for file in files:
@@ -104,16 +104,14 @@ def ls(
             print(f"{file.size:>15,}  {when}  {file.path}")
 
 
-@app.command()
+@_command
 def stat(
+    where: VolumeWhere,
     url: _Url,
-    namespace: _Namespace = None,
-    context: _Context = None,
-    cluster: _Cluster = False,
     as_json: _Json = False,
 ) -> None:
     """Show what is known of a file; how much is in a folder."""
-    volume, store, path = _opened(url, VolumeWhere(namespace, context, cluster))
+    volume, store, path = _opened(url, where)
     file = store.stat(path)
     told = _told(volume, file)
     if file.is_folder:
@@ -127,13 +125,11 @@ def stat(
         print(f"{key:<10} {f'{value:,}' if isinstance(value, int) else value}")
 
 
-@app.command()
+@_command
 def rm(
+    where: VolumeWhere,
     url: _Url,
     recursive: _Recursive = False,
-    namespace: _Namespace = None,
-    context: _Context = None,
-    cluster: _Cluster = False,
     as_json: _Json = False,
 ) -> None:
     """Remove files; what they take is free after `gc`."""
@@ -141,7 +137,7 @@ def rm(
     from gristmill.volumes.errors import NotThere
     from gristmill.volumes.parallel import in_parallel
 
-    _, store, path = _opened(url, VolumeWhere(namespace, context, cluster))
+    _, store, path = _opened(url, where)
     is_folder = store.is_folder(path)
     if is_folder and not recursive:
         raise UsageError(f"{url} is a folder: -r removes all that is in it")
@@ -159,23 +155,21 @@ def rm(
         print(f"{count(len(files), 'file')} removed")
 
 
-@app.command()
+@_command
 def verify(
+    where: VolumeWhere,
     url: _Url,
     repair: Annotated[
         bool,
         typer.Option("--repair", help="Put again what is right in one copy and damaged in another."),
     ] = False,
-    namespace: _Namespace = None,
-    context: _Context = None,
-    cluster: _Cluster = False,
     as_json: _Json = False,
 ) -> None:
     """Read all blocks of all files, and tell what is damaged or missing (exit code 1)."""
     from gristmill.cli.tally import Tally
     from gristmill.volumes.verification import verify as verify_files
 
-    _, store, path = _opened(url, VolumeWhere(namespace, context, cluster))
+    _, store, path = _opened(url, where)
     store.is_folder(path)  # (NotThere)
     problems = mended = 0
 
@@ -205,8 +199,9 @@ def verify(
         raise typer.Exit(1)
 
 
-@app.command()
+@_command
 def gc(
+    where: VolumeWhere,
     url: _Volume,
     grace: Annotated[
         float,
@@ -214,9 +209,6 @@ def gc(
             min=0, metavar="S", help="Seconds that content without a name is kept, and then in the trash."
         ),
     ] = 3600,
-    namespace: _Namespace = None,
-    context: _Context = None,
-    cluster: _Cluster = False,
     as_json: _Json = False,
 ) -> None:
     """Set aside content that no name points at, and remove what was set aside before."""
@@ -224,7 +216,7 @@ def gc(
     from gristmill.errors import UsageError
     from gristmill.volumes.collection import collect
 
-    _, store, path = _opened(url, VolumeWhere(namespace, context, cluster))
+    _, store, path = _opened(url, where)
     if path:
         raise UsageError(f"{url} names a part of a volume, and content is of all of it: leave out /{path}")
     store.stat("")
