@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 
 import gristmill
+import gristmill.local.runner  # (loaded late otherwise, and the peers' modules are there before the clock starts)
 from benchmarks import corpus, functions, processes
 from benchmarks.gather import gather_in_order
 
