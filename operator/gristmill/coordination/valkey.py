@@ -55,7 +55,8 @@ class ValkeyStore:
         self._client: Any = Redis.from_url(
             url, socket_timeout=None, socket_connect_timeout=None, retry=Retry(NoBackoff(), 0)
         )
-        self._client.connection_pool.make_connection()  # (a parameter of the URL that is none is found only here)
+        pool: Any = self._client.connection_pool
+        pool.make_connection()  # (a parameter of the URL that is none is found only here)
         begin = f"gristmill:coordination:{{{namespace}}}"
         self._records = {kind: f"{begin}:{kind}" for kind in (Kind.LOCK, Kind.SESSION, Kind.NODE)}
         self._log, self._last = f"{begin}:log", f"{begin}:last"
