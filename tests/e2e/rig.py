@@ -189,7 +189,7 @@ def no_queue() -> Iterator[None]:
         kubectl(
             "-n", SYSTEM, "patch", "statefulset", "gristmill-queue", "--type=merge", "-p", _selector(None)
         )
-        kubectl("-n", SYSTEM, "delete", "pod", QUEUE_POD, "--now", "--ignore-not-found")
+        kubectl("-n", SYSTEM, "delete", "pod", QUEUE_POD, "--now", "--ignore-not-found", "--wait=false")
         await_queue()
 
 
