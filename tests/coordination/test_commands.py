@@ -357,7 +357,9 @@ def test_of_an_import_with_one_value_that_is_too_large_nothing_is_written(shell:
     assert shell.run("config", "ls", "-r") == ""
 
 
-@pytest.mark.parametrize("url", ["localhost:6379", "http://x", "redis://localhost:port", "redis://localhost/0?foo=1"])
+@pytest.mark.parametrize(
+    "url", ["localhost:6379", "http://x", "redis://localhost:port", "redis://localhost/0?foo=1"]
+)
 def test_a_wrong_address_is_told(shell: Shell, url: str) -> None:
     for words in (("lock", "l", "--", "true"), ("config", "ls")):
         told = shell.run(*words[:1], *words[1:2], "--url", url, *words[2:], code=2)

@@ -20,16 +20,14 @@ class Actor:
     """Runs a deed in a thread that stops before each call to the storage until it is its turn."""
 
     def __init__(
-        self,
-        backend: Backend,
-        clock: Callable[[], float],
-        deed: Callable[[ContentStore], Any],
-        *,
-        moves_at_once: bool,
+        self, storage: Callable[[Callable[[], None]], Backend], deed: Callable[[ContentStore], Any]
     ) -> None:
-        self.store = ContentStore(_Stepped(backend, clock, self._wait, moves_at_once))
+        """`storage` returns one that calls a function before each step."""
+        self.store = ContentStore(storage(self._wait))
         self.error: BaseException | None = None
         self.is_over = False
+        #: how many it has made
+        self.steps = 0
         self._is_dead = False
         self._go = threading.Semaphore(0)
         self._stopped = threading.Semaphore(0)
@@ -39,6 +37,7 @@ class Actor:
 
     def step(self) -> None:
         """Let it make one call."""
+        self.steps += 1
         self._go.release()
         self._stopped.acquire()
 
@@ -67,11 +66,14 @@ class Actor:
             raise Killed
 
 
-class _Stepped:
+class Stepped:
     """A storage that waits before each call; moving is two, where it is copying and removing."""
 
+    replaces = True
+    move_seconds = 0.0
+
     def __init__(
-        self, backend: Backend, clock: Callable[[], float], wait: Callable[[], None], moves_at_once: bool
+        self, backend: Backend, clock: Callable[[], float], wait: Callable[[], None], *, moves_at_once: bool
     ) -> None:
         self._moves_at_once = moves_at_once
         self._backend = backend

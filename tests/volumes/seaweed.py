@@ -12,6 +12,7 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import Self
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -53,7 +54,6 @@ class Seaweed:
             "WEED_MASTER_VOLUME_GROWTH_COPY_3": "1",
             # (ids by time: a master that is started again else gives some again that are under way)
             "WEED_MASTER_SEQUENCER_TYPE": "snowflake",
-            "WEED_MASTER_SEQUENCER_SEQUENCER_SNOWFLAKE_ID": "1",
         }
         names = ["master", *self.servers, "filer"]
         ports = iter(_free_ports(2 * len(names)))
@@ -74,6 +74,12 @@ class Seaweed:
             self._words[name] = [binary, "-logtostderr", *words, "-port", str(http), "-port.grpc", str(grpc)]
         for name in names:
             self.start(name)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop()
 
     @property
     def url(self) -> str:

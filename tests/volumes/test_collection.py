@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
-import itertools
 import os
-import random
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fsspec.implementations.memory import MemoryFileSystem
 from tests.volumes.builders import MIB, content, findings, flip, objects
-from tests.volumes.schedules import Actor
+from tests.volumes.schedules import Actor, Stepped
 
 from gristmill.volumes.collection import collect
 from gristmill.volumes.errors import NotThere, StorageFailed
 from gristmill.volumes.local_backend import LocalBackend
-from gristmill.volumes.places import open_store
 from gristmill.volumes.records import Record
 from gristmill.volumes.store import ContentStore
 
@@ -191,161 +186,16 @@ def test_a_copy_of_what_is_gone_leaves_its_target(folder: ContentStore, tmp_path
     assert sorted(file.path for file in folder.walk()) == ["bad", "good"]
 
 
-def put_then_name(store: ContentStore) -> None:
-    store.name("named", store.put(SAME).sha256)
-
-
-def name_what_is_there(store: ContentStore) -> None:
-    store.name("named", hashlib.sha256(SAME).hexdigest())
-
-
-#: what writers do, each for a name of its own, so that what it was told must hold
-WRITERS: dict[str, Callable[[ContentStore], Any]] = {
-    "saved": lambda store: store.save("saved", SAME),
-    "named": put_then_name,
-    "named again": name_what_is_there,
-    "copied": lambda store: store.copy("old", "copied"),
-}
-#: the names that they write
-WRITTEN = {"named again": "named"}
-
-
-class Scene:
-    """A volume with old content, a name for it or not, and those who do something to it in turns."""
-
-    def __init__(self, grace: float, *, named: bool, moves_at_once: bool = False) -> None:
-        self.store = open_store(f"memory://schedules/{os.urandom(8).hex()}")
-        self.store.put(SAME)
-        if named:
-            self.store.save("old", SAME)
-        self._grace = grace
-        self._moves_at_once = moves_at_once
-        #: all that is there before is older than the grace
-        self._elapsed = 2 * grace
-        self._acknowledged: dict[str, Actor] = {}
-        self.actors: list[Actor] = []
-
-    def write(self, name: str) -> Actor:
-        actor = self._begin(WRITERS[name])
-        self._acknowledged[WRITTEN.get(name, name)] = actor
-        return actor
-
-    def collect(self) -> Actor:
-        return self._begin(lambda store: collect(store.backend, self._grace))
-
-    def pass_time(self) -> None:
-        self._elapsed += 2 * self._grace
-
-    def step(self, actor: Actor, steps: int = 1000) -> None:
-        """Let an actor go so many steps; what was acknowledged is read after each of them."""
-        for _ in range(steps):
-            if actor.is_over:
-                return
-            actor.step()
-            self.check()
-
-    def check(self) -> None:
-        for name, actor in self._acknowledged.items():
-            if actor.has_succeeded:
-                assert self.store.open(name).read() == SAME
-
-    def end(self) -> None:
-        """Let all come to their ends; then nothing is damaged, and nothing is left over."""
-        for actor in self.actors:
-            self.step(actor)
-            if isinstance(actor.error, Exception):
-                assert isinstance(actor.error, NotThere), actor.error
-        collect(self.store.backend, 0)
-        self.check()
-        failed = {name for name, actor in self._acknowledged.items() if not actor.has_succeeded}
-        assert {finding.path for finding in findings(self.store)} <= failed
-        named = {record.sha256 for _, record in self.store.names.read_all() if isinstance(record, Record)}
-        assert {entry.name for _, entry in self.store.backend.walk("content")} <= named
-        MemoryFileSystem.store.clear()
-
-    def _begin(self, deed: Callable[[ContentStore], Any]) -> Actor:
-        actor = Actor(
-            self.store.backend,
-            lambda: time.time() + self._elapsed,
-            deed,
-            moves_at_once=self._moves_at_once,
-        )
-        self.actors.append(actor)
-        return actor
-
-
-def lengths(grace: float, writer: str, named: bool) -> tuple[int, int]:
-    """Return how many calls a writer and a collector make at most."""
-    counts = []
-    for begin in (lambda scene: scene.write(writer), Scene.collect):
-        scene = Scene(grace, named=named)
-        actor = begin(scene)
-        count = 0
-        while not actor.is_over:
-            actor.step()
-            count += 1
-        counts.append(count + 3)  # (who finds something set aside takes a few more)
-    return counts[0], counts[1]
-
-
-@pytest.mark.parametrize("grace", [0.0, HOUR])
-@pytest.mark.parametrize("writer", WRITERS)
-def test_no_schedule_takes_content_from_a_name(grace: float, writer: str) -> None:
-    """A writer goes any number of steps, a collector any number, then either ends, or is killed, first."""
-    is_copy = writer == "copied"
-    writer_steps, collector_steps = lengths(grace, writer, is_copy)
-    for before in range(writer_steps):
-        for between in range(collector_steps):
-            for last in ("collector", "writer", "killed collector", "killed writer"):
-                scene = Scene(grace, named=is_copy)
-                writing = scene.write(writer)
-                scene.step(writing, before)
-                if is_copy:  # (so that only the copy keeps it)
-                    scene.store.remove("old")
-                collecting = scene.collect()
-                scene.step(collecting, between)
-                if last.startswith("killed"):
-                    (collecting if last == "killed collector" else writing).kill()
-                scene.pass_time()
-                first, second = (collecting, writing) if last == "writer" else (writing, collecting)
-                scene.step(first)
-                scene.step(second)
-                scene.end()
-
-
-@pytest.mark.parametrize(("grace", "moves_at_once"), [(0.0, True), (HOUR, False)])
-@pytest.mark.parametrize("writer", WRITERS)
-def test_no_schedule_of_two_collectors_does(
-    writer: str, grace: float, moves_at_once: bool, sampled: random.Random
-) -> None:
-    """The second collector comes between the steps of the first; the writer ends in between, or after both."""
-    is_copy = writer == "copied"
-    writer_steps, collector_steps = lengths(grace, writer, is_copy)
-    schedules = itertools.product(
-        range(writer_steps), range(collector_steps), range(collector_steps), (0, 1, 2)
-    )
-    for before, between, then, last in sampled.sample(list(schedules), 600):
-        scene = Scene(grace, named=is_copy, moves_at_once=moves_at_once)
-        writing = scene.write(writer)
-        scene.step(writing, before)
-        if is_copy:
-            scene.store.remove("old")
-        one = scene.collect()
-        scene.step(one, between)
-        two = scene.collect()
-        scene.step(two, then)
-        for actor in ((writing, two, one), (two, writing, one), (one, writing, two))[last]:
-            scene.step(actor)
-        scene.end()
-
-
 def test_two_collections_at_once(tmp_path: Path) -> None:
     stores = [ContentStore(LocalBackend(str(tmp_path / "volume"))) for _ in range(2)]
     for number in range(20):
         stores[0].put(content(5000, number))
     stores[0].save("kept", content(5000, 99))
     actors = [
-        Actor(store.backend, store.backend.now, lambda s: collect(s.backend, 0), moves_at_once=True)
+        Actor(
+            lambda wait, of=store.backend: Stepped(of, of.now, wait, moves_at_once=True),
+            lambda s: collect(s.backend, 0),
+        )
         for store in stores
     ]
     while any(not actor.is_over for actor in actors):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 import urllib.request
+from multiprocessing import get_context
 from pathlib import Path
 from urllib.error import HTTPError
 
@@ -178,3 +179,23 @@ def test_a_draft_that_is_gone(volume: ContentStore) -> None:
 )
 def test_gaps_are_seen(chunks: list[tuple[int, int]], expected: bool) -> None:
     assert are_whole([Chunk("1,00", offset, size) for offset, size in chunks], 6) is expected
+
+
+def test_forked_children_read_their_own_answers(volume: ContentStore) -> None:
+    for number in range(60):
+        volume.save(f"{number}", b"file %d" % number)
+    volume.list()  # (threads and connections are there)
+    children = [get_context("fork").Process(target=_read_all, args=(volume,)) for _ in range(3)]
+    for child in children:
+        child.start()
+    _read_all(volume)
+    for child in children:
+        child.join(60)
+    assert [child.exitcode for child in children] == [0, 0, 0]
+
+
+def _read_all(volume: ContentStore) -> None:
+    assert len(volume.list()) == 60
+    for number in range(60):
+        with volume.open(f"{number}") as file:
+            assert file.read() == b"file %d" % number

@@ -18,7 +18,8 @@ from fsspec.generic import rsync
 from tests.volumes.builders import MIB, content, findings, flip, objects
 
 from gristmill.volumes import open_volume
-from gristmill.volumes.errors import BadName, Damaged, NotSupported
+from gristmill.volumes.errors import BadName, Damaged, NotSupported, StorageFailed
+from gristmill.volumes.local_backend import LocalBackend
 
 #: a folder in which each has to be told from the others
 FILES = {"a.txt": b"1", "b/c.bin": b"22" * 3000, "b/d/e f.txt": "ä".encode(), "b.txt": b""}
@@ -333,3 +334,30 @@ def test_a_folder_of_ten_thousand(local: Any, volumes: Path) -> None:
     assert len(listed) == 10_000
     assert [info["size"] for info in listed] == [len(str(number)) for number in range(10_000)]
     assert local.info("v/many/00001 ä")["size"] == 1
+
+
+def test_what_can_not_be_looked_at_is_not_said_to_be_away(
+    local: Any, volumes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local.pipe_file("v/file", b"x")
+    flip(volumes / "v/names/file", 30)
+    assert (local.exists("v/file"), local.isfile("v/file"), local.isdir("v/file")) == (True, True, False)
+
+    def fails(self: LocalBackend, key: str) -> None:
+        raise StorageFailed("it does not answer")
+
+    monkeypatch.setattr(LocalBackend, "stat", fails)
+    for ask in (local.exists, local.isfile, local.isdir):
+        with pytest.raises(StorageFailed):
+            ask("v/file")
+
+
+def test_an_empty_folder_that_was_left_is_not_in_the_way(local: Any, volumes: Path) -> None:
+    local.pipe_file("v/file", b"x")
+    (volumes / "v/names/left/empty").mkdir(parents=True)
+    assert local.ls("v", detail=False) == ["v/file"]
+    local.pipe_file("v/left", b"y", mode="create")
+    assert local.cat_file("v/left") == b"y"
+    (volumes / "v/names/other/empty").mkdir(parents=True)
+    local.pipe_file("v/other", b"z")
+    assert local.cat_file("v/other") == b"z"

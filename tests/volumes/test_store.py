@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from tests.volumes.builders import MIB, SIZES, Token, content, findings
 
 from gristmill.volumes.collection import collect
-from gristmill.volumes.errors import BadName, Fenced, NotThere, Taken
-from gristmill.volumes.records import Fence, Record
+from gristmill.volumes.errors import BadName, Damaged, Fenced, NotThere, Taken
+from gristmill.volumes.records import Fence, Record, decode
 from gristmill.volumes.store import ContentStore
 
 
@@ -251,3 +251,10 @@ def test_leaving_without_commit_leaves_nothing(store: ContentStore) -> None:
     assert store.list() == []
     assert list(store.backend.walk("content")) == []
     assert list(store.backend.list("drafts")) == []
+
+
+def test_a_record_is_of_its_name_only() -> None:
+    data = Record(5, hashlib.sha256(b"bytes").hexdigest(), b"bytes").encode("one")
+    assert decode(data, "one").inline == b"bytes"
+    with pytest.raises(Damaged):
+        decode(data, "other")

@@ -15,22 +15,26 @@ All times are the storage's own: ages are differences of what it says, so no clo
 Killed anywhere, a collection leaves content in its place or in the trash, and the next one goes on. Two at once do no
 harm: each has a heap of its own, and removes only what lay in a heap before it read the names. Where moving is copying
 and removing, one that stands still between the two must not do so for `grace` while another collects.
+
+Where a move gives two keys the same bytes for a moment (`Backend.move_seconds`), what is to be removed could at that
+moment be on its way back. So it is moved first to where no writer looks for it, and removed when every move that had
+begun before has ended: then its bytes are seen to be those of another key, or are nobody's.
 """
 
 from __future__ import annotations
 
 import errno
-import secrets
+import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
 from gristmill.volumes import blocks
 from gristmill.volumes.errors import Damaged, StorageFailed
-from gristmill.volumes.names import CONTENT, DRAFTS, TRASH, content_key, trash_key
+from gristmill.volumes.names import CONTENT, DOOMED, DRAFTS, TRASH, content_key, heap_name, trash_key
 from gristmill.volumes.naming import Names
-from gristmill.volumes.port import Backend
+from gristmill.volumes.port import Backend, Entry
 
 #: seconds that content without a name is kept, and then lies in the trash
 GRACE_SECONDS = 3600.0
@@ -66,7 +70,7 @@ def collect(
     if old:
         say("reading the names")
         named = _named(backend)
-        heap = f"{int(backend.now()):012}-{secrets.token_hex(4)}"
+        heap = heap_name(backend.now())
         for sha256, entry in old.items():
             key = trash_key(heap, sha256)
             try:
@@ -79,27 +83,48 @@ def collect(
                 aside += 1
                 aside_bytes += entry.bytes
                 trash[key] = entry
-    removed = removed_bytes = restored = 0
+    doomed = dict(backend.walk(DOOMED)) if backend.move_seconds else {}
+    restored = 0
     if trash:
         say("reading the names again")
         named, now = _named(backend), backend.now()
-    heaps: defaultdict[str, set[str]] = defaultdict(set)
-    for key in trash:
-        heaps[key[-_DIGEST_LENGTH:]].add(key)
+    due: dict[str, Entry] = {}
     for key, entry in trash.items():
-        place = content_key(sha256 := key[-_DIGEST_LENGTH:])
-        if sha256 in named and backend.stat(place) is None:
-            restored += backend.move(key, place)
-        elif now - _since(key) >= grace and backend.delete(key, place, *heaps[sha256] - {key}):
-            removed += 1
-            removed_bytes += entry.bytes
+        sha256 = key[-_DIGEST_LENGTH:]
+        if sha256 in named and backend.stat(content_key(sha256)) is None:
+            restored += backend.move(key, content_key(sha256))
+        elif now - _since(key) >= grace:
+            due[key] = entry
+    if backend.move_seconds:
+        for key, entry in due.items():
+            to = f"{DOOMED}{key.removeprefix(TRASH)}"
+            if backend.move(key, to):
+                doomed[to] = entry
+        if doomed:
+            say("waiting until nothing is being moved")
+            time.sleep(backend.move_seconds)
+    removed = _remove(backend, doomed or due, [*trash, *doomed])
     drafts = 0
     for entry in backend.list(DRAFTS):
         if not entry.is_folder and now - entry.modified >= grace:
             key = f"{DRAFTS}/{entry.name}"
             with suppress(StorageFailed):  # (one that can't be read now waits for the next collection)
                 drafts += backend.delete(key, *_places_of(backend, key, entry.bytes))
-    return Collected(aside, aside_bytes, removed, removed_bytes, restored, drafts)
+    removed_bytes = sum(entry.bytes for entry in removed)
+    return Collected(aside, aside_bytes, len(removed), removed_bytes, restored, drafts)
+
+
+def _remove(backend: Backend, due: dict[str, Entry], aside: Iterable[str]) -> list[Entry]:
+    """Remove content, and return what was there. `aside`: all keys at which moves may have left the same bytes."""
+    twins: defaultdict[str, set[str]] = defaultdict(set)
+    for key in aside:
+        twins[key[-_DIGEST_LENGTH:]].add(key)
+    removed = []
+    for key, entry in due.items():
+        sha256 = key[-_DIGEST_LENGTH:]
+        if backend.delete(key, content_key(sha256), *twins[sha256] - {key}):
+            removed.append(entry)
+    return removed
 
 
 def _named(backend: Backend) -> set[str]:

@@ -58,6 +58,26 @@ class VolumeFileSystem(AbstractFileSystem):  # type: ignore[misc]  # (fsspec has
         store, volume, inner = self._split(path)
         return _info(volume, store.stat(inner))
 
+    def exists(self, path: str, **more: Any) -> bool:
+        """Return whether a file or folder is there. What can't be looked at is raised: fsspec would say no."""
+        return self._is_folder(path) is not None
+
+    def isfile(self, path: str) -> bool:
+        """Return whether a file is there; as `exists`."""
+        return self._is_folder(path) is False
+
+    def isdir(self, path: str) -> bool:
+        """Return whether a folder is there; as `exists`."""
+        return self._is_folder(path) is True
+
+    def _is_folder(self, path: str) -> bool | None:
+        """Return whether what is there is a folder; None where nothing is, or can be."""
+        try:
+            store, _, inner = self._split(path)
+            return store.is_folder(inner)
+        except (NotThere, BadName):
+            return None
+
     def modified(self, path: str) -> datetime:
         """Return when a name was written, by the storage's clock."""
         return datetime.fromtimestamp(self.info(path).get("mtime", 0), UTC)

@@ -30,6 +30,9 @@ class LocalBackend:
     def __init__(self, root: str) -> None:
         self.url = os.path.abspath(root)
 
+    replaces = True
+    move_seconds = 0.0
+
     def read(self, key: str, start: int = 0, stop: int | None = None) -> bytes:
         """See `Backend`."""
         with told(self._path(key), "read"), self._opened(key) as handle:
@@ -99,13 +102,11 @@ class LocalBackend:
                 return None
             name = os.path.basename(path)
             if stat.S_ISDIR(status.st_mode):
-                with suppress(FileNotFoundError), os.scandir(path) as entries:
-                    return Entry(name, is_folder=True) if next(entries, None) else None
-                return None
+                return Entry(name, is_folder=True) if _is_filled(path) else None
             return Entry(name, status.st_size, status.st_mtime)
 
     def list(self, folder: str) -> list[Entry]:
-        """See `Backend`."""
+        """See `Backend`. A folder that a process left empty which was killed is left out."""
         found = []
         with (
             told(self._path(folder), "listed"),
@@ -114,7 +115,8 @@ class LocalBackend:
         ):
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
-                    found.append(Entry(entry.name, is_folder=True))
+                    if _is_filled(entry.path):
+                        found.append(Entry(entry.name, is_folder=True))
                     continue
                 with suppress(FileNotFoundError):
                     status = entry.stat()
@@ -177,6 +179,10 @@ class LocalBackend:
                         f"{path}: its draft was removed while it waited; write it again"
                     ) from None
                 self.make_folder(os.path.dirname(path))
+            except (IsADirectoryError, FileExistsError):
+                if not os.path.isdir(path) or _is_filled(path):
+                    raise
+                _remove_empty(path)
             else:
                 _sync_folder(os.path.dirname(path))
                 return
@@ -258,6 +264,20 @@ class LocalDraft:
             self._is_there = False
             with suppress(OSError):
                 os.unlink(self.path)
+
+
+def _is_filled(folder: str) -> bool:
+    """Return whether a file is somewhere in a folder."""
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(folder) as entries:
+        return any(not entry.is_dir(follow_symlinks=False) or _is_filled(entry.path) for entry in entries)
+    return False
+
+
+def _remove_empty(folder: str) -> None:
+    """Remove folders in which no file is; one that gets a file meanwhile stays."""
+    for path, _, _ in os.walk(folder, topdown=False):
+        with suppress(OSError):
+            os.rmdir(path)
 
 
 def _read(handle: int, start: int, stop: int | None) -> bytes:

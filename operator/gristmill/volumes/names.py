@@ -6,12 +6,13 @@ Names are kept as they are given, byte for byte: two ways to write an umlaut are
 from __future__ import annotations
 
 import re
+import secrets
 import unicodedata
 
 from gristmill.volumes.errors import BadName
 
 #: folders of a volume's root
-NAMES, CONTENT, TRASH, DRAFTS, LOCKS = "names", "content", "trash", "drafts", "locks"
+NAMES, CONTENT, TRASH, DOOMED, DRAFTS, LOCKS = "names", "content", "trash", "doomed", "drafts", "locks"
 
 #: bytes of a part of a name: what file systems take
 MOST_PART_BYTES = 255
@@ -86,6 +87,11 @@ def name_key(path: str) -> str:
 def content_key(sha256: str) -> str:
     """Return where content is; 256 folders keep each of them small."""
     return f"{CONTENT}/{sha256[:2]}/{sha256}"
+
+
+def heap_name(now: float) -> str:
+    """Return a name for what is set aside now, in seconds by the storage's clock."""
+    return f"{int(now):012}-{secrets.token_hex(4)}"
 
 
 def trash_key(heap: str, sha256: str) -> str:

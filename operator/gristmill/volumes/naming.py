@@ -72,7 +72,7 @@ class Names:
             if record.inline is None and not new:
                 (before,) = self._backend.read_many([key])
             try:
-                self._backend.write(key, record.encode(), new=new)
+                self._backend.write(key, record.encode(path), new=new)
             except FileExistsError:
                 raise Taken(f"{path} is there already in {self._backend.url}") from None
             except IsADirectoryError:
@@ -102,7 +102,7 @@ class Names:
     def _put_back(self, path: str, record: Record, before: bytes | None) -> None:
         """Have a name mean what it did before it was written, unless somebody has written it since."""
         key = name_key(path)
-        if self._backend.read_many([key]) != [record.encode()]:
+        if self._backend.read_many([key]) != [record.encode(path)]:
             return
         if before is None:
             self._backend.delete(key)

@@ -44,6 +44,10 @@ class Backend(Protocol):
     """
 
     url: str
+    #: whether an object may be put in place of another that somebody moves at that moment
+    replaces: bool
+    #: seconds that a move may stand between making the one and removing the other; 0 where it is one step
+    move_seconds: float
 
     def read(self, key: str, start: int = 0, stop: int | None = None) -> bytes:
         """Return bytes of an object, fewer where it ends before. FileNotFoundError where there is none."""

@@ -82,19 +82,19 @@ class Record:
     inline: bytes | None = None
     fence: Fence = Fence()
 
-    def encode(self) -> bytes:
-        """Return it as it is stored, with a check of all of it."""
+    def encode(self, file: str) -> bytes:
+        """Return it as it is stored for a name, with a check of all of it, and of the name."""
         fence = self.fence
         begin = f"gristmill-name-1 {self.sha256} {self.size:016} {fence.lock} {fence.number:020} ".encode()
         inline = self.inline or b""
-        return begin + _check(begin, inline) + b"\n" + inline
+        return begin + _check(begin, inline, file) + b"\n" + inline
 
 
 def decode(data: bytes, file: str) -> Record:
-    """Read what `encode` returned. Damaged where it is not that; `file` is for the error."""
+    """Read what `encode` returned for a name. Damaged where it is not that."""
     match = _LINE.match(data)
     inline = data[LINE_BYTES:]
-    if match is None or match[5] != _check(data[:_CHECK_AT], inline):
+    if match is None or match[5] != _check(data[:_CHECK_AT], inline, file):
         raise Damaged(file, None, "its name's record does not match its check")
     size = int(match[2])
     is_inline = size <= len(inline)  # (0 bytes of an empty file stand here, too)
@@ -107,5 +107,5 @@ def listed_size(length: int) -> int | None:
     return length - LINE_BYTES if length > LINE_BYTES else None
 
 
-def _check(begin: bytes, inline: bytes) -> bytes:
-    return hashlib.sha256(begin + inline).hexdigest()[:32].encode()
+def _check(begin: bytes, inline: bytes, file: str) -> bytes:
+    return hashlib.sha256(b"%b%b\n%b" % (begin, inline, file.encode())).hexdigest()[:32].encode()

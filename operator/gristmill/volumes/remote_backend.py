@@ -38,6 +38,10 @@ _PIECE_BYTES = 8 << 20
 class RemoteBackend:
     """A folder of a file system of fsspec; see `Backend`."""
 
+    replaces = True
+    #: (one that copies and removes gives each copy bytes of its own)
+    move_seconds = 0.0
+
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
         protocol = url.partition("://")[0]

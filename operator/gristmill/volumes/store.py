@@ -215,7 +215,7 @@ class FileWriter:
         if manifest.size <= MOST_INLINE:
             inline = self._content.held()
         else:
-            self._content.publish()
+            self._content.publish(anew=False)
         record = Record(manifest.size, manifest.sha256, inline, Fence.of(self._token))
         self._store.names.point(self._path, record, self._token, new=self._new)
         return Stored(manifest.sha256, manifest.size)

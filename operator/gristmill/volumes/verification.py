@@ -178,7 +178,7 @@ def _put_again(backend: Backend, path: str, record: Record) -> None:
 def _put_name_again(backend: Backend, path: str, record: Record) -> None:
     """Write a name's record again, unless somebody has written another meanwhile."""
     if Names(backend).read(path) == record:
-        backend.write(name_key(path), record.encode())
+        backend.write(name_key(path), record.encode(path))
 
 
 def _checked(manifest: Manifest, block: int, path: str, data: bytes) -> bytes:

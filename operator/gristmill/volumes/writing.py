@@ -14,8 +14,10 @@ from typing import Self
 
 from gristmill.volumes import blocks
 from gristmill.volumes.blocks import BLOCK_BYTES, Bytes, Manifest
+from gristmill.volumes.errors import Damaged, NotThere
 from gristmill.volumes.names import content_key
 from gristmill.volumes.port import Backend, Draft
+from gristmill.volumes.reading import Content
 
 #: blocks that are kept in memory before a draft is begun
 _MOST_HELD = 8
@@ -77,10 +79,15 @@ class ContentWriter:
         """Return the content, where it is small enough to have waited in memory."""
         return b"".join(self._held)
 
-    def publish(self) -> Manifest:
-        """Have the content at its key, in place of the same (so that its age begins anew, and damage is mended)."""
+    def publish(self, *, anew: bool = True) -> Manifest:
+        """Have the content at its key, in place of the same, so that damage is mended, and `anew` its age begins.
+
+        Where a storage can't do that safely, the same is left there if it is whole, unless its age has to begin anew.
+        """
         manifest = self.finish()
         key = content_key(manifest.sha256)
+        if not anew and not self._backend.replaces and self._is_there(manifest):
+            return manifest
         if self._draft is None:
             self._backend.write(key, b"".join([*self._held, manifest.encode()]))
         else:
@@ -96,6 +103,18 @@ class ContentWriter:
             self._hasher = None
         if self._draft is not None:
             self._draft.discard()
+
+    def _is_there(self, manifest: Manifest) -> bool:
+        """Return whether the content is at its key already, all of it."""
+        content = Content(self._backend, manifest.sha256, manifest.sha256, manifest.size)
+        if self._backend.stat(content_key(manifest.sha256)) is None:
+            return False
+        try:
+            for _ in content.read_blocks(0, manifest.blocks):
+                pass
+        except (NotThere, Damaged):
+            return False
+        return True
 
     def _take(self, block: bytes) -> None:
         self._checks += blocks.check_of(block)

@@ -19,7 +19,7 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from gristmill.volumes.errors import StorageFailed, told
-from gristmill.volumes.filer.calls import PATIENCE_SECONDS, Calls, Dial
+from gristmill.volumes.filer.calls import FULL_SECONDS, PATIENCE_SECONDS, BrokenOff, Calls, Dial, Patience
 from gristmill.volumes.filer.copies import Copies, Servers
 from gristmill.volumes.filer.draft import FilerDraft
 from gristmill.volumes.filer.entries import (
@@ -32,7 +32,8 @@ from gristmill.volumes.filer.entries import (
     has_lists,
     ids_in,
 )
-from gristmill.volumes.names import DRAFTS, NAMES
+from gristmill.volumes.forks import PerProcess
+from gristmill.volumes.names import CONTENT, DRAFTS, NAMES, heap_name, trash_key
 from gristmill.volumes.port import Entry
 from gristmill.volumes.written import written_now
 
@@ -48,13 +49,22 @@ _MOST_FAILURES = 4
 _REMEMBERED_SECONDS = 5.0
 #: how keys begin at which names are put before they are moved
 _NAME_DRAFT = f"{DRAFTS}/name-"
+#: seconds after which a move that is being made has ended, unless its filer has
+_MOVE_SECONDS = 5.0
 #: keeps a filer from compressing: what is read is as it lies there
 _PLAIN = {"Content-Type": "application/x-gristmill"}
 _AS_JSON = {"Accept": "application/json"}
 
 
 class FilerBackend:
-    """A folder of a filer; see `Backend`. `servers` tells where the copies are, `dial` makes connections."""
+    """A folder of a filer; see `Backend`. `servers` tells where the copies are, `dial` makes connections.
+
+    A filer moves an object in two steps, between which both keys have its chunks; and what is put in place of an object
+    removes the chunks of that. So content is never put where content is: that would take the chunks from one who moves.
+    """
+
+    replaces = False
+    move_seconds = _MOVE_SECONDS
 
     def __init__(
         self,
@@ -69,8 +79,9 @@ class FilerBackend:
         self._calls = Calls(f"{parts.scheme}://{parts.netloc}", key, dial, patience)
         self.url = f"{self._calls.origin}{self._root}"
         self._copies = Copies(key, servers, dial)
-        self._locked = threading.Lock()
-        self._pool = ThreadPoolExecutor(_THREADS, "filer")
+        self._patience = patience
+        self._locked = PerProcess(threading.Lock)
+        self._pool = PerProcess(lambda: ThreadPoolExecutor(_THREADS, "filer"))
         self._remembered: tuple[str, float, Sequence[Chunk]] = "", 0.0, []
 
     def read(self, key: str, start: int = 0, stop: int | None = None) -> bytes:
@@ -92,7 +103,7 @@ class FilerBackend:
 
     def read_many(self, keys: Sequence[str]) -> list[bytes | None]:
         """See `Backend`."""
-        return list(self._pool.map(self._read_if_there, keys))
+        return list(self._pool.value.map(self._read_if_there, keys))
 
     def copies(self, key: str, start: int, stop: int) -> Iterator[bytes]:
         """See `Backend`: from each server. Where one can't be reached, the filer may know better, at once or not."""
@@ -112,36 +123,87 @@ class FilerBackend:
         return sorted(self._copies.unreached)
 
     def write(self, key: str, data: bytes, *, new: bool = False) -> None:
-        """See `Backend`. `new`: a filer knows no condition, so it is looked at first.
-
-        A call that broke off may be done after its repetition, and must not undo what was written since. So names,
-        which mean one thing after another, are put at a key nobody reads, and moved: a late move finds nothing.
-        """
-        with told(f"{self.url}/{key}", "written"), self._locked if new else nullcontext():
+        """See `Backend`. `new`: a filer knows no condition, so it is looked at first."""
+        with told(f"{self.url}/{key}", "written"), self._locked.value if new else nullcontext():
             if new and (there := self.stat(key)) is not None:
                 raise (IsADirectoryError if there.is_folder else FileExistsError)(key)
-            place = f"{_NAME_DRAFT}{secrets.token_hex(8)}" if key.startswith(f"{NAMES}/") else key
-            self._put(self._path(place), [data], len(data), len(data))
-            if place != key and not self.move(place, key):
-                raise StorageFailed(
-                    f"{self.url}/{key}: its draft was removed while it waited; write it again"
-                )
+            if key.startswith(f"{NAMES}/"):
+                self._write_name(key, data)
+                return
+            self._set_aside(key)
+            self._put(self._path(key), [data], len(data), len(data))
+
+    def _write_name(self, key: str, data: bytes) -> None:
+        """Put a record at a key nobody reads, and move it.
+
+        A call that broke off may be done after its repetition, and must not undo what was written since: a late move
+        finds nothing. And a move may be half done, and the name written by another before it is tried again, who has
+        removed what both keys had: so each try is of a record of its own.
+        """
+        patience = Patience()
+        while True:
+            draft = f"{_NAME_DRAFT}{secrets.token_hex(8)}"
+            self._put(self._path(draft), [data], len(data), len(data))
+            try:
+                self._move(draft, key)
+                return
+            except BrokenOff as error:
+                if not self.delete(draft) and self._told(key) is not None:
+                    return
+                patience.wait(self._limit(error), error)
+            except OSError as error:
+                if error.errno == errno.EIO and self._told(draft) is None:
+                    raise self._removed(key) from None
+                raise
+
+    def _set_aside(self, key: str) -> None:
+        """See that nothing is at the key of content that is to be written."""
+        while key.startswith(f"{CONTENT}/") and self._told(key) is not None:
+            self.move(key, trash_key(heap_name(self.now()), key.rpartition("/")[2]))
 
     def draft(self) -> FilerDraft:
         """See `Backend`."""
         return FilerDraft(self, f"{DRAFTS}/{secrets.token_hex(8)}")
 
+    def publish(self, draft: str, key: str) -> None:
+        """Move a draft to where content is to be. StorageFailed where it is gone."""
+        self._set_aside(key)
+        if not self.move(draft, key):
+            raise self._removed(key)
+
     def move(self, key: str, to: str) -> bool:
-        """See `Backend`."""
+        """See `Backend`. Content that is at `to` after a try that broke off is what was to be there, whoever put it.
+
+        It is not moved again then, as another may have written over it: what is left at `key` is for a collection.
+        """
+        patience, is_again = Patience(), False
         with told(f"{self.url}/{key}", "moved"):
-            source = quote(unquote(self._path(key)), safe="")
-            answer = self._calls.call("POST", f"{self._path(to)}?mv.from={source}", expected=(204, 400))
-            if answer.status == 204:
-                return True
-            if self._told(key) is not None:
-                raise StorageFailed(f"{self.url}/{key} can't be moved: {answer.body.decode()}")
-            # (an earlier try may have moved it, and only its answer was lost)
-            return answer.tries > 1 and self._told(to) is not None
+            while True:
+                try:
+                    self._move(key, to)
+                    return True
+                except BrokenOff as error:
+                    if self._told(to) is not None:
+                        return True
+                    is_again = True
+                    patience.wait(self._limit(error), error)
+                except OSError as error:
+                    if error.errno != errno.EIO or self._told(key) is not None:
+                        raise
+                    return is_again and self._told(to) is not None
+
+    def _move(self, key: str, to: str) -> None:
+        """Try once to move an object."""
+        source = quote(unquote(self._path(key)), safe="")
+        self._calls.call("POST", f"{self._path(to)}?mv.from={source}", expected=(204,), most_failures=1)
+
+    def _removed(self, key: str) -> StorageFailed:
+        """Return what to say where a collection was faster."""
+        return StorageFailed(f"{self.url}/{key}: its draft was removed while it waited; write it again")
+
+    def _limit(self, error: OSError) -> float:
+        """Return for how many seconds a call is tried again."""
+        return min(FULL_SECONDS, self._patience) if error.errno == errno.ENOSPC else self._patience
 
     def stat(self, key: str) -> Entry | None:
         """See `Backend`."""
@@ -158,7 +220,7 @@ class FilerBackend:
             folders = [
                 f"{folder}/{entry.name}" if folder else entry.name for entry in entries if entry.is_folder
             ]
-            filled = dict(zip(folders, self._pool.map(self._is_filled, folders), strict=True))
+            filled = dict(zip(folders, self._pool.value.map(self._is_filled, folders), strict=True))
             return [
                 entry
                 for entry in entries
@@ -193,7 +255,7 @@ class FilerBackend:
     @contextmanager
     def exclusive(self, key: str) -> Iterator[None]:
         """See `Backend`: only threads of this process, a filer has nothing for others."""
-        with self._locked:
+        with self._locked.value:
             yield
 
     def now(self) -> float:

@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from gristmill.volumes.filer.tokens import Tokens
+from gristmill.volumes.forks import PerProcess
 
 #: returns a socket that is connected to a host's port
 Dial = Callable[[str, int], Any]
@@ -40,6 +41,8 @@ _ANSWER_SECONDS = 75.0
 _IDLE_SECONDS = 20.0
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
 
+#: what a filer says of its own store
+_OF_FILER = "persisting "
 _FULL = re.compile(rb"no free volumes|no more free space|no writable volumes|no space left", re.IGNORECASE)
 #: said, with any status, to all calls of a connection of which one took too long
 _BROKEN = re.compile(rb"context canceled|context deadline exceeded")
@@ -47,15 +50,33 @@ _BROKEN = re.compile(rb"context canceled|context deadline exceeded")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a server said; `tries` counts the calls that it took."""
+    """What a server said."""
 
     status: int
     body: bytes
-    tries: int
 
     def told(self) -> Any:
         """Return the JSON of the body."""
         return orjson.loads(self.body)
+
+
+class BrokenOff(OSError):  # noqa: N818
+    """Nobody knows whether a call was done, or will be: it may be tried again."""
+
+
+class Patience:
+    """Waits between two tries of something, longer and longer, and not for ever."""
+
+    def __init__(self) -> None:
+        self._begin = time.monotonic()
+        self._pause = _FIRST_PAUSE
+
+    def wait(self, limit: float, error: OSError) -> None:
+        """Wait; raise the error where it would then have taken more than so many seconds."""
+        if time.monotonic() + self._pause - self._begin > limit:
+            raise error
+        time.sleep(self._pause * random.uniform(0.5, 1))
+        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
 
 
 class Calls:
@@ -69,7 +90,7 @@ class Calls:
         self._dial = dial or _connected
         self._patience = patience
         #: connections that wait for a call, and since when
-        self._idle: deque[tuple[float, HTTPConnection]] = deque()
+        self._idle: PerProcess[deque[tuple[float, HTTPConnection]]] = PerProcess(deque)
         weakref.finalize(self, _close, self._idle)
 
     def call(
@@ -85,13 +106,12 @@ class Calls:
     ) -> Answer:
         """Call the server, again until it answers with a status that is expected. OSError when it does not.
 
-        `path` is quoted, with its query. `fid` names the chunk that a volume server is asked for. `most_failures` are
-        answers that fail (5xx), or break off; the error is EIO after these.
+        `path` is quoted, with its query. `fid` names the chunk that a volume server is asked for. BrokenOff after
+        `most_failures` answers that fail (5xx), or break off.
         """
-        begin, pause, tries, failures = time.monotonic(), _FIRST_PAUSE, 0, 0
+        patience, failures = Patience(), 0
         is_refused = False
         while True:
-            tries += 1
             code, limit = errno.EIO, self._patience
             connection = None
             try:
@@ -106,7 +126,7 @@ class Calls:
             else:
                 is_broken = status >= 400 and _BROKEN.search(data)
                 if status in expected and not is_broken:
-                    return Answer(status, data, tries)
+                    return Answer(status, data)
                 problem = f"{self.origin} answers {status}: {_words(data)}"
                 if status == 401 and not is_refused:
                     is_refused = True
@@ -117,18 +137,14 @@ class Calls:
                     problem = f"{self.origin} does not take the key: it is not that of this volume (any more)"
                 elif _FULL.search(data):
                     code, limit = errno.ENOSPC, min(limit, FULL_SECONDS)
-                    problem = (
-                        f"No space left on its servers (they say: {_words(data)}): "
-                        "remove files and collect, or give it more storage"
-                    )
+                    problem = _full(_words(data))
                 elif status < 499 and not is_broken:
                     limit = 0.0
                 failures += 1
                 self.renew()
-            if failures >= most_failures or time.monotonic() + pause - begin > limit:
-                raise OSError(code, problem)
-            time.sleep(pause * random.uniform(0.5, 1))
-            pause = min(2 * pause, _LONGEST_PAUSE)
+            if limit and failures >= most_failures:
+                raise BrokenOff(code, problem)
+            patience.wait(limit, OSError(code, problem))
 
     def renew(self) -> None:
         """Use none of the connections any more that there are: one that a server gave up once stays so."""
@@ -138,7 +154,7 @@ class Calls:
         """Return a connection: one that has not waited for long, or a new one."""
         with suppress(IndexError):
             while True:
-                since, connection = self._idle.pop()
+                since, connection = self._idle.value.pop()
                 if time.monotonic() - since < _IDLE_SECONDS:
                     return connection
                 connection.close()
@@ -172,20 +188,32 @@ class Calls:
         if answer.will_close:
             connection.close()
         else:
-            self._idle.append((time.monotonic(), connection))
+            self._idle.value.append((time.monotonic(), connection))
         return answer.status, answer.headers, data
 
 
-def _close(idle: deque[tuple[float, HTTPConnection]]) -> None:
+def _close(idle: PerProcess[deque[tuple[float, HTTPConnection]]]) -> None:
     with suppress(IndexError):
         while True:
-            idle.pop()[1].close()
+            idle.value.pop()[1].close()
 
 
 def _connected(host: str, port: int) -> socket.socket:
     connection = socket.create_connection((host, port), _CONNECT_SECONDS)
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return connection
+
+
+def _full(words: str) -> str:
+    """Return what to do about a full disk."""
+    if _OF_FILER in words:
+        return (
+            f"No space left on the disk of its filer, which has the names (it says: {words}): give that more room "
+            "(filer.size of a FileVolume) and start it again; until then it takes no change, a removal neither"
+        )
+    return (
+        f"No space left on its servers (they say: {words}): remove files and collect, or give it more storage"
+    )
 
 
 def _words(body: bytes) -> str:

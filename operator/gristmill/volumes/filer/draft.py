@@ -9,7 +9,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from gristmill.volumes.blocks import Bytes
-from gristmill.volumes.errors import StorageFailed
 
 if TYPE_CHECKING:
     from gristmill.volumes.filer.backend import FilerBackend
@@ -29,8 +28,6 @@ class FilerDraft:
         self._sent = 0
         self._sender = ThreadPoolExecutor(1, "draft")
         self._sending: Future[None] | None = None
-        #: where it is to be, once it may be on its way
-        self._places: list[str] = []
         self._is_there = True
         self._pid = os.getpid()
 
@@ -48,12 +45,10 @@ class FilerDraft:
         self._wait()
         self._sender.shutdown()
         self._backend.confirm(self._key, self._sent)
-        self._places = [key]
-        if not self._backend.move(self._key, key):
-            raise StorageFailed(
-                f"{self._backend.url}/{key}: its draft was removed while it waited; write it again"
-            )
-        self._is_there = False
+        self._is_there = (
+            False  # (a move that broke off may be done late, and needs it: a collection removes it)
+        )
+        self._backend.publish(self._key, key)
         self._backend.confirm(key, self._sent)
 
     def discard(self) -> None:
@@ -63,7 +58,7 @@ class FilerDraft:
         self._is_there = False
         self._sender.shutdown(cancel_futures=True)
         with suppress(Exception):
-            self._backend.delete(self._key, *self._places)
+            self._backend.delete(self._key)
 
     def _send(self) -> None:
         self._wait()

@@ -1,0 +1,97 @@
+"""Content that a name points at is never collected: every schedule of a writer and a collector, many of three."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from types import SimpleNamespace
+
+import pytest
+from tests.volumes.scenes import HOUR, WRITERS, Scene, lengths
+
+from gristmill.volumes.collection import collect
+from gristmill.volumes.filer.calls import Patience
+
+
+@pytest.fixture(autouse=True)
+def time_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A collector that waits finds that what was being moved has been."""
+    waits = SimpleNamespace(sleep=lambda seconds: Scene.now.end_moves())
+    monkeypatch.setattr("gristmill.volumes.collection.time", waits)
+
+
+@pytest.mark.parametrize(("grace", "storage"), [(0.0, "copying"), (HOUR, "copying"), (HOUR, "filer")])
+@pytest.mark.parametrize("writer", WRITERS)
+def test_no_schedule_takes_content_from_a_name(grace: float, storage: str, writer: str) -> None:
+    """A writer goes any number of steps, a collector any number, then either ends, or is killed, first."""
+    is_copy = writer == "copied"
+    writer_steps, collector_steps = lengths(grace, writer, is_copy, storage)
+    for before in range(writer_steps):
+        for between in range(collector_steps):
+            for last in ("collector", "writer", "killed collector", "killed writer"):
+                scene = Scene(grace, named=is_copy, storage=storage)
+                writing = scene.write(writer)
+                scene.step(writing, before)
+                if is_copy:  # (so that only the copy keeps it)
+                    scene.store.remove("old")
+                collecting = scene.collect()
+                scene.step(collecting, between)
+                if last.startswith("killed"):
+                    (collecting if last == "killed collector" else writing).kill()
+                scene.pass_time()
+                first, second = (collecting, writing) if last == "writer" else (writing, collecting)
+                scene.step(first)
+                scene.step(second)
+                scene.end()
+
+
+@pytest.mark.parametrize(("grace", "storage"), [(0.0, "at once"), (HOUR, "copying"), (HOUR, "filer")])
+@pytest.mark.parametrize("writer", WRITERS)
+def test_no_schedule_of_two_collectors_does(
+    writer: str, grace: float, storage: str, sampled: random.Random
+) -> None:
+    """The second collector comes between the steps of the first; the writer ends in between, or after both."""
+    is_copy = writer == "copied"
+    writer_steps, collector_steps = lengths(grace, writer, is_copy, storage)
+    schedules = itertools.product(
+        range(writer_steps), range(collector_steps), range(collector_steps), (0, 1, 2)
+    )
+    for before, between, then, last in sampled.sample(list(schedules), 600):
+        scene = Scene(grace, named=is_copy, storage=storage)
+        writing = scene.write(writer)
+        scene.step(writing, before)
+        if is_copy:
+            scene.store.remove("old")
+        one = scene.collect()
+        scene.step(one, between)
+        two = scene.collect()
+        scene.step(two, then)
+        for actor in ((writing, two, one), (two, writing, one), (one, writing, two))[last]:
+            scene.step(actor)
+        scene.end()
+
+
+@pytest.mark.parametrize("other", ["other", "saved"])
+@pytest.mark.parametrize("breaks", [1, 2])
+@pytest.mark.parametrize("is_large", [False, True])
+def test_a_move_that_breaks_off_takes_nothing(
+    other: str, breaks: int, monkeypatch: pytest.MonkeyPatch, *, is_large: bool
+) -> None:
+    """Another writes the same content, or name, before it is tried again, and a collection comes after both."""
+    monkeypatch.setattr(Patience, "wait", lambda self, limit, error: None)
+    if is_large:  # (so that content is moved, too)
+        monkeypatch.setattr("gristmill.volumes.writing._MOST_HELD", 0)
+    scene = Scene(HOUR, named=False, storage="filer")
+    scene.step(one := scene.save("saved", breaks=breaks))
+    for first, then in itertools.product(range(one.steps), repeat=2):
+        scene = Scene(HOUR, named=False, storage="filer")
+        collect(scene.store.backend, 0)
+        two = scene.save(other)
+        scene.step(two, first)
+        one = scene.save("saved", breaks=breaks)
+        for actor, steps in ((one, then), (two, 1000), (one, 1000)):
+            scene.step(actor, steps)
+        assert (one.error, two.error) == (None, None)
+        scene.pass_time()
+        scene.step(scene.collect())
+        scene.end()
