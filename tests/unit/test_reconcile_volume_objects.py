@@ -97,6 +97,13 @@ def test_each_part_has_all_keys_from_the_secret_alone(part: Part) -> None:
         assert given[name]["valueFrom"] == {"secretKeyRef": {"name": "files-volume", "key": "key"}}
 
 
+def test_ids_of_pieces_are_by_time_and_by_the_master_that_gives_them() -> None:
+    """Where masters have the same number, two that lead one after the other could give the same ids."""
+    given = {one["name"]: one.get("value") for one in container(Part.MASTER, masters=3)["env"]}
+    assert given["WEED_MASTER_SEQUENCER_TYPE"] == "snowflake"
+    assert "WEED_MASTER_SEQUENCER_SEQUENCER_SNOWFLAKE_ID" not in given
+
+
 @pytest.mark.parametrize("part", [Part.MASTER, Part.SERVER, Part.FILER, Part.CHORE])
 def test_pods_pass_pod_security_restricted(part: Part) -> None:
     for spec in (

@@ -168,9 +168,9 @@ def _environment(owner: dict[str, Any]) -> list[dict[str, Any]]:
     return [
         {"name": "HOME", "value": "/tmp"},
         {"name": "WEED_FILER_OPTIONS_MAX_FILE_NAME_LENGTH", "value": str(_NAME_BYTES)},
-        # (ids by time: a master that is started again else gives some again that are under way, and files are lost)
+        # (ids by time: a master that is started again else gives some again that are under way, and files are lost;
+        # and by the master's address, of which a number is made where none is said)
         {"name": "WEED_MASTER_SEQUENCER_TYPE", "value": "snowflake"},
-        {"name": "WEED_MASTER_SEQUENCER_SEQUENCER_SNOWFLAKE_ID", "value": "1"},
         *({"name": name, "valueFrom": key} for name in _KEYS),
     ]
 
