@@ -20,6 +20,8 @@ FILE_VOLUME_NAME_RULE = matches(
     "at the end",
 )
 
+#: the most servers that a FileVolume has
+MOST_SERVERS = 100
 #: what the filer's claim and a master's ask for where nobody says more
 _SMALL = "1Gi"
 _FIXED = "can't change; make another FileVolume, and copy the files"
@@ -66,7 +68,7 @@ class FileVolumeSpec(Model):
     storage: Annotated[Bytes, between("512Mi", "64Ti")] = Field(
         description="The disk of each server, such as 100Gi. It never shrinks."
     )
-    servers: Annotated[int, Strict(), Field(ge=2, le=100)] = Field(
+    servers: Annotated[int, Strict(), Field(ge=2, le=MOST_SERVERS)] = Field(
         4, description="Servers; more than copies, so that writes go on when one is gone."
     )
     copies: Annotated[int, Strict(), Field(ge=1, le=5)] = Field(
