@@ -96,8 +96,11 @@ def _chores(
             return []
         return [Create(job_of(chore, observed.metadata, observed.spec, settings.image))]
     ended, done = ended_at(job), chore_of(job)
-    if ended is None or job["metadata"].get("deletionTimestamp") or observed.topology is None:
+    if job["metadata"].get("deletionTimestamp") or observed.topology is None:
         return []
+    if ended is None:
+        # (an evacuation takes an hour, and longer)
+        return [_delete("Job", job)] if chore and chore.is_repair and done.gives_way else []
     if done.is_leave and done.server not in observed.topology.servers:
         if done.server == leaver(observed) and is_done(job) and not observed.on_last:
             return []  # (its claim is marked, and then it goes)

@@ -44,6 +44,16 @@ class Chore:
         """Whether a server is to leave its masters."""
         return self.what == _LEAVE
 
+    @property
+    def is_repair(self) -> bool:
+        """Whether what lacks copies is copied."""
+        return self.what == _REPAIR
+
+    @property
+    def gives_way(self) -> bool:
+        """Whether it may be ended for a repair, and begun once more after that."""
+        return self.what in (_EVACUATE, _INSPECT)
+
 
 def chore_of(job: dict[str, Any]) -> Chore:
     """Return the chore of a Job."""

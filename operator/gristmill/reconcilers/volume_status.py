@@ -157,7 +157,7 @@ def _degradation(observed: VolumeObserved, now: float) -> tuple[str, Reason, str
     said = [f"{_some(gone)} missing"] if gone else []
     if topology.lacking:
         job = observed.chore()
-        repairs = job is not None and ended_at(job) is None
+        repairs = job is not None and ended_at(job) is None and chore_of(job).is_repair
         doing = "are being copied" if repairs else "are copied when they have been missed for 30 seconds"
         said.append(f"{topology.lacking} volumes lack copies, which {doing}")
     else:
