@@ -236,9 +236,6 @@ FILES_FOUND = looked(3, "Failed", "PodFailurePolicy")
         (gone(FILES_FOUND), ["patch PersistentVolumeClaim data-files-server-5: gristmill.dev/has-files"]),
         (gone(FILES_FOUND, has_files=True), ["delete Job files-chore"]),
         (gone(has_files=True), []),
-        # (a look that could not be had tells nothing)
-        (gone(looked(3, "Failed", "BackoffLimitExceeded")), []),
-        (gone(looked(16, "Failed", "DeadlineExceeded")), ["delete Job files-chore"]),
         # (nor does another's)
         (gone(chore(resource(), "leave files-server-5", 3)), ["delete Job files-chore"]),
         (gone(chore(resource(), "inspect files-server-4", 3)), ["delete Job files-chore"]),

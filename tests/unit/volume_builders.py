@@ -20,7 +20,7 @@ from gristmill.reconcilers.volume_objects import (
     size_of,
     stateful_set,
 )
-from gristmill.reconcilers.volume_observed import EMPTIED, HAS_FILES, VolumeObserved
+from gristmill.reconcilers.volume_observed import EMPTIED, HAS_FILES, LOOK_FAILED, VolumeObserved
 from gristmill.reconcilers.volume_pods import template
 from gristmill.reconcilers.volume_topology import Topology
 
@@ -55,15 +55,17 @@ def degraded(since: float, *, holds: str = "True") -> dict[str, Any]:
 
 def claim(part: str, number: int, size: str = "1Gi", **more: Any) -> dict[str, Any]:
     """Return a claim that is bound; `more` is of its metadata, but `phase` and the marks."""
-    phase, emptied, has_files = (
+    phase, emptied, has_files, look_failed = (
         more.pop("phase", "Bound"),
         more.pop("emptied", False),
         more.pop("has_files", False),
+        more.pop("look_failed", ""),
     )
     name = f"data-files-{part}-{number}"
     metadata = {"name": name, "namespace": "apps", "uid": f"u-{name}", "resourceVersion": "3", **more}
     metadata["labels"] = claim_labels("files")
     metadata["annotations"] = ({EMPTIED: UID} if emptied else {}) | ({HAS_FILES: UID} if has_files else {})
+    metadata["annotations"] |= {LOOK_FAILED: look_failed} if look_failed else {}
     return {
         "metadata": metadata,
         "spec": {"resources": {"requests": {"storage": size}}},

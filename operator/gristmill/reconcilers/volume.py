@@ -11,7 +11,6 @@ from gristmill.reconcilers.stateful_sets import change
 from gristmill.reconcilers.times import seconds_of
 from gristmill.reconcilers.volume_access import PORTS, Part, pod_name
 from gristmill.reconcilers.volume_chores import (
-    PAUSE,
     Chore,
     chore_of,
     ended_at,
@@ -19,6 +18,7 @@ from gristmill.reconcilers.volume_chores import (
     job_of,
     leaver,
     next_chore,
+    pause_after,
 )
 from gristmill.reconcilers.volume_claims import are_going, claim_actions, servers_wanted, storage_of
 from gristmill.reconcilers.volume_objects import budgets, network_policy, services, stateful_set
@@ -105,9 +105,7 @@ def _chores(
         if done.server == leaver(observed) and is_done(job) and not observed.on_last:
             return []  # (its claim is marked, and then it goes)
         return _brought_back(observed, job, done.server, ended)
-    if done == chore and now < ended + PAUSE:
-        return []
-    return [_delete("Job", job)]
+    return [_delete("Job", job)] if now >= ended + pause_after(job, chore) else []
 
 
 def _brought_back(observed: VolumeObserved, job: dict[str, Any], server: str, ended: float) -> list[Action]:

@@ -14,17 +14,27 @@ from gristmill.reconcilers.times import seconds_of
 from gristmill.reconcilers.volume_access import PORTS, Part, host_of, pod_name
 from gristmill.reconcilers.volume_disks import given_up, servers_needed
 from gristmill.reconcilers.volume_objects import CHORE, chore_job
-from gristmill.reconcilers.volume_observed import VolumeObserved, has_files, is_pending, replicas_of
+from gristmill.reconcilers.volume_observed import (
+    VolumeObserved,
+    has_files,
+    is_pending,
+    look_failed_at,
+    replicas_of,
+)
 from gristmill.reconcilers.volume_pods import inspecting_pod, shell_pod
 
 #: seconds for which the masters must miss something before it is copied: a server that restarts is back sooner
 PATIENCE = 30.0
 #: seconds between the end of a chore and the same once more
 PAUSE = 15.0
+#: seconds between two looks at a disk where the first could not be had: others need the time
+AGAIN = 300.0
 _REPAIR = "repair"
 _EVACUATE = "evacuate"
 _LEAVE = "leave"
 _INSPECT = "inspect"
+#: why a Job has failed whose policy knows the exit code of its pod
+_POLICY = "PodFailurePolicy"
 #: seconds that a chore may take: what is left then is for the next; a look is short, and others wait for it
 _SECONDS, _INSPECT_SECONDS = 3600, 120
 
@@ -48,6 +58,11 @@ class Chore:
     def is_repair(self) -> bool:
         """Whether what lacks copies is copied."""
         return self.what == _REPAIR
+
+    @property
+    def is_look(self) -> bool:
+        """Whether the disk of a server that is gone is looked at."""
+        return self.what == _INSPECT
 
     @property
     def gives_way(self) -> bool:
@@ -78,9 +93,24 @@ def is_done(job: dict[str, Any]) -> bool:
 
 def has_found_files(job: dict[str, Any]) -> bool:
     """Whether a chore that looked at a disk has seen files there: the policy of its Job knows its exit code."""
-    conditions = (job.get("status") or {}).get("conditions") or ()
-    failed = (one for one in conditions if one["type"] == "Failed" and one["status"] == "True")
-    return any(one.get("reason") == "PodFailurePolicy" for one in failed)
+    return _failure_reason(job) == _POLICY
+
+
+def failure_of(job: dict[str, Any]) -> str | None:
+    """Return in a word why a chore was not done; None: it was, or has not ended."""
+    reason = _failure_reason(job)
+    return None if reason == _POLICY else reason
+
+
+def pause_after(job: dict[str, Any], chore: Chore | None) -> float:
+    """Return for how many seconds the Job of a chore that has ended stays; `chore` is the next.
+
+    The same is not done again at once, and people can see the log of what has failed. Copies wait for neither.
+    """
+    done, failed = chore_of(job), failure_of(job) is not None
+    if chore is None:
+        return AGAIN if failed and done.is_look else 0.0
+    return PAUSE if done == chore or (failed and not chore.is_repair) else 0.0
 
 
 def inspect(observed: VolumeObserved, number: int) -> Chore:
@@ -117,7 +147,7 @@ def next_chore(observed: VolumeObserved, now: float) -> Chore | None:
         return None
     if topology.lacking:
         return Chore(_REPAIR) if _has_waited(observed, now) else None
-    if looks := _to_inspect(observed):
+    if looks := _to_inspect(observed, now):
         return looks[0]
     if going is not None and going in topology.servers:
         return Chore(_EVACUATE if topology.servers[going] else _LEAVE, going)
@@ -142,15 +172,25 @@ def _commands_of(chore: Chore, owner: dict[str, Any]) -> list[str]:
     return ["lock", done, "unlock"]
 
 
-def _to_inspect(observed: VolumeObserved) -> list[Chore]:
-    """Return the looks that are to be had at disks that are given up, when their servers are gone."""
+def _to_inspect(observed: VolumeObserved, now: float) -> list[Chore]:
+    """Return the looks that are to be had at disks that are given up, when their servers are gone.
+
+    A look that could not be had is not due for a while, and then comes after those at other disks.
+    """
     pods = {pod["metadata"]["name"] for pod in observed.pods_of(Part.SERVER)}
-    looks = [
-        inspect(observed, number)
+    failed = {
+        number: look_failed_at(claim) or 0.0
         for number, claim in given_up(observed).items()
         if number >= servers_needed(observed) and not is_pending(claim) and not has_files(claim)
-    ]
-    return [look for look in looks if look.server not in pods]
+    }
+    due = (number for number in sorted(failed, key=failed.__getitem__) if now >= failed[number] + AGAIN)
+    return [look for look in (inspect(observed, number) for number in due) if look.server not in pods]
+
+
+def _failure_reason(job: dict[str, Any]) -> str | None:
+    conditions = (job.get("status") or {}).get("conditions") or ()
+    failed = (one for one in conditions if one["type"] == "Failed" and one["status"] == "True")
+    return next((str(one.get("reason") or "Failed") for one in failed), None)
 
 
 def _has_waited(observed: VolumeObserved, now: float) -> bool:

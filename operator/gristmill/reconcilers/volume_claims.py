@@ -11,18 +11,29 @@ from typing import Any
 from gristmill.api.quantity import parse_quantity
 from gristmill.reconcilers.actions import Action, Delete, Patch
 from gristmill.reconcilers.stateful_sets import enlarged, size_asked
+from gristmill.reconcilers.times import text_of
 from gristmill.reconcilers.volume_access import Part, pod_name
-from gristmill.reconcilers.volume_chores import chore_of, has_found_files, inspect, is_done, leaver
+from gristmill.reconcilers.volume_chores import (
+    chore_of,
+    ended_at,
+    failure_of,
+    has_found_files,
+    inspect,
+    is_done,
+    leaver,
+)
 from gristmill.reconcilers.volume_disks import given_up, servers_needed
 from gristmill.reconcilers.volume_objects import size_of
 from gristmill.reconcilers.volume_observed import (
     EMPTIED,
     HAS_FILES,
+    LOOK_FAILED,
     VolumeObserved,
     has_files,
     is_emptied,
     is_going,
     is_pending,
+    look_failed_at,
     replicas_of,
 )
 
@@ -88,6 +99,8 @@ def _of_given_up(observed: VolumeObserved, number: int, claim: dict[str, Any]) -
         return [Delete(_CLAIM, metadata["name"], metadata["uid"], metadata["resourceVersion"])]
     if job is not None and looked and has_found_files(job) and not has_files(claim):
         return _patched(claim, _marked(claim, {HAS_FILES: observed.metadata["uid"]}))
+    if job is not None and looked and failure_of(job) and look_failed_at(claim) != ended_at(job):
+        return _patched(claim, _marked(claim, {LOOK_FAILED: text_of(ended_at(job) or 0.0)}))
     return []
 
 
@@ -114,7 +127,8 @@ def _marked(claim: dict[str, Any], marks: dict[str, str | None]) -> dict[str, An
 
 
 def _unmarked(claim: dict[str, Any]) -> dict[str, Any]:
-    return _marked(claim, {EMPTIED: None, HAS_FILES: None} if has_files(claim) else {EMPTIED: None})
+    there = claim["metadata"].get("annotations") or {}
+    return _marked(claim, {mark: None for mark in (EMPTIED, HAS_FILES, LOOK_FAILED) if mark in there})
 
 
 def _patched(claim: dict[str, Any], body: dict[str, Any] | None) -> list[Action]:

@@ -11,6 +11,7 @@ from typing import Any
 from gristmill.api.filevolume import FileVolume, FileVolumeSpec
 from gristmill.api.names import GROUP, ConditionType
 from gristmill.reconcilers.objects import is_owned
+from gristmill.reconcilers.times import seconds_of
 from gristmill.reconcilers.volume_access import Part, part_name
 from gristmill.reconcilers.volume_topology import Topology
 
@@ -18,6 +19,8 @@ from gristmill.reconcilers.volume_topology import Topology
 EMPTIED = f"{GROUP}/emptied"
 #: an annotation of a claim: its server told of nothing and is gone, and yet there are files on the disk
 HAS_FILES = f"{GROUP}/has-files"
+#: an annotation of a claim: when the last look at the disk of a server that is gone could not be had
+LOOK_FAILED = f"{GROUP}/inspect-failed"
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,15 @@ def is_emptied(claim: dict[str, Any]) -> bool:
 def has_files(claim: dict[str, Any]) -> bool:
     """Whether files were seen on the disk of a server that told of nothing."""
     return HAS_FILES in (claim["metadata"].get("annotations") or {})
+
+
+def look_failed_at(claim: dict[str, Any]) -> float | None:
+    """Return when a look at the disk of a server that is gone could not be had; None: that never was so."""
+    said = (claim["metadata"].get("annotations") or {}).get(LOOK_FAILED)
+    try:
+        return seconds_of(said)
+    except ValueError:  # (somebody has written it)
+        return 0.0
 
 
 def is_pending(claim: dict[str, Any]) -> bool:

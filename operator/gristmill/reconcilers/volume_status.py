@@ -13,10 +13,17 @@ from gristmill.reconcilers.objects import is_young
 from gristmill.reconcilers.obstacles import obstacle_of, refusal_of
 from gristmill.reconcilers.times import text_of
 from gristmill.reconcilers.volume_access import PORTS, Part, access_name, endpoint, part_name
-from gristmill.reconcilers.volume_chores import chore_of, ended_at, leaver, missing
+from gristmill.reconcilers.volume_chores import (
+    AGAIN,
+    chore_of,
+    ended_at,
+    failure_of,
+    leaver,
+    missing,
+)
 from gristmill.reconcilers.volume_claims import are_going
 from gristmill.reconcilers.volume_disks import given_up
-from gristmill.reconcilers.volume_observed import VolumeObserved, has_files
+from gristmill.reconcilers.volume_observed import VolumeObserved, has_files, look_failed_at
 
 #: servers that are named one by one
 _NAMED = 5
@@ -76,6 +83,7 @@ def _readiness(
             f"answers at {endpoint(metadata['name'], metadata['namespace'])}",
             *_leaving(observed),
             *_given_up(observed),
+            *_failed_repair(observed),
             *more,
             *undone,
         )
@@ -116,30 +124,63 @@ def _leaving(observed: VolumeObserved) -> list[str]:
     job = observed.chore()
     its_own = job is not None and chore_of(job).server == going
     tried = job is not None and its_own and ended_at(job) is not None
+    failed = (
+        f"; {_failure(job)}, and it is done again" if job is not None and its_own and failure_of(job) else ""
+    )
     leaves = job is not None and its_own and chore_of(job).is_leave
     if left := topology.servers.get(going):
         stays = ": they fit on no other server, or all others have them; free room, or write more servers"
-        return [f"{going} is to go and has {left} volumes yet" + stays * tried]
+        why = failed or stays * tried
+        return [f"{going} is to go and has {left} volumes yet{why}"]
     if going not in topology.servers and not (tried or leaves):
         return [f"{going} is to go, and its masters miss it: it can't be emptied before it is back"]
     if going not in topology.servers and observed.on_last is None:
         return [f"{going} is to go and has left its masters; it does not answer when it is asked what it has"]
-    return [f"{going} is to go and is empty"]
+    return [f"{going} is to go and is empty{failed}"]
 
 
 def _given_up(observed: VolumeObserved) -> list[str]:
     """Return what is done about the disks of servers that are gone, and which are kept."""
     claims = given_up(observed)
     kept = [claim["metadata"]["name"] for claim in claims.values() if has_files(claim)]
-    looked = [claim["metadata"]["name"] for claim in claims.values() if not has_files(claim)]
-    said = (
-        [f"{_some(looked, 'disks')} deleted when the chore `inspect` finds no file there"] if looked else []
-    )
+    looked = {
+        claim["metadata"]["name"]: look_failed_at(claim) for claim in claims.values() if not has_files(claim)
+    }
+    awaited = [name for name, failed in looked.items() if failed is None]
+    unseen = [name for name in looked if name not in awaited]
+    said = []
+    if awaited:
+        said.append(f"{_some(awaited, 'disks')} deleted when the chore `inspect` finds no file there")
+    if unseen:
+        job = observed.chore()
+        why = (
+            _failure(job)
+            if job and chore_of(job).is_look and failure_of(job)
+            else "the chore `inspect` failed"
+        )
+        said.append(
+            f"{_some(unseen, 'disks')} kept so far: {why}; it is done again after {AGAIN / 60:.0f} minutes"
+        )
     if kept:
         why = "there are files which SeaweedFS could not load"
         do = "write more servers, and a server has it again, or delete it, if the files are of no use"
         said.append(f"{_some(kept, 'disks')} kept, though emptied: {why}; {do}")
     return said
+
+
+def _failed_repair(observed: VolumeObserved) -> list[str]:
+    """Return what is wrong where what is too much can't be taken away. (What lacks copies is told by Degraded.)"""
+    job, topology = observed.chore(), observed.topology
+    if job is None or not chore_of(job).is_repair or not failure_of(job):
+        return []
+    return [_failure(job)] if topology is not None and topology.excess and not topology.lacking else []
+
+
+def _failure(job: dict[str, Any]) -> str:
+    """Return which chore failed, and how to see why: of one that had no more time there is no pod, and no log."""
+    name, reason = job["metadata"]["name"], failure_of(job)
+    how = "describe" if reason == "DeadlineExceeded" else "logs"
+    return f"the chore `{chore_of(job)}` failed ({reason}): `kubectl {how} job/{name}` shows why"
 
 
 def _degradation(observed: VolumeObserved, now: float) -> tuple[str, Reason, str]:
@@ -159,6 +200,8 @@ def _degradation(observed: VolumeObserved, now: float) -> tuple[str, Reason, str
         job = observed.chore()
         repairs = job is not None and ended_at(job) is None and chore_of(job).is_repair
         doing = "are being copied" if repairs else "are copied when they have been missed for 30 seconds"
+        if job is not None and chore_of(job).is_repair and failure_of(job):
+            doing = f"are copied when a repair succeeds; {_failure(job)}, and it is done again"
         said.append(f"{topology.lacking} volumes lack copies, which {doing}")
     else:
         said.append("all that the others tell of has its copies")
