@@ -312,6 +312,21 @@ def test_files_are_there_while_the_operator_is_not(kube: Kube) -> None:
     assert_all_there(kube, 20)
 
 
+@pytest.mark.alone
+@pytest.mark.parametrize(("before", "last", "left"), [("Delete", "Retain", 5), ("Retain", "Delete", 0)])
+def test_the_policy_that_was_said_last_counts_where_the_operator_was_not_there(
+    kube: Kube, before: str, last: str, left: int
+) -> None:
+    kube.apply(file_volume(deletionPolicy=before, **SMALL))
+    await_ready(kube)
+    with no_operator():
+        change(kube, deletionPolicy=last)
+        kube.ctl("delete", "fvol", "files", "--wait=false")
+    until(lambda: kube.get("fvol", "files") is None, PATIENCE)
+    until(lambda: not kube.all("statefulsets,pods", "gristmill.dev/filevolume=files"), PATIENCE)
+    until(lambda: len(disks(kube)) == left, PATIENCE)
+
+
 def test_the_columns(kube: Kube) -> None:
     kube.apply(file_volume(**SMALL))
     await_ready(kube)

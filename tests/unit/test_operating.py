@@ -176,20 +176,23 @@ def test_who_waits_for_a_volume_is_looked_at_when_it_is_there(operator: Operator
     assert operator.job_queue._queued == {("here", "waiting")}
 
 
-def test_a_volume_is_looked_at_when_a_job_begins_to_use_it_and_not_for_each_of_its_numbers(
-    operator: Operator,
-) -> None:
+def test_a_volume_that_is_deleted_is_looked_at_when_no_job_uses_it_any_more(operator: Operator) -> None:
     volume = file_volume("sales")
     volume["metadata"] |= {"namespace": "here", "uid": "v", "resourceVersion": "1"}
     operator.world.put("FileVolume", volume)
     job = mill("using")
     job["spec"]["output"] = {"url": "volume://sales/out"}
+    ended = {**job, "status": {"conditions": [{"type": "Complete", "status": "True"}]}}
     told(operator, "ChunkJob", job)
-    assert operator.volume_queue._queued == {("here", "sales")}
-    operator.volume_queue._queued.clear()
-    volume["metadata"]["finalizers"] = ["gristmill.dev/in-use"]
+    told(operator, "ChunkJob", ended)
+    assert operator.volume_queue._queued == set()
+    volume["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    operator.world.drop("ChunkJob", ("here", "using"), job["metadata"]["uid"])
     told(operator, "ChunkJob", job)
     assert operator.volume_queue._queued == set()
+    operator.world.drop("ChunkJob", ("here", "using"), job["metadata"]["uid"])
+    told(operator, "ChunkJob", ended)
+    assert operator.volume_queue._queued == {("here", "sales")}
 
 
 # -- the queue

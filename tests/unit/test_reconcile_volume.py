@@ -346,17 +346,9 @@ def test_copies_come_before_scale_in() -> None:
 # -- the end
 
 
-def test_it_is_held_while_a_job_uses_it() -> None:
-    assert decided(observed(users=["mill"])).actions == (SetFinalizer(True),)
-    held = resource()
-    held["metadata"]["finalizers"] = ["gristmill.dev/in-use"]
-    assert decided(observed(held, users=["mill"])).actions == ()
-    assert decided(observed(held)).actions == (SetFinalizer(False),)
-
-
 def test_a_deletion_waits_for_its_jobs_and_says_for_which() -> None:
     going = resource()
-    going["metadata"] |= {"finalizers": ["gristmill.dev/in-use"], "deletionTimestamp": text_of(NOW)}
+    going["metadata"] |= {"deletionTimestamp": text_of(NOW)}
     decision = decided(observed(going, users=["count", "mill"]))
     assert decision.actions == ()
     ready = condition(decision.status, "Ready")

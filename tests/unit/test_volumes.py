@@ -251,22 +251,84 @@ def a_job(api: FakeApi, **more: Any) -> dict[str, Any]:
     return api.add("ChunkJob", job)
 
 
-def test_it_is_held_while_a_job_uses_it_and_let_go_after(api: FakeApi) -> None:
+def delete(rig: Rig, **spec: Any) -> None:
+    """Do what `kubectl delete` does, after a change of the spec."""
+    (volume,) = rig.api.all("FileVolume")
+    volume["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    volume["spec"] |= spec
+    rig.put("FileVolume", rig.api.add("FileVolume", volume))
+
+
+def is_held(api: FakeApi) -> bool:
+    (volume,) = api.all("FileVolume")
+    return volume["metadata"]["finalizers"] == ["gristmill.dev/disks"]
+
+
+def test_it_is_held_from_before_it_has_disks(api: FakeApi) -> None:
     rig = Rig(api)
+    rig.pass_once()
+    assert is_held(api)
+    volume = "PATCH /apis/gristmill.dev/v1alpha1/namespaces/apps/filevolumes/files"
+    sets = "POST /apis/apps/v1/namespaces/apps/statefulsets"
+    assert api.calls.index(volume) < api.calls.index(sets)
+
+
+def test_a_deleted_one_is_held_while_a_job_uses_it_and_let_go_after(api: FakeApi) -> None:
+    rig = Rig(api)
+    rig.pass_once()
     job = a_job(api)
     rig.put("ChunkJob", job)
-    assert rig.volumes.is_news(KEY)
-    rig.pass_once()
-    (volume,) = api.all("FileVolume")
-    assert volume["metadata"]["finalizers"] == ["gristmill.dev/in-use"]
-    rig.put("FileVolume", volume)
+    delete(rig)
     assert not rig.volumes.is_news(KEY)
+    rig.pass_once()
+    assert rig.condition("Ready")["reason"] == "InUse"
     ended = {"status": {"conditions": [{"type": "Complete", "status": "True"}]}}
     rig.put("ChunkJob", api.add("ChunkJob", {**job, **ended}))
     assert rig.volumes.is_news(KEY)
     rig.pass_once()
+    assert not is_held(api)
+
+
+def test_a_deleted_one_is_let_go_when_kubernetes_keeps_its_disks(api: FakeApi) -> None:
+    rig = Rig(api, deletionPolicy="Delete")
+    rig.pass_once()
+    rig.start()
+    delete(rig, deletionPolicy="Retain")
+    rig.pass_once()
+    policies = [one["spec"]["persistentVolumeClaimRetentionPolicy"] for one in api.all("StatefulSet")]
+    assert policies == [{"whenDeleted": "Retain", "whenScaled": "Retain"}] * 3
+    assert is_held(api)
+    assert rig.condition("Ready")["reason"] == "Removing"
+    rig.pass_once()
+    assert not is_held(api)
+
+
+def test_a_deletion_ends_where_kubernetes_refuses_to_be_told_of_disks(api: FakeApi) -> None:
+    rig = Rig(api)
+    rig.pass_once()
+    rig.start()
+    delete(rig, deletionPolicy="Delete")
+    api.refusals["PATCH /apis/apps/v1/namespaces/apps/statefulsets"] = (403, "a policy says no")
+    for _ in range(3):
+        assert rig.pass_once() == 5.0
+        assert is_held(api)
+    assert "the API server refuses it: a policy says no" in rig.condition("Ready")["message"]
     (volume,) = api.all("FileVolume")
-    assert volume["metadata"]["finalizers"] == []
+    for one in volume["status"]["conditions"]:
+        one["lastTransitionTime"] = "2026-01-01T00:00:00Z"
+    rig.put("FileVolume", api.add("FileVolume", volume))
+    rig.pass_once()
+    assert not is_held(api)
+
+
+def test_nobody_is_asked_about_one_that_goes(api: FakeApi) -> None:
+    rig = Rig(api)
+    rig.pass_once()
+    rig.start()
+    delete(rig)
+    rig.pods.answers = {}
+    rig.pass_once()
+    assert not is_held(api)
 
 
 def test_jobs_elsewhere_hold_nothing(api: FakeApi) -> None:

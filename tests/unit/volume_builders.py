@@ -37,6 +37,7 @@ def resource(status: dict[str, Any] | None = None, **spec: Any) -> dict[str, Any
         "uid": UID,
         "generation": 2,
         "resourceVersion": "7",
+        "finalizers": ["gristmill.dev/disks"],
         "creationTimestamp": text_of(NOW - 600),
     }
     return made | ({"status": status} if status else {})

@@ -27,8 +27,8 @@ FILE_VOLUME_PLURAL = "filevolumes"
 FILE_VOLUME_SINGULAR = "filevolume"
 FILE_VOLUME_SHORT_NAME = "fvol"
 
-#: held by a FileVolume while a ChunkJob that has not ended reads or writes it
-IN_USE_FINALIZER = f"{GROUP}/in-use"
+#: held by a FileVolume until no ChunkJob reads or writes it, and Kubernetes knows what becomes of its disks
+DISKS_FINALIZER = f"{GROUP}/disks"
 
 
 class ConditionType(StrEnum):

@@ -8,7 +8,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from gristmill.api.names import FILE_VOLUME_KIND, IN_USE_FINALIZER, KIND
+from gristmill.api.names import DISKS_FINALIZER, FILE_VOLUME_KIND, KIND
 from gristmill.controllers.cluster import ApiError, Cluster, Gone, NameTaken, Outdated
 from gristmill.controllers.config import Config
 from gristmill.controllers.finalizers import set_finalizer
@@ -70,10 +70,10 @@ class Volumes:
         )
 
     def is_news(self, key: Key) -> bool:
-        """Whether a FileVolume is to be held for a ChunkJob, or to be let go, and is not yet."""
+        """Whether a FileVolume is being deleted, and no ChunkJob keeps it any more."""
         volume = self._world.get(FILE_VOLUME_KIND, key)
-        held = volume is not None and IN_USE_FINALIZER in (volume["metadata"].get("finalizers") or ())
-        return volume is not None and held != bool(self.users(key))
+        going = volume is not None and bool(volume["metadata"].get("deletionTimestamp"))
+        return going and not self.users(key)
 
     async def _reconcile(self, key: Key) -> float | None:
         volume = self._world.get(FILE_VOLUME_KIND, key)
@@ -123,6 +123,8 @@ class Volumes:
             claims=there,
             users=self.users((namespace, name)),
         )
+        if observed.is_leaving:  # (what is to be done then does not depend on what masters say)
+            return observed
         observed = replace(observed, topology=await self._topology(observed))
         going = leaver(observed)
         if going and observed.topology and going not in observed.topology.servers:
@@ -162,7 +164,7 @@ class Volumes:
             case actions.SetFinalizer(on):
                 log.info("%s/%s: finalizer %s", namespace, name, on)
                 await set_finalizer(
-                    self._cluster, self._world, FILE_VOLUME_KIND, volume, IN_USE_FINALIZER, on=on
+                    self._cluster, self._world, FILE_VOLUME_KIND, volume, DISKS_FINALIZER, on=on
                 )
             case actions.Create(manifest):
                 log.info("%s/%s: make %s %s", namespace, name, manifest["kind"], manifest["metadata"]["name"])

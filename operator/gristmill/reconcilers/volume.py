@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from gristmill.api.names import IN_USE_FINALIZER
+from gristmill.api.names import DISKS_FINALIZER, ConditionType, Reason
 from gristmill.reconcilers.actions import Action, Create, Decision, Delete, Patch, SetFinalizer
 from gristmill.reconcilers.stateful_sets import change
 from gristmill.reconcilers.times import seconds_of
@@ -24,10 +24,13 @@ from gristmill.reconcilers.volume_claims import are_going, claim_actions, server
 from gristmill.reconcilers.volume_objects import budgets, network_policy, services, stateful_set
 from gristmill.reconcilers.volume_observed import VolumeObserved, replicas_of
 from gristmill.reconcilers.volume_pods import template
+from gristmill.reconcilers.volume_retention import settle, unsettled
 from gristmill.reconcilers.volume_status import is_ready, status
 
 #: seconds between two looks: while something is about to happen, and else
 _LOOK_SECONDS = (1.0, 5.0)
+#: seconds that a deletion waits until Kubernetes knows what becomes of the disks
+REMOVAL_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
@@ -42,11 +45,12 @@ class VolumeSettings:
 
 def decide(observed: VolumeObserved, settings: VolumeSettings, now: float) -> Decision:
     """Return what to do; `now` is unix seconds. What was refused is said by `status`, too."""
-    metadata = observed.metadata
-    held = IN_USE_FINALIZER in (metadata.get("finalizers") or ())
-    actions: list[Action] = [] if held == bool(observed.users) else [SetFinalizer(not held)]
-    if metadata.get("deletionTimestamp") and not observed.users:
-        return Decision(tuple(actions))
+    held = DISKS_FINALIZER in (observed.metadata.get("finalizers") or ())
+    if observed.is_leaving:
+        return _remove(observed, now) if held else Decision()
+    # (it is there before a disk is)
+    going = observed.metadata.get("deletionTimestamp")
+    actions: list[Action] = [] if held or going else [SetFinalizer(True)]
     actions += _missing(observed, settings)
     # (a pod that starts without the Secret waits for it; one with another key than the others' is of no use)
     actions += _sets(observed, settings) if observed.key else []
@@ -56,6 +60,19 @@ def decide(observed: VolumeObserved, settings: VolumeSettings, now: float) -> De
     actions += doing
     busy = not is_ready(observed) or chore is not None or leaver(observed) is not None or bool(doing)
     return Decision(tuple(actions), status(observed, now), _LOOK_SECONDS[0 if busy else 1])
+
+
+def _remove(observed: VolumeObserved, now: float) -> Decision:
+    """Let a FileVolume go, when Kubernetes will do with its disks what the spec says; or can't be brought to it."""
+    if not unsettled(observed):
+        return Decision((SetFinalizer(False),))
+    ready = observed.condition(ConditionType.READY)
+    waits = ready.get("reason") == Reason.REMOVING
+    late = waits and now >= (seconds_of(ready.get("lastTransitionTime")) or now) + REMOVAL_SECONDS
+    actions = settle(observed, now=late)
+    if late:
+        return Decision((*actions, SetFinalizer(False)))
+    return Decision(tuple(actions), status(observed, now), _LOOK_SECONDS[0])
 
 
 def _missing(observed: VolumeObserved, settings: VolumeSettings) -> list[Action]:

@@ -52,6 +52,11 @@ class VolumeObserved:
         said = {key: value for key, value in self.resource.items() if key != "status"}
         return FileVolume.model_validate(said).spec
 
+    @property
+    def is_leaving(self) -> bool:
+        """Whether it is deleted, and no ChunkJob keeps it any more."""
+        return bool(self.metadata.get("deletionTimestamp")) and not self.users
+
     def owned(self, kind: str) -> list[dict[str, Any]]:
         """Return the objects of a kind that are the FileVolume's own: anybody can write its label on theirs."""
         return [one for one in self.objects.get(kind, ()) if is_owned(one, self.metadata["uid"])]

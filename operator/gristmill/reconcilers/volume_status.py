@@ -24,6 +24,7 @@ from gristmill.reconcilers.volume_chores import (
 from gristmill.reconcilers.volume_claims import are_going
 from gristmill.reconcilers.volume_disks import given_up
 from gristmill.reconcilers.volume_observed import VolumeObserved, has_files, look_failed_at
+from gristmill.reconcilers.volume_retention import policy_of, unsettled
 
 #: servers that are named one by one
 _NAMED = 5
@@ -69,7 +70,9 @@ def _readiness(
 ) -> tuple[str, Reason, str]:
     """Return whether a FileVolume can be used, why, and a sentence for people."""
     metadata = observed.metadata
-    if metadata.get("deletionTimestamp") and observed.users:
+    if observed.is_leaving:
+        return "False", Reason.REMOVING, _removal(observed, refused)
+    if metadata.get("deletionTimestamp"):
         using = listed(list(observed.users)[:_NAMED], "and")
         many = f" ({len(observed.users)} in all)" if len(observed.users) > _NAMED else ""
         message = f"the deletion waits for ChunkJob {using}{many}, which reads or writes it and has not ended"
@@ -97,6 +100,16 @@ def _readiness(
     if obstacle:
         return "False", Reason(obstacle[0]), "; ".join((obstacle[1], *undone))
     return "False", Reason.STARTING, "; ".join((_waits_for(observed), *undone))
+
+
+def _removal(observed: VolumeObserved, refused: str) -> str:
+    """Return what the deletion of a FileVolume waits for."""
+    policy, disks = policy_of(observed), listed(unsettled(observed), "and")
+    what = (
+        f"the disks of {disks} {'stay' if policy == 'Retain' else 'go'}, as `deletionPolicy: {policy}` says"
+    )
+    message = f"the deletion waits until it is settled that {what}"
+    return f"{message}; the API server refuses it: {refused}" if refused else message
 
 
 def _waits_for(observed: VolumeObserved) -> str:
@@ -185,9 +198,12 @@ def _failure(job: dict[str, Any]) -> str:
 
 def _degradation(observed: VolumeObserved, now: float) -> tuple[str, Reason, str]:
     """Return whether something lacks copies, and what is done about it."""
-    topology, copies = observed.topology, observed.spec.copies
+    topology = observed.topology
+    if observed.is_leaving:
+        return "Unknown", Reason.REMOVING, "it is being deleted"
     if topology is None:
         return "Unknown", Reason.UNKNOWN, "no master answers"
+    copies = observed.spec.copies
     gone = missing(observed, now)
     # (servers that have not come yet are not missing)
     before = observed.condition(ConditionType.DEGRADED), observed.condition(ConditionType.READY)
@@ -223,11 +239,13 @@ def _condition(
 ) -> dict[str, Any]:
     holds, reason, message = said
     before = observed.condition(kind)
+    # (a deletion is given up some time after it has begun, not after it was not ready any more)
+    same = before.get("status") == holds and (reason is not Reason.REMOVING or before.get("reason") == reason)
     return {
         "type": str(kind),
         "status": holds,
         "reason": str(reason),
         "message": message[:MESSAGE_LETTERS],
         "observedGeneration": observed.metadata["generation"],
-        "lastTransitionTime": before["lastTransitionTime"] if before.get("status") == holds else text_of(now),
+        "lastTransitionTime": before["lastTransitionTime"] if same else text_of(now),
     }
