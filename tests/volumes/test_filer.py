@@ -13,6 +13,8 @@ import pytest
 from tests.volumes.builders import MIB, content
 from tests.volumes.seaweed import Seaweed
 
+from gristmill.cli.copying import get
+from gristmill.errors import UsageError
 from gristmill.volumes import open_volume
 from gristmill.volumes.errors import StorageFailed, Taken
 from gristmill.volumes.filer import backend
@@ -82,7 +84,7 @@ def test_names(volume: ContentStore, name: str) -> None:
     assert sorted(file.path for file in volume.walk()) == sorted([f"d/{name}", "d/other"])
     assert volume.open(f"d/{name}").read() == content(5000)
     assert volume.backend.move(f"names/d/{name}", f"names/e/{name}")
-    assert [file.path for file in volume.walk("e")] == [f"e/{name}"]
+    assert [path for path, _ in volume.names.walk("e")] == [f"e/{name}"]
     volume.remove(f"e/{name}")
     assert [file.path for file in volume.list()] == ["d"]
 
@@ -97,6 +99,14 @@ def test_a_folder_and_a_file_of_one_name(volume: ContentStore) -> None:
     volume.remove("a")
     with pytest.raises(Taken, match="is a folder"):
         volume.save("a", b"4", new=True)
+
+
+def test_what_can_not_be_both_here(volume: ContentStore, tmp_path: Path) -> None:
+    volume.save("both", b"1")
+    volume.save("both/file", b"2")
+    with pytest.raises(UsageError, match="both would have to be a file, and the folder of file: get one of"):
+        get("volume://v", str(tmp_path / "out"), lambda *told: None, lambda name: volume)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_listing_in_pages(volume: ContentStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -133,12 +133,15 @@ def test_servers_that_are_not_reached(own: Seaweed, volume: ContentStore) -> Non
     volume.save("file", content(5000))
     assert isinstance(volume.backend, FilerBackend)
     away = "http://127.0.0.1:9"
-    for servers, unreached in (
-        (own.addresses, []),
+    servers: list[str] = []
+    backend = FilerBackend(volume.backend.url, own.key, lambda: servers)
+    for now, unreached in (
         ([*own.addresses[1:], away], [away]),
         ([], ["all servers (no address of one is known)"]),
+        ([*own.addresses[1:], away], [away]),
+        (own.addresses, []),
     ):
-        backend = FilerBackend(volume.backend.url, own.key, lambda servers=servers: servers)
+        servers[:] = now
         assert verify(backend, lambda finding: None).unreached == unreached
 
 

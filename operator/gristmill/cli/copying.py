@@ -76,6 +76,7 @@ def get(url: str, target: str, tell: Tell, opened: Opened) -> Tally:
     if target == "-":
         return _print(store, path)
     files = list(_wanted(store, path.rstrip("/"), target))
+    _check_places([here for _, here in files])
     stop = threading.Event()
 
     def get_one(one: tuple[File, Path]) -> None:
@@ -127,6 +128,16 @@ def _size(path: str) -> int:
 
 def _refuse(error: OSError) -> None:
     raise UsageError(f"{error.filename} can't be read: {error.strerror}") from error
+
+
+def _check_places(places: list[Path]) -> None:
+    """UsageError where a file would have to be a folder, too: on a FileVolume a name may be both."""
+    files = set(places)
+    for place in places:
+        if above := next((folder for folder in place.parents if folder in files), None):
+            raise UsageError(
+                f"{above} would have to be a file, and the folder of {place.name}: get one of them by itself"
+            )
 
 
 def _wanted(store: ContentStore, path: str, target: str) -> Iterator[tuple[File, Path]]:

@@ -62,7 +62,7 @@ class Backend(Protocol):
         """
 
     def unreached(self) -> Sequence[str]:
-        """Return who did not answer for `copies` at any time, so that more copies may be there than it gave."""
+        """Return who did not answer for `copies` since this was asked last: they may have more copies than it gave."""
 
     def write(self, key: str, data: bytes, *, new: bool = False) -> None:
         """Have an object at a key, whole, in place of what was there; it is durable, and confirmed, on return.

@@ -120,7 +120,9 @@ class FilerBackend:
 
     def unreached(self) -> Sequence[str]:
         """See `Backend`."""
-        return sorted(self._copies.unreached)
+        found = sorted(self._copies.unreached)
+        self._copies.unreached.clear()
+        return found
 
     def write(self, key: str, data: bytes, *, new: bool = False) -> None:
         """See `Backend`. `new`: a filer knows no condition, so it is looked at first."""

@@ -38,7 +38,7 @@ class Copies:
         self._missed: dict[str, float] = {}
         #: servers, when they told of their volumes, and these
         self._listed: dict[str, tuple[float, set[int]]] = {}
-        #: servers that did not answer at any time
+        #: servers that did not answer since somebody emptied this
         self.unreached: set[str] = set()
 
     def read(self, chunks: Sequence[Chunk], start: int, stop: int, *, lost: bool = False) -> Iterator[bytes]:
@@ -64,6 +64,7 @@ class Copies:
             self.unreached.add("all servers (no address of one is known)")
         for server in servers:
             if time.monotonic() - self._missed.get(server, -_MISSED_SECONDS) < _MISSED_SECONDS:
+                self.unreached.add(server)
                 continue
             data = self._ask(server, chunk.fid, start, stop)
             if data is not None:
