@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -10,9 +11,13 @@ from typing import Any
 import pytest
 from tests.coordination.conftest import Place, until
 from tests.coordination.locks import SECONDS, Bench, Faulty, run
+from tests.protocol.harness import Server
 
+from gristmill.coordination import leases
+from gristmill.coordination.aio import Client
 from gristmill.coordination.errors import Denied, HistoryGone, Missing, Refused, Unavailable
 from gristmill.coordination.port import RENEWED, Kind, Record, Store
+from gristmill.coordination.valkey import ValkeyStore
 
 
 def test_who_hears_nothing_of_a_holder_that_renews_does_not_take_the_lock(place: Place) -> None:
@@ -144,3 +149,25 @@ def test_who_waits_for_a_lock_that_was_written_too_long_ago_to_be_followed_from_
         assert await asyncio.wait_for(waiting, 10)
 
     run(place, test)
+
+
+def test_a_lock_is_kept_however_many_wait_in_the_same_process(valkey: Server) -> None:
+    """Each of them has a connection that is busy."""
+
+    async def whole() -> None:
+        async with asyncio.timeout(60), Client(ValkeyStore(valkey.url, secrets.token_hex(4))) as client:
+            busy, mine, tree = client.lock("busy"), client.lock("mine", seconds=2), await client.tree("t")
+            await busy.acquire()
+            await mine.acquire()
+            waiting = [asyncio.create_task(client.lock("busy").acquire()) for _ in range(150)]
+            store = client._store
+            while len(leases.waiting(await store.get(Kind.LOCK, "busy"))) < len(waiting):  # type: ignore[arg-type]
+                await asyncio.sleep(0.01)
+            await asyncio.sleep(2)
+            assert mine.held
+            await tree.set("/a", "1")
+            for one in waiting:
+                one.cancel()
+            await asyncio.wait(waiting)
+
+    asyncio.run(whole())

@@ -36,6 +36,8 @@ from gristmill.coordination.port import Change, Changes, Kind, Owner, Record, Sc
 _ANSWER_SECONDS = 10.0
 #: ms for which a look at the log waits for news
 _NEWS_MS = 2_000
+#: connections that there may be: each who waits for a lock has one, and who holds one needs one to renew it
+_CONNECTIONS = 2**31
 #: what a user needs, who is named in the URL: redis://USER:PASSWORD@HOST
 _RIGHTS = (
     "who coordinates needs a user and password in the URL where the server has some, with the rights "
@@ -53,7 +55,11 @@ class ValkeyStore:
     def __init__(self, url: str, namespace: str) -> None:
         # (with time-outs of its own the client swallows the cancellation of a call, by Python 3.11's asyncio.wait_for)
         self._client: Any = Redis.from_url(
-            url, socket_timeout=None, socket_connect_timeout=None, retry=Retry(NoBackoff(), 0)
+            url,
+            socket_timeout=None,
+            socket_connect_timeout=None,
+            max_connections=_CONNECTIONS,
+            retry=Retry(NoBackoff(), 0),
         )
         pool: Any = self._client.connection_pool
         pool.make_connection()  # (a parameter of the URL that is none is found only here)
