@@ -454,3 +454,42 @@ def test_a_callback_that_fails_is_called_on(client: Client, caplog: pytest.LogCa
         assert done.wait(10)
     assert heard == ["/a", "/b"]
     assert "the callback of a watch of / failed" in caplog.text
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_handler_of_a_signal_may_use_the_client_while_what_it_interrupts_does(
+    valkey: Server, namespace: str, ends: bool
+) -> None:
+    """It comes just when something is given to the loop; and then at any moment."""
+    text = """if True:
+    import random, signal, sys, time
+    tree, heard = c.tree("t"), []
+    def hear(*_):
+        heard.append(tree.children())
+        if ENDS:
+            c.close()
+            raise SystemExit(3)
+    signal.signal(signal.SIGALRM, hear)
+    loop = c._runner._loop
+    real = loop.call_soon_threadsafe
+    def give(*words):
+        loop.call_soon_threadsafe = real
+        signal.raise_signal(signal.SIGALRM)
+        return real(*words)
+    loop.call_soon_threadsafe = give
+    tree.children()
+    end = time.monotonic() + 2
+    while time.monotonic() < end:
+        number = len(heard)
+        signal.setitimer(signal.ITIMER_REAL, random.uniform(0.0001, 0.001))
+        while len(heard) == number:
+            tree.children()
+    c.close()
+    print(len(heard) > 100)
+    """
+    program = script(valkey, namespace, text.replace("ENDS", str(ends)))
+    try:
+        out, _ = program.communicate(timeout=30)
+    finally:
+        program.kill()
+    assert (program.returncode, out) == ((3, "") if ends else (0, "True\n"))

@@ -11,8 +11,8 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError, Future
 from contextlib import ExitStack, suppress
+from queue import SimpleQueue
 from typing import Any, Self, TypeVar
 
 from gristmill.coordination import aio
@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 
 #: seconds between two looks at whether a lock that was lost while its process stood still is lost
 _LOOK_SECONDS = 0.1
+#: seconds for which a thread is waited for that has done its work: it takes no time, but `join` has a lock
+_JOIN_SECONDS = 1.0
 
 
 def connect(
@@ -42,16 +44,25 @@ def connect(
 
 
 class _Runner:
-    """An event loop in a thread, until it is stopped."""
+    """An event loop in a thread, until it is stopped.
+
+    A signal's handler may use it while what it has interrupted does: so there is no lock that both would take, and none
+    that the loop would wait for. (A `Future` of a thread has one; a SimpleQueue has none that is seen.)
+    """
 
     def __init__(self) -> None:
         self._pid = os.getpid()
-        self._stopped = False
-        #: is held while something is given to the loop, or it is stopped
-        self._giving = threading.Lock()
         self._loop = asyncio.new_event_loop()
+        self._end = asyncio.Event()
+        #: where it is told that something is done: the task, or None where the loop has ended before
+        self._waiting: set[SimpleQueue[asyncio.Task[Any] | None]] = set()
         self._thread = threading.Thread(target=self._run, name="gristmill coordination", daemon=True)
         self._thread.start()
+
+    def check_process(self) -> None:
+        """Raise Closed in another process than the one that has the loop: what is known there gets old."""
+        if self._pid != os.getpid():
+            raise Closed("the client was made in another process: connect again in this one")
 
     def wait(
         self, work: Coroutine[Any, Any, T], undo: Callable[[], Coroutine[Any, Any, object]] | None = None
@@ -60,33 +71,52 @@ class _Runner:
 
         Where it has ended well all the same, and nobody gets what came of it, `undo` is done.
         """
-        if self._pid != os.getpid():
-            work.close()
-            raise Closed("the client was made in another process: connect again in this one")
-        if threading.current_thread() is self._thread:
-            work.close()
-            raise Closed("the client's own callback waits for it: use another thread")
-        answer: Future[T] = Future()
         tasks: list[asyncio.Task[T]] = []
-
-        def begin() -> None:
-            tasks.append(self._loop.create_task(work))
-            tasks[0].add_done_callback(lambda task: _copy(task, answer))
-
         try:
-            with self._giving:
-                if self._stopped:
-                    work.close()
-                    raise closed()
-                self._loop.call_soon_threadsafe(begin)
-            return answer.result()
-        except CancelledError:
+            self._do(work, tasks)
+            return tasks[0].result()
+        except asyncio.CancelledError:
             raise closed() from None
         except BaseException as error:
-            told = answer.done() and not answer.cancelled() and answer.exception() is error
-            if not told and not self._stopped:
+            done = bool(tasks) and tasks[0].done() and not tasks[0].cancelled()
+            if not (done and tasks[0].exception() is error):
                 self._take_back(work, tasks, undo)
             raise
+
+    def _do(self, work: Coroutine[Any, Any, T], tasks: list[asyncio.Task[T]]) -> None:
+        """Have the loop do something, and wait until it has ended; its task is put to `tasks` when it begins."""
+        told: SimpleQueue[asyncio.Task[Any] | None] = SimpleQueue()
+
+        def begin() -> None:
+            if self._end.is_set():
+                told.put(None)
+            else:
+                tasks.append(self._loop.create_task(work))
+                tasks[0].add_done_callback(told.put)
+
+        try:
+            self.check_process()
+            if threading.current_thread() is self._thread:
+                raise Closed("the client's own callback waits for it: use another thread")
+            self._waiting.add(told)  # (before the loop can have ended: what it can't do any more it tells)
+            self._give(begin)
+            if told.get() is None:
+                raise closed()
+        except Closed:
+            if not tasks:
+                work.close()
+            raise
+        finally:
+            self._waiting.discard(told)
+
+    def _give(self, call: Callable[[], object]) -> None:
+        """Have the loop call something. Closed where it has ended."""
+        try:
+            self._loop.call_soon_threadsafe(call)
+        except RuntimeError:
+            if not self._loop.is_closed():
+                raise
+            raise closed() from None
 
     def _take_back(
         self,
@@ -95,7 +125,6 @@ class _Runner:
         undo: Callable[[], Coroutine[Any, Any, object]] | None,
     ) -> None:
         """Cancel work of which there is a task, if it has begun, and undo what it has done; wait for that."""
-        undone: Future[None] = Future()
 
         async def take_back() -> None:
             if not tasks:
@@ -106,13 +135,8 @@ class _Runner:
             if undo and not tasks[0].cancelled() and not tasks[0].exception() and tasks[0].result():
                 await undo()
 
-        def begin() -> None:
-            self._undoing = self._loop.create_task(take_back())
-            self._undoing.add_done_callback(lambda task: _copy(task, undone))
-
         with suppress(BaseException):
-            self._loop.call_soon_threadsafe(begin)
-            undone.result()
+            self._do(take_back(), [])
 
     def call(self, call: Callable[[], T]) -> T:
         """Return what a function does that must run where the loop is."""
@@ -126,18 +150,25 @@ class _Runner:
         """End the loop; who waits for something is told Closed."""
         if self._pid != os.getpid():
             return
-        with self._giving:
-            if not self._stopped:
-                self._stopped = True
-                self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
+        told: SimpleQueue[asyncio.Task[Any] | None] = SimpleQueue()
+        self._waiting.add(told)
+        with suppress(Closed):
+            self._give(self._end.set)
+            if threading.current_thread() is not self._thread:
+                told.get()
+                self._thread.join(_JOIN_SECONDS)
 
     def _run(self) -> None:
         try:
-            self._loop.run_forever()
-            self._loop.run_until_complete(_cancel_all())
+            self._loop.run_until_complete(self._until_end())
         finally:
             self._loop.close()
+            for told in list(self._waiting):
+                told.put(None)
+
+    async def _until_end(self) -> None:
+        await self._end.wait()
+        await _cancel_all()
 
 
 async def _cancel_all() -> None:
@@ -146,15 +177,6 @@ async def _cancel_all() -> None:
     for task in left:
         task.cancel()
     await asyncio.gather(*left, return_exceptions=True)
-
-
-def _copy(task: asyncio.Task[T], answer: Future[T]) -> None:
-    if task.cancelled():
-        answer.set_exception(CancelledError())
-    elif error := task.exception():
-        answer.set_exception(error)
-    else:
-        answer.set_result(task.result())
 
 
 class Client:
