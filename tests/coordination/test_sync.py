@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import os
 import random
 import secrets
@@ -81,6 +82,34 @@ def test_waiting_for_a_lock_ends_in_time(client: Client) -> None:
             pass
         assert not client.lock("l").acquire(blocking=False)
         assert not client.lock("l").acquire(0.1)
+
+
+def test_the_time_of_a_handle_counts_where_acquire_says_none(client: Client) -> None:
+    held, lock = client.lock("l"), client.lock("l", timeout=0.1)
+    held.acquire()
+    begin = time.monotonic()
+    assert not lock.acquire()
+    assert not lock.acquire(blocking=False)
+    assert time.monotonic() - begin < 10
+    with others(lambda: lock.acquire(math.inf)) as found:
+        assert not client.lock("l").acquire(0.5)
+        assert found == []
+        held.release()
+    assert found == [True]
+
+
+def test_a_wrong_time_is_told(client: Client) -> None:
+    """`acquire(True)` is how a lock of threads is waited for."""
+    for wrong in (True, False):
+        with pytest.raises(TypeError, match=rf"write acquire\(blocking={wrong}\)"):
+            client.lock("l").acquire(wrong)
+        with pytest.raises(TypeError, match="it is a number of seconds"):
+            client.lock("l", timeout=wrong)
+    for seconds in (-1, math.nan):
+        with pytest.raises(ValueError, match="it is 0 or more"):
+            client.lock("l").acquire(seconds)
+        with pytest.raises(ValueError, match="it is 0 or more"):
+            client.lock("l", timeout=seconds)
 
 
 def test_a_loss_is_seen_while_one_waits_for_it(client: Client, valkey: Server) -> None:

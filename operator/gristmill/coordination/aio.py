@@ -69,7 +69,8 @@ class Client:
     def lock(self, name: str, *, seconds: int = LEASE_SECONDS, timeout: float | None = None) -> Lock:
         """Return a handle of the lock of a name, which is not held yet.
 
-        `seconds`: for how long others wait where a holder has died. `timeout`: seconds that `async with` waits for it.
+        `seconds`: for how long others wait where a holder has died. `timeout`: seconds for which it is waited
+        for where `acquire` does not say other ones; `async with` raises LockTimeout after them.
         """
         self._check_open()
         lock = Lock(

@@ -57,7 +57,7 @@ class Lock:
         self._identity = identity
         self._seconds = seconds
         self._clock = clock
-        self._timeout = timeout
+        self._timeout = _waited(timeout)
         self._hold: Hold | None = None
         self._keeping: asyncio.Task[None] | None = None
         self._taking: asyncio.Task[Hold | None] | None = None
@@ -82,16 +82,19 @@ class Lock:
         return Token(self.name, self._hold.number)
 
     async def acquire(self, timeout: float | None = None, *, blocking: bool = True) -> bool:
-        """Take the lock; return whether it was had within `timeout` seconds (None: as long as it takes).
+        """Take the lock; return whether it was had within `timeout` seconds.
+
+        None: those of the handle, or as long as it takes where it has none either (as with `math.inf`).
 
         Without `blocking` it is had at once or not: if it is free, also before those who wait. That a holder has died
         is seen by who waits, or tries again by the same handle, for the holder's `seconds`. Of one handle one waits at
         a time; the time for which another waits for that is a part of its own.
         """
-        if timeout is not None and (timeout < 0 or not blocking):
-            raise ValueError("timeout: it is 0 or more, and says something only where acquire may wait")
-        end = (self._clock() + timeout if timeout is not None else inf) if blocking else -inf
-        if not await self._has_turn(timeout if blocking else 0):
+        if timeout is not None and not blocking:
+            raise ValueError("timeout: it says something only where acquire may wait")
+        seconds = _waited(self._timeout if timeout is None else timeout)
+        end = (self._clock() + seconds if seconds is not None else inf) if blocking else -inf
+        if not await self._has_turn(seconds if blocking else 0):
             return False
         try:
             return await self._acquire(end)
@@ -135,7 +138,7 @@ class Lock:
 
     async def __aenter__(self) -> Lock:
         """Take the lock. LockTimeout where that takes longer than the `timeout` of the lock."""
-        if not await self.acquire(self._timeout):
+        if not await self.acquire():
             raise LockTimeout(
                 f"lock {self.name} was not had within {self._timeout:g} s: {self._who_has_it()}"
             )
@@ -232,3 +235,12 @@ class Lock:
                     log.warning("lock %s can't be given up, it will end by itself: %s", self.name, error)
                     return None
             await asyncio.sleep(_RETRY_SECONDS)
+
+
+def _waited(timeout: float | None) -> float | None:
+    """Return for how many seconds a lock is waited for. TypeError or ValueError where that can't be."""
+    if isinstance(timeout, bool):
+        raise TypeError(f"timeout: it is a number of seconds; write acquire(blocking={timeout})")
+    if timeout is not None and not timeout >= 0:
+        raise ValueError(f"timeout: {timeout} s can't be waited for, it is 0 or more")
+    return timeout

@@ -243,7 +243,7 @@ class Lock:
         return self._lock.token
 
     def acquire(self, timeout: float | None = None, *, blocking: bool = True) -> bool:
-        """Take the lock; return whether it was had within `timeout` seconds (None: as long as it takes)."""
+        """Take the lock; return whether it was had within `timeout` seconds (None: those of the handle)."""
         return self._runner.wait(self._lock.acquire(timeout, blocking=blocking), self._lock.release)
 
     def release(self) -> None:
