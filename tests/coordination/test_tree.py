@@ -368,3 +368,20 @@ def test_a_value_is_set_though_its_node_is_deleted_and_made_all_the_time(place: 
         await asyncio.wait_for(asyncio.gather(come_and_go(), write()), 20)
 
     run(place, test)
+
+
+def test_what_another_deletes_at_the_same_time_is_missing_by_its_path(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        tree, other = await bench.tree(), await bench.tree()
+        await tree.set("/a b", "1")
+        real = tree._store.delete
+
+        async def delete(*args: Any, **named: Any) -> None:
+            await other.delete("/a b")
+            await real(*args, **named)
+
+        tree._store.delete = delete  # type: ignore[method-assign]
+        with pytest.raises(Missing, match=r"^/a b is not there$"):
+            await tree.delete("/a b")
+
+    run(place, test)

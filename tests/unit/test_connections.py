@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import ssl
 import subprocess
@@ -11,9 +12,10 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from kubernetes.aio import client
 
 from gristmill.coordination import connections
-from gristmill.coordination.connections import InPod
+from gristmill.coordination.connections import ByClient, InPod
 from gristmill.coordination.errors import Denied, Unavailable
 from gristmill.coordination.kube import KubeStore
 from gristmill.coordination.kube_objects import KIND_LABEL
@@ -46,12 +48,22 @@ def account(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def visit(account: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+def cut() -> list[str]:
+    """What was to be deleted: the connection is lost then, before the answer."""
+    return []
+
+
+@pytest.fixture
+def visit(account: Path, monkeypatch: pytest.MonkeyPatch, cut: list[str]) -> Callable[..., None]:
     """Run what calls an API server that knows one Lease, for who has the token that is in the file."""
 
     async def answer(request: web.Request) -> web.Response:
         if request.headers.get("Authorization") != f"Bearer {(account / 'token').read_text().strip()}":
             return web.json_response({"message": "Unauthorized"}, status=401)
+        if request.method == "DELETE":
+            cut.append(request.path)
+            assert request.transport is not None
+            request.transport.abort()
         if request.method == "POST":
             return web.json_response(LEASE | await request.json() | {"metadata": LEASE["metadata"]})
         return web.json_response(LEASE)
@@ -115,3 +127,24 @@ def test_a_server_of_another_authority_is_told_no_token(visit: Callable[..., Non
             await store.get(Kind.LOCK, "l")
 
     visit(calls, other)
+
+
+@pytest.mark.parametrize("by_client", [False, True])
+def test_a_deletion_whose_answer_is_lost_is_not_sent_again(
+    visit: Callable[..., None], account: Path, cut: list[str], by_client: bool
+) -> None:
+    """It may have been done, and who sends it again is told that there is nothing."""
+
+    async def calls(store: KubeStore) -> None:
+        if by_client:
+            known = client.Configuration(host=f"https://127.0.0.1:{os.environ['KUBERNETES_SERVICE_PORT']}")
+            known.ssl_ca_cert, known.api_key = str(account / "ca.crt"), {"BearerToken": "Bearer first"}
+            store = KubeStore(ByClient(client.ApiClient(known)), "here")
+        assert await store.get(Kind.LOCK, "l")
+        with pytest.raises(Unavailable):
+            await store.delete(Kind.LOCK, "l")
+        assert len(cut) == 1
+        if by_client:
+            await store.close()
+
+    visit(calls)

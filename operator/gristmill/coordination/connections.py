@@ -35,6 +35,9 @@ class ByClient:
 
     def __init__(self, client: Any) -> None:
         self._client = client
+        # (the session is made when it is first used)
+        known = client.configuration.client_session_kwargs or {}
+        client.configuration.client_session_kwargs = {**known, "middlewares": (_send_once,)}
 
     async def send(
         self, method: str, path: str, headers: Mapping[str, str], body: Any, timeout: aiohttp.ClientTimeout
@@ -64,7 +67,9 @@ class InPod:
         tls = ssl.create_default_context(cafile=folder / "ca.crt")
         tls.verify_flags &= ~ssl.VERIFY_X509_STRICT  # (Python 3.13 refuses what many a cluster's CA has made)
         # (each who waits for a lock has a watch open)
-        self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=tls, limit=0))
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(ssl=tls, limit=0), middlewares=(_send_once,)
+        )
 
     async def send(
         self, method: str, path: str, headers: Mapping[str, str], body: Any, timeout: aiohttp.ClientTimeout
@@ -84,3 +89,15 @@ class InPod:
     async def close(self) -> None:
         """See `Connection`."""
         await self._session.close()
+
+
+async def _send_once(
+    request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Let a deletion whose connection was lost fail: aiohttp would send it again, and tell what that has met."""
+    try:
+        return await handler(request)
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
+        if request.method != "DELETE":
+            raise
+        raise aiohttp.ClientConnectionError(str(error)) from error

@@ -238,7 +238,7 @@ class ConfigTree:
             check_fence(path, record, token)
             try:
                 await self._store.delete(Kind.NODE, record.name, revision=record.revision, uid=record.uid)
-            except Conflict:
+            except (Conflict, Missing):  # (it is not as it was read)
                 continue
             self._view.deleted(record)
             return
