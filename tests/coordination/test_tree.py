@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
@@ -23,6 +24,7 @@ from gristmill.coordination.errors import (
 )
 from gristmill.coordination.lock import Token
 from gristmill.coordination.port import Record
+from gristmill.coordination.schemas import Schemas
 from gristmill.coordination.tree import ConfigTree
 
 
@@ -385,3 +387,39 @@ def test_what_another_deletes_at_the_same_time_is_missing_by_its_path(place: Pla
             await tree.delete("/a b")
 
     run(place, test)
+
+
+@pytest.mark.parametrize(
+    ("schema", "words"),
+    [
+        ({"type": "strin"}, "'strin' is not valid"),
+        ("abc", "it is a JSON object, not 'abc'"),
+        (None, "it is a JSON object, not None"),
+    ],
+)
+def test_a_schema_that_is_none_is_told_when_the_tree_is_opened(schema: Any, words: str) -> None:
+    with pytest.raises(BadValue, match=rf"the schema of /x\* is none: {words}"):
+        Schemas({"/x*": schema})
+
+
+@pytest.mark.parametrize(
+    ("schema", "words"),
+    [
+        ({"$ref": "#/$defs/nope"}, "refers to what is not there .*nothing is fetched"),
+        ({"$ref": "#"}, "is nested too deeply"),
+        ({"type": "array", "items": {"$ref": "#"}}, "is nested too deeply"),
+    ],
+)
+def test_a_schema_or_value_that_can_not_be_looked_at_is_told(schema: Any, words: str) -> None:
+    for value in (b"[" * 400 + b"]" * 400, b"[" * 100_000):
+        with pytest.raises(BadValue, match=rf"/x: .*({words}|value is nested too deeply)"):
+            Schemas({"/x*": schema}).check("/x", value)
+
+
+def test_a_schema_elsewhere_is_not_fetched() -> None:
+    """Where nobody answers, that would stop all that the program has: the loop waited for it."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/s.json"
+        with pytest.raises(BadValue, match=r"/x: the schema of /x refers to what is not there .*s\.json"):
+            Schemas({"/x": {"$ref": url}}).check("/x", b"1")
+    Schemas({"/x": {"$ref": "https://json-schema.org/draft/2020-12/schema"}}).check("/x", b"{}")

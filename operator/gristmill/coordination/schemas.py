@@ -9,6 +9,8 @@ from typing import Any
 
 from gristmill.coordination.errors import BadValue
 
+_TOO_DEEP = "is nested too deeply, or refers to itself"
+
 
 class Schemas:
     """JSON schemas by the paths that they are for: shell patterns, of which `*` matches `/`, too."""
@@ -17,26 +19,48 @@ class Schemas:
         self._checks: dict[str, Any] = {}
         if schemas:
             try:
+                from jsonschema.exceptions import SchemaError
                 from jsonschema.validators import validator_for
+                from referencing import Registry
             except ImportError as error:
                 raise BadValue("schemas need the package jsonschema: pip install jsonschema") from error
             for pattern, schema in schemas.items():
-                kind = validator_for(schema)
-                kind.check_schema(schema)
-                self._checks[pattern] = kind(schema)
+                if not isinstance(schema, Mapping | bool):
+                    raise BadValue(f"the schema of {pattern} is none: it is a JSON object, not {schema!r}")
+                try:
+                    kind: Any = validator_for(schema)
+                    kind.check_schema(schema)
+                except SchemaError as error:
+                    raise BadValue(f"the schema of {pattern} is none: {error.message}") from None
+                except RecursionError:
+                    raise BadValue(f"the schema of {pattern} {_TOO_DEEP}") from None
+                # (with a registry of one's own nothing is fetched)
+                self._checks[pattern] = kind(schema, registry=Registry())
 
     def check(self, path: str, value: bytes) -> None:
         """Raise BadValue where a value is not as a schema of its path says."""
         for pattern, validator in self._checks.items():
             if not fnmatchcase(path, pattern):
                 continue
+            from referencing.exceptions import Unresolvable
+
             try:
                 found = json.loads(value, parse_constant=_refuse)
+            except RecursionError:
+                raise BadValue(f"{path}: the value {_TOO_DEEP}") from None
             except ValueError as error:
                 raise BadValue(f"{path}: the value is no JSON, and {pattern} has a schema: {error}") from None
-            faults = sorted(
-                validator.iter_errors(found), key=lambda fault: list(map(str, fault.absolute_path))
-            )
+            try:
+                faults = sorted(
+                    validator.iter_errors(found), key=lambda fault: list(map(str, fault.absolute_path))
+                )
+            except Unresolvable as error:
+                raise BadValue(
+                    f"{path}: the schema of {pattern} refers to what is not there ({error}): nothing is fetched, write "
+                    "it into its $defs"
+                ) from None
+            except RecursionError:
+                raise BadValue(f"{path}: the value or the schema of {pattern} {_TOO_DEEP}") from None
             if faults:
                 place = "".join(f"[{word!r}]" for word in faults[0].absolute_path)
                 raise BadValue(f"{path}{place}: {faults[0].message} (schema of {pattern})")
