@@ -16,7 +16,7 @@ import time
 import traceback
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 from tests.protocol.harness import Server
@@ -265,17 +265,35 @@ def test_a_closed_client_says_so(valkey: Server, namespace: str) -> None:
 
 
 def test_a_client_of_another_process_says_so(client: Client) -> None:
+    """Also where it would answer from memory, which nobody keeps up to date there."""
+    lock, tree = client.lock("l"), client.tree("t")
+    lock.acquire()
+    tree.set("/a", "1")
+    calls: list[Callable[[], object]] = [
+        client.lock("m").acquire,
+        lambda: lock.token,
+        lambda: tree.get("/a"),
+        lambda: tree.stale_since,
+        lambda: tree.session_lost,
+    ]
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         try:
-            client.lock("l").acquire()
+            for call in calls:
+                with suppress(Closed):
+                    os.write(writer, f"{call()!r} was returned\n".encode())
+            os.write(writer, f"held: {lock.held}\n".encode())
+            call()
         except Closed as error:
             os.write(writer, str(error).encode())
         finally:
             os._exit(0)
     os.waitpid(child, 0)
-    assert b"connect again in this one" in os.read(reader, 1000)
+    assert os.read(reader, 1000).decode() == (
+        "held: False\nthe client was made in another process: connect again in this one"
+    )
+    assert lock.held
     os.close(reader)
     os.close(writer)
 

@@ -29,6 +29,18 @@ _LOOK_SECONDS = 0.1
 #: seconds for which a thread is waited for that has done its work: it takes no time, but `join` has a lock
 _JOIN_SECONDS = 1.0
 
+#: this process (to ask the system takes as long as to read a node)
+_process = os.getpid()
+
+
+def _know_process() -> None:
+    global _process
+    _process = os.getpid()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_know_process)
+
 
 def connect(
     url: str | None = None, *, namespace: str | None = None, context: str | None = None, identity: str = ""
@@ -51,7 +63,7 @@ class _Runner:
     """
 
     def __init__(self) -> None:
-        self._pid = os.getpid()
+        self._process = _process
         self._loop = asyncio.new_event_loop()
         self._end = asyncio.Event()
         #: where it is told that something is done: the task, or None where the loop has ended before
@@ -59,9 +71,14 @@ class _Runner:
         self._thread = threading.Thread(target=self._run, name="gristmill coordination", daemon=True)
         self._thread.start()
 
+    @property
+    def is_here(self) -> bool:
+        """Whether this is the process that has the loop: in one that was forked from it, what is known gets old."""
+        return self._process == _process
+
     def check_process(self) -> None:
-        """Raise Closed in another process than the one that has the loop: what is known there gets old."""
-        if self._pid != os.getpid():
+        """Raise Closed in another process."""
+        if not self.is_here:
             raise Closed("the client was made in another process: connect again in this one")
 
     def wait(
@@ -148,7 +165,7 @@ class _Runner:
 
     def stop(self) -> None:
         """End the loop; who waits for something is told Closed."""
-        if self._pid != os.getpid():
+        if not self.is_here:
             return
         told: SimpleQueue[asyncio.Task[Any] | None] = SimpleQueue()
         self._waiting.add(told)
@@ -234,12 +251,13 @@ class Lock:
 
     @property
     def held(self) -> bool:
-        """Whether it is held now, by one's own clock."""
-        return self._lock.held
+        """Whether it is held now, by one's own clock; not in a process that was forked from the holder's."""
+        return self._runner.is_here and self._lock.held
 
     @property
     def token(self) -> Token:
         """The fencing token of this hold. NotHeld where there is none, LockLost where it is over."""
+        self._runner.check_process()
         return self._lock.token
 
     def acquire(self, timeout: float | None = None, *, blocking: bool = True) -> bool:
@@ -317,15 +335,18 @@ class ConfigTree:
     @property
     def session_lost(self) -> bool:
         """Whether what was ephemeral goes: it could not be kept."""
+        self._runner.check_process()
         return self._tree.session_lost
 
     @property
     def stale_since(self) -> float | None:
         """Since when, by time.monotonic, what is read may be old, for the server does not tell; None while it does."""
+        self._runner.check_process()
         return self._tree.stale_since
 
     def get(self, path: str) -> Node | None:
         """Return a node, or None: from memory."""
+        self._runner.check_process()
         return self._tree.get(path)
 
     def children(self, path: str = "/") -> list[str]:
