@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import inspect
 import re
 import secrets
@@ -19,7 +20,9 @@ from tests.protocol.harness import Server
 from gristmill.coordination import connect
 from gristmill.coordination.errors import Conflict, Fenced, LockLost
 from gristmill.coordination.lock import Token
+from gristmill.coordination.port import Kind, Scope
 from gristmill.coordination.sync import Client
+from gristmill.coordination.valkey import ValkeyStore
 
 PAGE = (Path(__file__).parents[2] / "docs" / "coordination.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
@@ -140,10 +143,34 @@ def test_a_leader_and_what_it_does_when_it_is_none_any_more(
 def test_members_of_a_group(client: Client, namespace: str, capsys: pytest.CaptureFixture[str]) -> None:
     recipe, host = block("ephemeral=True"), socket.gethostname()
     with connect(namespace=namespace) as other:
-        exec(recipe, {"client": other, "socket": socket})
-        exec(recipe, {"client": client, "socket": socket})  # (as one that was started again at once)
+        exec(recipe, {"client": other, "socket": socket, "work": lambda: False})
+        exec(
+            recipe, {"client": client, "socket": socket, "work": iter([True, False]).__next__}
+        )  # (as one that was started again at once)
     printed = capsys.readouterr().out.splitlines()
     assert printed == [f"['{host}-0000000001']", f"['{host}-0000000001', '{host}-0000000002']"]
+
+
+def test_a_member_that_was_taken_for_dead_is_one_again(
+    client: Client, namespace: str, valkey: Server, until: Until
+) -> None:
+    names: dict[str, Any] = {"client": client, "socket": socket}
+
+    async def end_session() -> None:
+        store = ValkeyStore(valkey.url, namespace)
+        (session,), _ = await store.list(Scope(Kind.SESSION, "workers"))
+        await store.delete(Kind.SESSION, session.name)
+        await store.close()
+
+    def work() -> Iterator[bool]:
+        asyncio.run(end_session())
+        until(lambda: names["tree"].session_lost)
+        yield True
+        assert names["tree"].children("/members") == [f"{socket.gethostname()}-0000000002"]
+        yield False
+
+    names["work"] = work().__next__
+    exec(block("ephemeral=True"), names)
 
 
 def test_a_value_that_follows_its_node_and_a_count_that_loses_no_step(

@@ -126,7 +126,10 @@ class ConfigTree:
         )
 
     def watch(self, path: str = "/", depth: Depth | str = Depth.SUBTREE, *, initial: bool = True) -> Watch:
-        """Return an iterator of what happens from now on, and first (`initial`) of what there is, as created."""
+        """Return an iterator of what happens from now on, and first (`initial`) of what there is, as created.
+
+        It tells of nodes: not of a child that is none, and only leads on to others.
+        """
 
         def current() -> tuple[list[Node], int]:
             return self._nodes(self._view.seen()), self._view.revision
@@ -205,6 +208,9 @@ class ConfigTree:
         self, path: str, *, version: int | None = None, token: Token | None = None, recursive: bool = False
     ) -> None:
         """Delete a node, under the conditions of `set`; with `recursive` all that is below it, first.
+
+        NotEmpty where something is below it, as far as that is known here: nodes need no parents, and what another has
+        made a moment ago is not seen yet.
 
         Nothing is deleted where the node is not at `version`, or a later holder of the lock has written to any of them.
         """
