@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from tests.coordination.conftest import Place, until
 from tests.coordination.trees import Bench, run
 
+from gristmill.coordination.errors import Refused
 from gristmill.coordination.names import node_name
 from gristmill.coordination.port import Kind
 
@@ -31,7 +33,7 @@ def test_a_sequence_goes_on_after_nodes_that_were_set_as_by_an_import(place: Pla
         for path in (
             "/q/n-0000000003",
             "/q/m-0000000007",
-            "/q/n-20261129221500",
+            "/q/n-000000008",
             "/q/sub/n-0000000020",
             "/r-0000000030",
         ):
@@ -80,5 +82,31 @@ def test_a_sequence_goes_on_where_its_parent_was_deleted_and_that_is_not_known(p
         for number in (2, 3):
             made = await asyncio.wait_for(tree.create("/q/n-", sequential=True), 10)
             assert made.path == f"/q/n-{number:010d}"
+
+    run(place, test)
+
+
+def test_a_number_after_another_digit_is_not_given_again(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        tree = await bench.tree()
+        for number in (1, 2):
+            assert (await tree.create("/q/item5", sequential=True)).path == f"/q/item5{number:010d}"
+        await tree.delete("/q/item50000000001")
+        await tree._store.delete(Kind.NODE, node_name(bench.name, "/q"))
+        await until(lambda: tree.get("/q") is None)
+        assert (await tree.create("/q/item5", sequential=True)).path == "/q/item50000000003"
+        assert (await tree.create("/q/n-", sequential=True)).path == "/q/n-0000000004"
+
+    run(place, test)
+
+
+def test_no_number_has_more_digits_than_sort(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        tree = await bench.tree()
+        await tree.set("/q/n-9999999998", "")
+        assert (await tree.create("/q/n-", sequential=True)).path == "/q/n-9999999999"
+        with pytest.raises(Refused, match="/q: there is no number of 10 digits any more"):
+            await tree.create("/q/n-", sequential=True)
+        assert tree.children("/q") == ["n-9999999998", "n-9999999999"]
 
     run(place, test)

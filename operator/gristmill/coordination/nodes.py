@@ -18,7 +18,7 @@ PATH, COUNTER, FENCE_LOCK, FENCE_NUMBER = "path", "counter", "fence-lock", "fenc
 
 #: digits of the number that a sequential node gets
 DIGITS = 10
-_NUMBERED = re.compile(rf"(?<![0-9])[0-9]{{{DIGITS}}}\Z")
+_NUMBERED = re.compile(rf"[0-9]{{{DIGITS}}}\Z")
 
 
 class Node(NamedTuple):
@@ -91,7 +91,7 @@ def node_of(record: Record) -> Node:
 
 
 def number_at_end(path: str) -> int:
-    """Return the number that a sequential node got; 0 of other nodes."""
+    """Return the number that a sequential node got, which may come after another digit; 0 of other nodes."""
     found = _NUMBERED.search(path)
     return int(found[0]) if found else 0
 

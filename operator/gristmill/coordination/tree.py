@@ -274,6 +274,12 @@ class ConfigTree:
         while True:
             before = record.fields.get(COUNTER) if record is not None else None
             number = max(number_of(parent, COUNTER, before), last) + 1
+            if number >= 10**DIGITS:
+                raise Refused(
+                    f"{parent}: there is no number of {DIGITS} digits any more for a sequential node, for one of its "
+                    f"children has the last at its end, or its counter: delete {parent} and what is below it, or take "
+                    "another parent"
+                )
             try:
                 found = await self._store.update(
                     Kind.NODE, name, {COUNTER: str(number)}, where={PATH: parent, COUNTER: before}
