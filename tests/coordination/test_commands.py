@@ -257,6 +257,14 @@ def test_a_signal_that_who_holds_the_lock_ignores_is_ignored_by_the_command(shel
     assert holder.returncode == 0
 
 
+def test_the_exit_code_is_the_command_s_also_where_the_end_of_children_is_ignored(shell: Shell) -> None:
+    ignore = "signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
+    before = [sys.executable, "-c", f"import os, signal, sys; {ignore}"]
+    holder = shell.start("lock", "l", *python("raise SystemExit(7)"), before=before)
+    holder.communicate(timeout=20)
+    assert holder.returncode == 7
+
+
 @pytest.mark.skipif(
     os.geteuid() != 0 or not shutil.which("setpriv"), reason="only root runs programs as another user"
 )

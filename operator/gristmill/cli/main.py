@@ -267,7 +267,10 @@ def lock(
     namespace: _Namespace = None,
     context: _Context = None,
 ) -> None:
-    """Run a command while a lock is held, and not longer: it is ended where the lock is lost (exit code 76)."""
+    """Run a command while a lock is held, and not longer: it is ended where the lock is lost (exit code 76).
+
+    The lock is given up when the command ends; what that leaves in the background runs on without it.
+    """
     from gristmill.cli.locking import run_locked
 
     code = run_locked(
