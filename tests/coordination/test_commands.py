@@ -51,7 +51,7 @@ class Shell:
         self._server = server
         self._folder = folder
         self.namespace = secrets.token_hex(4)
-        self._environment = {**os.environ, "GRISTMILL_COORDINATION": server.url}
+        self.environment = {**os.environ, "GRISTMILL_COORDINATION": server.url}
 
     def start(
         self, *words: str, before: Sequence[str] = (), terminal: int | None = None
@@ -74,7 +74,7 @@ class Shell:
                 fcntl.ioctl(terminal, termios.TIOCSCTTY, 0)
 
         return subprocess.Popen(
-            line, cwd=self._folder, env=self._environment, text=True, start_new_session=True, preexec_fn=take,  # noqa: PLW1509
+            line, cwd=self._folder, env=self.environment, text=True, start_new_session=True, preexec_fn=take,  # noqa: PLW1509
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
 
@@ -344,8 +344,18 @@ def test_a_tree_is_taken_from_one_place_to_another(shell: Shell, tmp_path: Path)
         "/a: [!!int foo]",
         "/a: [!!bool foo]",
         "/a: [!!int '']",
+        "/a: {b: 1, c: [{d: 1, d: 2}]}",
+        "/a: {true: 1, 'true': 2}",
+        '/a: !!binary "@@@"',
+        "/a: !!binary YQ",
     ):
         shell.run("config", "import", "-", given=wrong, code=2)
+    assert "/a: the key d is there twice" in shell.run(
+        "config", "import", "-", given="/a: [{d: 1, d: 2}]", code=2
+    )
+    assert "/a: what is tagged as binary is no base64" in shell.run(
+        "config", "import", "-", given="/a: !!binary '@@@'", code=2
+    )
 
 
 @pytest.mark.parametrize(
@@ -356,6 +366,39 @@ def test_text_is_imported_as_it_is_written(shell: Shell, text: str) -> None:
     assert shell.run("config", "get", "/v") == text
     shell.run("config", "import", "-", given="/v: {a: 1.5, b: 2026-01-02, c: [x, null]}\n")
     assert json.loads(shell.run("config", "get", "/v")) == {"a": 1.5, "b": "2026-01-02", "c": ["x", None]}
+
+
+def test_in_a_list_is_text_what_is_no_json(shell: Shell) -> None:
+    """Numbers with a zero before them above all, which YAML 1.1 reads to the base of eight."""
+    given = "/v: [010, 0x10, 1_000, 1:30, yes, '1', -5, 1.5, 1e3, 0, true, False, ~, &a {x: 1}, *a, {<<: *a, y: 2}]\n"
+    shell.run("config", "import", "-", given=given)
+    texts = ["010", "0x10", "1_000", "1:30", "yes", "1"]
+    others = [-5, 1.5, 1000.0, 0, True, False, None, {"x": 1}, {"x": 1}, {"x": 1, "y": 2}]
+    assert json.loads(shell.run("config", "get", "/v")) == [*texts, *others]
+
+
+def test_letters_are_printed_as_utf_8_whatever_the_terminal_has(
+    shell: Shell,
+) -> None:
+    shell.run("config", "set", "/ä", "-", given="ö")
+    shell.environment |= {"PYTHONIOENCODING": "ascii"}
+    assert shell.run("config", "ls") == "ä\n"
+    assert shell.run("config", "export") == "/ä: ö\n"
+    assert json.loads(shell.run("config", "get", "/ä", "--json"))["value"] == "ö"
+    watch = shell.start("config", "watch")
+    with watch:
+        assert watch.stdout is not None
+        assert watch.stdout.readline() == "created  /ä  ö\n"
+        watch.send_signal(signal.SIGINT)
+
+
+def test_a_value_that_is_no_text_is_told_or_printed_in_another_way(shell: Shell, valkey: Server) -> None:
+    assert "/a: the value is no text (UTF-8)" in shell.run("config", "set", "/a", "\udce9", code=1)
+    with connect(valkey.url, namespace=shell.namespace) as client:
+        made = client.tree("config").set("/a", b"\xff\x00")
+    told = {"path": "/a", "base64": "/wA=", "version": made.version, "ephemeral": False}
+    assert json.loads(shell.run("config", "get", "/a", "--json")) == told
+    assert json.loads(shell.run("config", "ls", "--json")) == told
 
 
 def test_of_an_import_with_one_value_that_is_too_large_nothing_is_written(shell: Shell) -> None:

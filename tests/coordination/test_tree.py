@@ -423,3 +423,21 @@ def test_a_schema_elsewhere_is_not_fetched() -> None:
         with pytest.raises(BadValue, match=r"/x: the schema of /x refers to what is not there .*s\.json"):
             Schemas({"/x": {"$ref": url}}).check("/x", b"1")
     Schemas({"/x": {"$ref": "https://json-schema.org/draft/2020-12/schema"}}).check("/x", b"{}")
+
+
+def test_a_value_that_can_not_be_written_is_told(place: Place) -> None:
+    deep: list[Any] = []
+    for _ in range(100_000):
+        deep = [deep]
+
+    async def test(bench: Bench) -> None:
+        tree = await bench.tree()
+        for wrong in ("a\udce9", {"a": "a\udce9"}, deep, {1, 2}):
+            with pytest.raises(BadValue, match=r"^/a: the value is n"):
+                await tree.set("/a", wrong)
+        node = await tree.set("/a", b"[" * 100_000)
+        with pytest.raises(BadValue, match=r"^/a: the value is no JSON"):
+            assert node.json
+        assert node.value == b"[" * 100_000
+
+    run(place, test)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -13,9 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gristmill.cli.located import located
-from gristmill.cli.text import count, print_json
+from gristmill.cli.text import count, print_json, print_text
 
 if TYPE_CHECKING:
+    from gristmill.coordination.nodes import Node
     from gristmill.coordination.sync import ConfigTree
 
 app = typer.Typer(
@@ -27,8 +29,6 @@ app = typer.Typer(
 
 #: the tree where none is named
 _DEFAULT = "config"
-#: breaks of a line, but those that everybody knows
-_BREAKS = {"\x85", "\u2028", "\u2029"}
 
 _Tree = Annotated[str, typer.Option("--tree", metavar="NAME", help="The tree.")]
 Url = Annotated[
@@ -136,7 +136,7 @@ def ls(
                 print_json(_told(node))
             return
         for line in [node.path for node in tree.walk(path)] if recursive else tree.children(path):
-            print(line)
+            print_text(f"{line}\n")
 
 
 @_command
@@ -181,27 +181,17 @@ def watch(
             if as_json:
                 print_json(line)
             else:
-                print(text, flush=True)
+                print_text(f"{text}\n")
 
 
 @_command
 def export(where: _Where, path: _Path = "/") -> None:
     """Print the nodes of a subtree as YAML: paths and values."""
-    import yaml
+    from gristmill.cli.tree_yaml import written
 
     with where.open() as tree:
         nodes = tree.walk(path)
-
-    class Exact(yaml.SafeDumper):
-        """Quotes what has a break of a line that YAML would read as another."""
-
-    def text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
-        style = None if _BREAKS.isdisjoint(text) else '"'
-        return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
-
-    Exact.add_representer(str, text)
-    kept = {node.path: _text_or_bytes(node.value) for node in nodes if not node.ephemeral}
-    sys.stdout.write(yaml.dump(kept, Dumper=Exact, allow_unicode=True, sort_keys=True) if kept else "")
+    print_text(written({node.path: node.value for node in nodes if not node.ephemeral}))
 
 
 @_command
@@ -211,9 +201,10 @@ def import_(
     prune: Annotated[bool, typer.Option(help="Delete the nodes that are not in it.")] = False,
 ) -> None:
     """Give nodes the values of a file; what has its value already stays as it is."""
+    from gristmill.cli.tree_yaml import read
     from gristmill.errors import UsageError
 
-    wanted = _read(file)
+    wanted = read(file)
     if prune and not wanted:
         raise UsageError(f"{file} is empty: `gristmill config rm -r /` deletes the whole tree")
     with where.open() as tree:
@@ -231,62 +222,12 @@ def import_(
     )
 
 
-def _read(file: Path) -> dict[str, bytes]:
-    """Return paths and values of a file. UsageError where it is not of that form; nothing was written then.
+def _told(node: Node) -> dict[str, Any]:
+    """Return a node as JSON has it, which has no bytes."""
+    from gristmill.coordination.errors import BadValue
 
-    A value is its text as it is written there, but a list or mapping JSON, and what is tagged as binary bytes.
-    """
-    import yaml
-
-    from gristmill.coordination.errors import Refused
-    from gristmill.coordination.names import check_path
-    from gristmill.coordination.nodes import bytes_of
-    from gristmill.coordination.port import check_size
-    from gristmill.errors import UsageError
-
-    class Dateless(yaml.SafeLoader):
-        """Takes a date for the text that it is: JSON has none."""
-
-    Dateless.yaml_implicit_resolvers = {
-        letter: [(tag, form) for tag, form in forms if not tag.endswith(":timestamp")]
-        for letter, forms in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-    values: dict[str, bytes] = {}
     try:
-        text = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
-        found = yaml.compose(text, Loader=Dateless)
-        if found is None:
-            return values
-        if not isinstance(found, yaml.MappingNode):
-            raise UsageError(
-                f"{file}: it has to be a mapping of paths to values, as `gristmill config export` prints it"
-            )
-        build = yaml.constructor.SafeConstructor()
-        for key, node in found.value:
-            path = check_path(str(key.value))
-            if path in values:
-                raise UsageError(f"{file}: {path} is there twice")
-            is_text = isinstance(node, yaml.ScalarNode) and node.tag != "tag:yaml.org,2002:binary"
-            values[path] = bytes_of(path, node.value if is_text else build.construct_document(node))
-            check_size(values[path])
-    except Refused as error:
-        raise Refused(f"{path}: {error}") from None
-    except (yaml.YAMLError, OSError, ValueError, LookupError, AttributeError, RecursionError) as error:
-        raise UsageError(f"{file} can't be read: {error}") from None
-    return values
-
-
-def _told(node: Any) -> dict[str, Any]:
-    return {
-        "path": node.path,
-        "value": node.value.decode(errors="replace"),
-        "version": node.version,
-        "ephemeral": node.ephemeral,
-    }
-
-
-def _text_or_bytes(value: bytes) -> str | bytes:
-    try:
-        return value.decode()
-    except UnicodeDecodeError:
-        return value
+        value = {"value": node.text}
+    except BadValue:
+        value = {"base64": base64.b64encode(node.value).decode()}
+    return {"path": node.path, **value, "version": node.version, "ephemeral": node.ephemeral}

@@ -14,8 +14,14 @@ from gristmill.client.status import failure_of
 
 def print_json(value: Any) -> None:
     """Print a value as one line of JSON."""
-    sys.stdout.write(orjson.dumps(value).decode() + "\n")
+    print_text(orjson.dumps(value).decode() + "\n")
+
+
+def print_text(text: str) -> None:
+    """Print text that is for programs, too: as UTF-8, whatever people's terminals have."""
     sys.stdout.flush()
+    sys.stdout.buffer.write(text.encode())
+    sys.stdout.buffer.flush()
 
 
 def duration(seconds: float) -> str:

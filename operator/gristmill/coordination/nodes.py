@@ -53,7 +53,7 @@ class Node(NamedTuple):
         """The value, read as JSON. BadValue where it is none."""
         try:
             return json.loads(self.value)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise BadValue(f"{self.path}: the value is no JSON: use .text or .value ({error})") from None
 
 
@@ -100,13 +100,15 @@ def bytes_of(path: str, value: Any) -> bytes:
     """Return a value as it is kept: bytes and text as they are, all else as JSON. BadValue where it is none."""
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value)
-    if isinstance(value, str):
-        return value.encode()
     try:
+        if isinstance(value, str):
+            return value.encode()
         return json.dumps(
             value, ensure_ascii=False, sort_keys=isinstance(value, Mapping), allow_nan=False
         ).encode()
-    except (TypeError, ValueError) as error:
+    except UnicodeEncodeError as error:
+        raise BadValue(f"{path}: the value is no text (UTF-8): give its bytes ({error})") from None
+    except (TypeError, ValueError, RecursionError) as error:
         raise BadValue(
             f"{path}: the value is neither bytes nor text, and can't be written as JSON: {error}"
         ) from None
