@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
@@ -201,6 +202,25 @@ def test_what_a_session_owns_goes_with_it(place: Place) -> None:
         while await store.get(Kind.NODE, mine.name):
             await asyncio.sleep(0.05)
         assert await store.get(Kind.NODE, other.name) == other
+
+    run(place, test)
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_what_a_session_that_is_gone_is_to_own_is_refused_or_goes_soon(place: Place, again: bool) -> None:
+    """Also where there is another session of its name."""
+
+    async def test(store: Store) -> None:
+        session = Record(Kind.SESSION, name("s"), "t", LEASE)
+        owner = Owner(session.name, (await store.create(session)).uid)
+        await store.delete(Kind.SESSION, session.name)
+        if again:
+            await store.create(session)
+        record = Record(Kind.NODE, name(), "t", {"path": "/a"}, owner=owner)
+        with suppress(Missing):
+            await store.create(record)
+        while await store.get(Kind.NODE, record.name):
+            await asyncio.sleep(0.05)
 
     run(place, test)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from tests.coordination.conftest import Place, until
 from tests.coordination.trees import Bench, run, told
 from tests.protocol.harness import Server
 
+from gristmill.coordination.aio import Client
 from gristmill.coordination.errors import HistoryGone
 from gristmill.coordination.nodes import PATH, Event, EventKind, Resync
 from gristmill.coordination.port import Change, Kind, Store
@@ -255,3 +257,29 @@ def test_a_deletion_that_is_seen_before_it_is_answered_leaves_nothing(place: Pla
         assert tree.walk() == []
 
     run(place, test)
+
+
+def test_who_reads_a_log_that_was_trimmed_meanwhile_is_told_of_the_gap(valkey: Server) -> None:
+    """It lags behind: what it was to read next is not there any more, and what comes after that is."""
+    lag = asyncio.Event()
+
+    class Lagging(ValkeyStore):
+        async def watch(self, *args: Any) -> AsyncIterator[Change]:
+            async for change in super().watch(*args):
+                yield change
+                await lag.wait()
+
+    async def whole() -> None:
+        store = Lagging(valkey.url, secrets.token_hex(4))
+        async with asyncio.timeout(60), Client(store) as client:
+            tree = await client.tree("t")
+            watch = tree.watch()
+            for n in range(4):
+                await tree.set("/a", f"{n}")
+            assert await store._client.xtrim(store._log, maxlen=1, approximate=False) == 3
+            lag.set()
+            events = [await anext(watch), await anext(watch)]
+            assert isinstance(events[0], Resync)
+            assert told(events) == [("created", "/a", b"3")]
+
+    asyncio.run(whole())
