@@ -6,17 +6,15 @@ import asyncio
 import gc
 import math
 import os
-import random
 import secrets
 import signal
 import subprocess
 import sys
 import threading
 import time
-import traceback
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 import pytest
 from tests.protocol.harness import Server
@@ -264,40 +262,6 @@ def test_a_closed_client_says_so(valkey: Server, namespace: str) -> None:
             call()
 
 
-def test_a_client_of_another_process_says_so(client: Client) -> None:
-    """Also where it would answer from memory, which nobody keeps up to date there."""
-    lock, tree = client.lock("l"), client.tree("t")
-    lock.acquire()
-    tree.set("/a", "1")
-    calls: list[Callable[[], object]] = [
-        client.lock("m").acquire,
-        lambda: lock.token,
-        lambda: tree.get("/a"),
-        lambda: tree.stale_since,
-        lambda: tree.session_lost,
-    ]
-    reader, writer = os.pipe()
-    child = os.fork()
-    if child == 0:
-        try:
-            for call in calls:
-                with suppress(Closed):
-                    os.write(writer, f"{call()!r} was returned\n".encode())
-            os.write(writer, f"held: {lock.held}\n".encode())
-            call()
-        except Closed as error:
-            os.write(writer, str(error).encode())
-        finally:
-            os._exit(0)
-    os.waitpid(child, 0)
-    assert os.read(reader, 1000).decode() == (
-        "held: False\nthe client was made in another process: connect again in this one"
-    )
-    assert lock.held
-    os.close(reader)
-    os.close(writer)
-
-
 @pytest.mark.parametrize("name", ["", "A", "a_b", "-a", "a-", "a..b", "a" * 254, "ä", "a/b"])
 def test_a_wrong_name_is_told(client: Client, name: str) -> None:
     with pytest.raises(BadName, match=r"^lock .*: a name has small letters"):
@@ -433,42 +397,6 @@ def test_what_is_held_at_the_end_of_a_program_is_given_up_though_nobody_has_kept
     assert left == dict.fromkeys(kinds, 0)
 
 
-@pytest.mark.filterwarnings(
-    "ignore::pytest.PytestUnraisableExceptionWarning"
-)  # (it may come in a destructor)
-def test_who_is_interrupted_as_the_lock_is_had_does_not_hold_it(client: Client) -> None:
-    """By an exception of a signal's handler, wherever in the wait that comes: Ctrl-C is one.
-
-    (One that comes between the end of a call and the use of its result is a program's own, with any lock.)
-    """
-
-    class Late(Exception):
-        pass
-
-    def ring(*_: object) -> None:
-        raise Late
-
-    chance, interrupted = random.Random(3), 0
-    former = signal.signal(signal.SIGALRM, ring)
-    try:
-        for number in range(400):
-            lock = client.lock(f"l{number}")
-            try:
-                signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.0001, 0.003))
-                held = lock.acquire()
-                signal.setitimer(signal.ITIMER_REAL, 0)
-            except Late as error:
-                if "wait" in [frame.name for frame in traceback.extract_tb(error.__traceback__)]:
-                    interrupted += 1
-                    assert not lock.held, f"after {interrupted} interruptions"
-            else:
-                assert held
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, former)
-    assert interrupted > 10
-
-
 def test_what_a_leader_raises_is_not_hidden_by_the_loss_of_the_lead(client: Client, valkey: Server) -> None:
     election = client.election("e", seconds=1)
 
@@ -501,42 +429,3 @@ def test_a_callback_that_fails_is_called_on(client: Client, caplog: pytest.LogCa
         assert done.wait(10)
     assert heard == ["/a", "/b"]
     assert "the callback of a watch of / failed" in caplog.text
-
-
-@pytest.mark.parametrize("ends", [False, True])
-def test_a_handler_of_a_signal_may_use_the_client_while_what_it_interrupts_does(
-    valkey: Server, namespace: str, ends: bool
-) -> None:
-    """It comes just when something is given to the loop; and then at any moment."""
-    text = """if True:
-    import random, signal, sys, time
-    tree, heard = c.tree("t"), []
-    def hear(*_):
-        heard.append(tree.children())
-        if ENDS:
-            c.close()
-            raise SystemExit(3)
-    signal.signal(signal.SIGALRM, hear)
-    loop = c._runner._loop
-    real = loop.call_soon_threadsafe
-    def give(*words):
-        loop.call_soon_threadsafe = real
-        signal.raise_signal(signal.SIGALRM)
-        return real(*words)
-    loop.call_soon_threadsafe = give
-    tree.children()
-    end = time.monotonic() + 2
-    while time.monotonic() < end:
-        number = len(heard)
-        signal.setitimer(signal.ITIMER_REAL, random.uniform(0.0001, 0.001))
-        while len(heard) == number:
-            tree.children()
-    c.close()
-    print(len(heard) > 100)
-    """
-    program = script(valkey, namespace, text.replace("ENDS", str(ends)))
-    try:
-        out, _ = program.communicate(timeout=30)
-    finally:
-        program.kill()
-    assert (program.returncode, out) == ((3, "") if ends else (0, "True\n"))

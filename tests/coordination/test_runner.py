@@ -1,0 +1,144 @@
+"""What interrupts a program that waits for the loop of its client, or copies it: signals, and a fork."""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import signal
+import subprocess
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+import pytest
+from tests.protocol.harness import Server
+
+from gristmill.coordination import connect
+from gristmill.coordination.errors import Closed
+from gristmill.coordination.sync import Client
+
+
+@pytest.fixture
+def namespace() -> str:
+    return secrets.token_hex(4)
+
+
+@pytest.fixture
+def client(valkey: Server, namespace: str) -> Iterator[Client]:
+    with connect(valkey.url, namespace=namespace) as made:
+        yield made
+
+
+def test_a_client_of_another_process_says_so(client: Client) -> None:
+    """Also where it would answer from memory, which nobody keeps up to date there."""
+    lock, tree = client.lock("l"), client.tree("t")
+    lock.acquire()
+    tree.set("/a", "1")
+    calls: list[Callable[[], object]] = [
+        client.lock("m").acquire,
+        lambda: lock.token,
+        lambda: tree.get("/a"),
+        lambda: tree.stale_since,
+        lambda: tree.session_lost,
+    ]
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            for call in calls:
+                with suppress(Closed):
+                    os.write(writer, f"{call()!r} was returned\n".encode())
+            os.write(writer, f"held: {lock.held}\n".encode())
+            call()
+        except Closed as error:
+            os.write(writer, str(error).encode())
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    assert os.read(reader, 1000).decode() == (
+        "held: False\nthe client was made in another process: connect again in this one"
+    )
+    assert lock.held
+    os.close(reader)
+    os.close(writer)
+
+
+@pytest.mark.filterwarnings(
+    "ignore::pytest.PytestUnraisableExceptionWarning"
+)  # (it may come in a destructor)
+def test_who_is_interrupted_as_the_lock_is_had_does_not_hold_it(client: Client) -> None:
+    """By an exception of a signal's handler, wherever in the wait that comes: Ctrl-C is one.
+
+    (One that comes between the end of a call and the use of its result is a program's own, with any lock.)
+    """
+
+    class Late(Exception):
+        pass
+
+    def ring(*_: object) -> None:
+        raise Late
+
+    chance, interrupted = random.Random(3), 0
+    former = signal.signal(signal.SIGALRM, ring)
+    try:
+        for number in range(400):
+            lock = client.lock(f"l{number}")
+            try:
+                signal.setitimer(signal.ITIMER_REAL, chance.uniform(0.0001, 0.003))
+                held = lock.acquire()
+                signal.setitimer(signal.ITIMER_REAL, 0)
+            except Late as error:
+                if "wait" in [frame.name for frame in traceback.extract_tb(error.__traceback__)]:
+                    interrupted += 1
+                    assert not lock.held, f"after {interrupted} interruptions"
+            else:
+                assert held
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, former)
+    assert interrupted > 10
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_handler_of_a_signal_may_use_the_client_while_what_it_interrupts_does(
+    valkey: Server, namespace: str, ends: bool
+) -> None:
+    """It comes just when something is given to the loop; and then at any moment."""
+    text = """if True:
+    import random, signal, sys, time
+    tree, heard = c.tree("t"), []
+    def hear(*_):
+        heard.append(tree.children())
+        if ENDS:
+            c.close()
+            raise SystemExit(3)
+    signal.signal(signal.SIGALRM, hear)
+    loop = c._runner._loop
+    real = loop.call_soon_threadsafe
+    def give(*words):
+        loop.call_soon_threadsafe = real
+        signal.raise_signal(signal.SIGALRM)
+        return real(*words)
+    loop.call_soon_threadsafe = give
+    tree.children()
+    end = time.monotonic() + 2
+    while time.monotonic() < end:
+        number = len(heard)
+        signal.setitimer(signal.ITIMER_REAL, random.uniform(0.0001, 0.001))
+        while len(heard) == number:
+            tree.children()
+    c.close()
+    print(len(heard) > 100)
+    """
+    begin = (
+        f"from gristmill.coordination import connect\nc = connect({valkey.url!r}, namespace={namespace!r})\n"
+    )
+    words = [sys.executable, "-c", begin + text.replace("ENDS", str(ends))]
+    program = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    try:
+        out, _ = program.communicate(timeout=30)
+    finally:
+        program.kill()
+    assert (program.returncode, out) == ((3, "") if ends else (0, "True\n"))
