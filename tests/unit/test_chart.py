@@ -102,6 +102,14 @@ def test_the_operator_is_told_every_setting_of_its_documentation() -> None:
     assert set(re.findall(r"`(GRISTMILL_\w+)`", section)) == told
 
 
+def test_no_node_has_all_replicas_also_after_an_upgrade() -> None:
+    (deployment,) = of_kind("Deployment", "replicas=2")
+    (spread,) = deployment["spec"]["template"]["spec"]["topologySpreadConstraints"]
+    assert spread["labelSelector"] == deployment["spec"]["selector"]
+    assert (spread["topologyKey"], spread["maxSkew"]) == ("kubernetes.io/hostname", 1)
+    assert spread["matchLabelKeys"] == ["pod-template-hash"]
+
+
 def test_a_drain_is_not_blocked() -> None:
     (budget,) = of_kind("PodDisruptionBudget")
     assert budget["spec"]["maxUnavailable"] == 1
