@@ -22,8 +22,8 @@ from gristmill.volumes.filer.calls import Answer, BrokenOff
 
 @dataclass
 class _Entry:
-    #: ids of chunks, in order
-    chunks: list[str]
+    #: ids of chunks and their sizes, in order; the entry keeps them where a chunk is lost
+    chunks: dict[str, int]
     modified: float
 
 
@@ -44,11 +44,11 @@ class ModelFiler:
         made._pool.value = _InTurn()
         return backend
 
-    def put(self, path: str, chunks: list[str]) -> None:
+    def put(self, path: str, chunks: dict[str, int]) -> None:
         """Have an entry; the chunks of what was there go, unless they are its own."""
         former = self.entries.get(path)
         self.entries[path] = _Entry(chunks, self.clock())
-        for one in set(former.chunks if former else ()) - set(chunks):
+        for one in set(former.chunks if former else {}) - set(chunks):
             self.chunks.pop(one, None)
 
     def chunk(self, data: bytes) -> str:
@@ -131,18 +131,17 @@ class _Calls:
 
     def _told(self, path: str, entry: _Entry) -> dict[str, Any]:
         chunks, offset = [], 0
-        for one in entry.chunks:
-            size = len(self._filer.chunks.get(one, b""))
+        for one, size in entry.chunks.items():
             chunks.append({"file_id": one, "offset": offset, "size": size})
             offset += size
         modified = datetime.fromtimestamp(entry.modified, UTC).isoformat()
         return {"FullPath": path, "Mode": 0, "FileSize": offset, "Mtime": modified, "chunks": chunks}
 
     def _put(self, path: str, query: Any, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
-        former = self._filer.entries[path].chunks if "offset" in query and path in self._filer.entries else []
-        self._filer.put(path, [*former, self._filer.chunk(body)])
-        size = sum(len(self._filer.chunks[one]) for one in self._filer.entries[path].chunks)
-        return 201, orjson.dumps({"size": size})
+        former = self._filer.entries[path].chunks if "offset" in query and path in self._filer.entries else {}
+        chunks = {**former, self._filer.chunk(body): len(body)}
+        self._filer.put(path, chunks)
+        return 201, orjson.dumps({"size": sum(chunks.values())})
 
     def _post(self, path: str, query: Any, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
         (source,) = query["mv.from"]
@@ -152,7 +151,7 @@ class _Calls:
         self.is_moving = True
         self._moves += 1
         self._wait()
-        self._filer.put(path, list(entry.chunks))
+        self._filer.put(path, dict(entry.chunks))
         self._filer.entries[path].modified = entry.modified
         if self._moves == self.breaks:
             self.is_moving = False

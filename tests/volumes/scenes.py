@@ -54,8 +54,8 @@ class Scene:
         """`storage` is how it moves: `at once`, `copying` as an object store does, or as a `filer`."""
         Scene.now = self
         self._elapsed = 0.0
-        self._open = self._filer() if storage == "filer" else self._memory(moves_at_once=storage == "at once")
-        self.store = ContentStore(self._open(lambda: None))
+        self.open = self._filer() if storage == "filer" else self._memory(moves_at_once=storage == "at once")
+        self.store = ContentStore(self.open(lambda: None))
         self.store.put(SAME)
         if named:
             self.store.save("old", SAME)
@@ -78,8 +78,17 @@ class Scene:
         self._acknowledged[name] = actor
         return actor
 
-    def collect(self) -> Actor:
-        return self._begin(lambda store: collect(store.backend, self._grace))
+    def collect(self, *, breaks: int = 0) -> Actor:
+        actor = self._begin(lambda store: collect(store.backend, self._grace))
+        if breaks:
+            calls: Any = getattr(actor.store.backend, "_calls", None)
+            calls.breaks = breaks
+        return actor
+
+    def forget(self, name: str) -> None:
+        """Remove a name."""
+        self.store.remove(name)
+        del self._acknowledged[name]
 
     def pass_time(self) -> None:
         self._elapsed += 2 * self._grace
@@ -119,7 +128,7 @@ class Scene:
         MemoryFileSystem.store.clear()
 
     def _begin(self, deed: Callable[[ContentStore], Any]) -> Actor:
-        actor = Actor(self._open, deed)
+        actor = Actor(self.open, deed)
         self.actors.append(actor)
         return actor
 

@@ -131,9 +131,12 @@ class Stepped:
         self._wait()
         return iter(list(self._backend.walk(folder)))
 
-    def delete(self, key: str, *twins: str) -> bool:
+    def shares(self, key: str, *others: str) -> bool:
+        return self._backend.shares(key, *others)
+
+    def delete(self, key: str, *, leave_bytes: bool = False) -> bool:
         self._wait()
-        return self._backend.delete(key, *twins)
+        return self._backend.delete(key, leave_bytes=leave_bytes)
 
     def exclusive(self, key: str) -> AbstractContextManager[None]:
         return self._backend.exclusive(key)

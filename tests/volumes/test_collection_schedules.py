@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import random
 from types import SimpleNamespace
@@ -10,7 +11,8 @@ import pytest
 from tests.volumes.scenes import HOUR, WRITERS, Scene, lengths
 
 from gristmill.volumes.collection import collect
-from gristmill.volumes.filer.calls import Patience
+from gristmill.volumes.errors import StorageFailed
+from gristmill.volumes.filer.calls import BrokenOff, Patience
 
 
 @pytest.fixture(autouse=True)
@@ -94,4 +96,58 @@ def test_a_move_that_breaks_off_takes_nothing(
         assert (one.error, two.error) == (None, None)
         scene.pass_time()
         scene.step(scene.collect())
+        scene.end()
+
+
+@pytest.mark.parametrize("half", ["draft", "trash"])
+@pytest.mark.parametrize("writer", ["saved", "named", "named again"])
+def test_what_a_half_move_left_takes_nothing(
+    half: str, writer: str, sampled: random.Random, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two keys have the same bytes for as long as nobody looks; then come a writer and two collectors."""
+    monkeypatch.setattr(Patience, "wait", lambda self, limit, error: None)
+    monkeypatch.setattr("gristmill.volumes.writing._MOST_HELD", 0)
+    for _ in range(150):
+        scene = Scene(HOUR, named=False, storage="filer")
+        if half == "trash":
+            scene.step(scene.collect(breaks=1))
+        else:
+            collect(scene.store.backend, 0)
+            scene.step(one := scene.save("first", breaks=1))
+            assert one.error is None
+            scene.forget("first")
+        scene.pass_time()
+        actors = [scene.write(writer), scene.collect(), scene.collect()]
+        while going := [actor for actor in actors if not actor.is_over]:
+            scene.step(sampled.choice(going), sampled.choice((1, 2, 3, 6, 15, 30)))
+        scene.end()
+
+
+def test_a_name_whose_draft_was_collected_is_not_acknowledged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The move broke off before it had begun, and a collection without a grace came before it was tried again."""
+    scene = Scene(HOUR, named=False, storage="filer")
+    scene.store.save("file", b"old")
+    moves: list[str] = []
+
+    def collected(key: str, to: str) -> None:
+        moves.append(key)
+        collect(scene.open(lambda: None), 0)
+        raise BrokenOff(errno.EIO, "the filer does not answer")
+
+    monkeypatch.setattr(scene.store.backend, "_move", collected)
+    with pytest.raises(StorageFailed, match="write it again"):
+        scene.store.save("file", b"new")
+    assert (len(moves), scene.store.open("file").read()) == (1, b"old")
+
+
+@pytest.mark.parametrize("writers", [("named again", "named", "named"), ("saved", "named", "collect")])
+def test_three_at_once_are_told_no_nonsense(
+    writers: tuple[str, ...], sampled: random.Random, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Patience, "wait", lambda self, limit, error: None)
+    for _ in range(150):
+        scene = Scene(HOUR, named=False, storage="filer")
+        actors = [scene.collect() if name == "collect" else scene.write(name) for name in writers]
+        while going := [actor for actor in actors if not actor.is_over]:
+            scene.step(sampled.choice(going), sampled.choice((1, 2, 3, 6)))
         scene.end()

@@ -103,7 +103,7 @@ class Volumes:
                     undone.append(f"{action.name} can't be changed: {error}")
                 else:
                     refused = str(error)
-        if decision.status is None:
+        if decision.status is None and not refused:
             return decision.again
         await self._show(volume, status(observed, now, taken, refused, undone))
         return _TAKEN_SECONDS if taken else _REFUSED_SECONDS if refused else decision.again

@@ -26,7 +26,7 @@ from __future__ import annotations
 import errno
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -39,6 +39,8 @@ from gristmill.volumes.port import Backend, Entry
 #: seconds that content without a name is kept, and then lies in the trash
 GRACE_SECONDS = 3600.0
 _DIGEST_LENGTH = 64
+#: objects that are removed between two looks at what is aside
+_BATCH = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,31 +102,58 @@ def collect(
             to = f"{DOOMED}{key.removeprefix(TRASH)}"
             if backend.move(key, to):
                 doomed[to] = entry
-        if doomed:
+        due = doomed
+        if due:
             say("waiting until nothing is being moved")
             time.sleep(backend.move_seconds)
-    removed = _remove(backend, doomed or due, [*trash, *doomed])
-    drafts = 0
+    removed = _remove(backend, {key: key[-_DIGEST_LENGTH:] for key in due})
+    old_drafts = {}
     for entry in backend.list(DRAFTS):
         if not entry.is_folder and now - entry.modified >= grace:
             key = f"{DRAFTS}/{entry.name}"
             with suppress(StorageFailed):  # (one that can't be read now waits for the next collection)
-                drafts += backend.delete(key, *_places_of(backend, key, entry.bytes))
-    removed_bytes = sum(entry.bytes for entry in removed)
+                old_drafts[key] = _digest_in(backend, key, entry.bytes)
+    drafts = len(_remove(backend, old_drafts))
+    removed_bytes = sum(due[key].bytes for key in removed)
     return Collected(aside, aside_bytes, len(removed), removed_bytes, restored, drafts)
 
 
-def _remove(backend: Backend, due: dict[str, Entry], aside: Iterable[str]) -> list[Entry]:
-    """Remove content, and return what was there. `aside`: all keys at which moves may have left the same bytes."""
-    twins: defaultdict[str, set[str]] = defaultdict(set)
-    for key in aside:
-        twins[key[-_DIGEST_LENGTH:]].add(key)
-    removed = []
-    for key, entry in due.items():
-        sha256 = key[-_DIGEST_LENGTH:]
-        if backend.delete(key, content_key(sha256), *twins[sha256] - {key}):
-            removed.append(entry)
+def _remove(backend: Backend, due: dict[str, str]) -> list[str]:
+    """Remove objects at keys, which have content of these digests ("": of none); return the keys that were there.
+
+    After a half move others may have the same bytes. All that are aside are listed, and then looked at, before what is
+    in its place: so one that comes back from there is seen. And they are listed once more: where one has come from
+    there meanwhile, the object waits for the next collection. Of each content one object at a time is removed.
+    """
+    if not backend.move_seconds:
+        return [key for key in due if backend.delete(key)]
+    removed, left = [], dict(due)
+    while left:
+        batch: dict[str, str] = {}
+        for key, sha256 in left.items():
+            if not sha256 or sha256 not in batch.values():
+                batch[key] = sha256
+            if len(batch) == _BATCH:
+                break
+        aside, shared = _aside(backend), {}
+        for key, sha256 in batch.items():
+            others = sorted(aside[sha256] - {key})
+            shared[key] = bool(sha256) and backend.shares(key, *others, content_key(sha256))
+        aside_now = _aside(backend)
+        for key, sha256 in batch.items():
+            del left[key]
+            if aside_now[sha256] <= aside[sha256] and backend.delete(key, leave_bytes=shared[key]):
+                removed.append(key)
     return removed
+
+
+def _aside(backend: Backend) -> defaultdict[str, set[str]]:
+    """Return the keys at which content is set aside, by its digest."""
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for folder in (TRASH, DOOMED):
+        for key, _ in backend.walk(folder):
+            found[key[-_DIGEST_LENGTH:]].add(key)
+    return found
 
 
 def _named(backend: Backend) -> set[str]:
@@ -140,14 +169,12 @@ def _named(backend: Backend) -> set[str]:
     return named
 
 
-def _places_of(backend: Backend, key: str, length: int) -> list[str]:
-    """Return the key that a whole draft was to be moved to; none where it is not whole."""
+def _digest_in(backend: Backend, key: str, length: int) -> str:
+    """Return the digest of a draft's content; "" where it is not whole."""
     size = blocks.size_in(length)
-    sha256 = ""
-    if size >= 0:
-        with suppress(FileNotFoundError):
-            sha256 = blocks.digest_in(backend.read(key, size, length))
-    return [content_key(sha256)] if sha256 else []
+    with suppress(FileNotFoundError):
+        return blocks.digest_in(backend.read(key, size, length)) if size >= 0 else ""
+    return ""
 
 
 def _since(key: str) -> float:

@@ -132,8 +132,12 @@ class LocalBackend:
             else:
                 yield key, entry
 
-    def delete(self, key: str, *twins: str) -> bool:
-        """See `Backend`. A move is one step here."""
+    def shares(self, key: str, *others: str) -> bool:
+        """See `Backend`: a move is one step here."""
+        return False
+
+    def delete(self, key: str, *, leave_bytes: bool = False) -> bool:
+        """See `Backend`."""
         path = self._path(key)
         with told(path, "removed"):
             try:

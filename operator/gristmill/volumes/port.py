@@ -86,11 +86,14 @@ class Backend(Protocol):
     def walk(self, folder: str) -> Iterator[tuple[str, Entry]]:
         """Yield keys and entries of all objects below a folder."""
 
-    def delete(self, key: str, *twins: str) -> bool:
-        """Remove an object; False where there was none.
+    def shares(self, key: str, *others: str) -> bool:
+        """Return whether an object has bytes that one at another key has, too, after a move that was half done.
 
-        `twins` are other keys of moves, which may have been broken off half: what is there stays whole.
+        The others are looked at in their order.
         """
+
+    def delete(self, key: str, *, leave_bytes: bool = False) -> bool:
+        """Remove an object; False where there was none. `leave_bytes`: they are those of another, too (`shares`)."""
 
     def exclusive(self, key: str) -> AbstractContextManager[None]:
         """Keep others who ask the same away meanwhile: those whom this storage can keep away."""

@@ -161,7 +161,11 @@ class RemoteBackend:
             if info["type"] == "file":  # (some tell of a folder that was emptied)
                 yield path[below:], _entry(info)
 
-    def delete(self, key: str, *twins: str) -> bool:
+    def shares(self, key: str, *others: str) -> bool:
+        """See `Backend`: what is copied has bytes of its own."""
+        return False
+
+    def delete(self, key: str, *, leave_bytes: bool = False) -> bool:
         """See `Backend`. What was copied stays."""
         with told(f"{self.url}/{key}", "removed"):
             entry = self.stat(key)

@@ -6,6 +6,7 @@ is known and goes to its key at once; large content goes to a draft that is move
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,10 +15,9 @@ from typing import Self
 
 from gristmill.volumes import blocks
 from gristmill.volumes.blocks import BLOCK_BYTES, Bytes, Manifest
-from gristmill.volumes.errors import Damaged, NotThere
+from gristmill.volumes.errors import StorageFailed
 from gristmill.volumes.names import content_key
 from gristmill.volumes.port import Backend, Draft
-from gristmill.volumes.reading import Content
 
 #: blocks that are kept in memory before a draft is begun
 _MOST_HELD = 8
@@ -105,16 +105,23 @@ class ContentWriter:
             self._draft.discard()
 
     def _is_there(self, manifest: Manifest) -> bool:
-        """Return whether the content is at its key already, all of it."""
-        content = Content(self._backend, manifest.sha256, manifest.sha256, manifest.size)
-        if self._backend.stat(content_key(manifest.sha256)) is None:
-            return False
+        """Return whether the content is at its key already: whether of each block one of its copies is right."""
+        key, size = content_key(manifest.sha256), manifest.size
         try:
-            for _ in content.read_blocks(0, manifest.blocks):
-                pass
-        except (NotThere, Damaged):
+            ends = self._backend.copies(key, size, size + blocks.end_bytes(size))
+            return manifest.encode() in ends and all(
+                any(
+                    blocks.check_of(data) == manifest.check(block)
+                    for data in self._backend.copies(key, *blocks.block_span(block, size))
+                )
+                for block in range(manifest.blocks)
+            )
+        except FileNotFoundError:
             return False
-        return True
+        except StorageFailed as error:
+            if error.errno != errno.EIO:
+                raise
+            return False  # (all servers have lost it)
 
     def _take(self, block: bytes) -> None:
         self._checks += blocks.check_of(block)

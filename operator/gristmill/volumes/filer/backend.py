@@ -60,7 +60,7 @@ class FilerBackend:
     """A folder of a filer; see `Backend`. `servers` tells where the copies are, `dial` makes connections.
 
     A filer moves an object in two steps, between which both keys have its chunks; and what is put in place of an object
-    removes the chunks of that. So content is never put where content is: that would take the chunks from one who moves.
+    removes the chunks of that, from one who moves it, too. So content is put only where none was a moment before.
     """
 
     replaces = False
@@ -150,8 +150,10 @@ class FilerBackend:
                 self._move(draft, key)
                 return
             except BrokenOff as error:
-                if not self.delete(draft) and self._told(key) is not None:
-                    return
+                if not self.delete(draft):  # (it was moved, or a collection was faster)
+                    if self._read_if_there(key) == data:
+                        return
+                    raise self._removed(key) from None
                 patience.wait(self._limit(error), error)
             except OSError as error:
                 if error.errno == errno.EIO and self._told(draft) is None:
@@ -190,9 +192,11 @@ class FilerBackend:
                     is_again = True
                     patience.wait(self._limit(error), error)
                 except OSError as error:
-                    if error.errno != errno.EIO or self._told(key) is not None:
+                    if error.errno != errno.EIO:
                         raise
-                    return is_again and self._told(to) is not None
+                    if self._told(key) is None:
+                        return is_again and self._told(to) is not None
+                    patience.wait(_MOVE_SECONDS, error)  # (another has moved it, and put it again)
 
     def _move(self, key: str, to: str) -> None:
         """Try once to move an object."""
@@ -239,18 +243,21 @@ class FilerBackend:
                 else:
                     yield key, entry
 
-    def delete(self, key: str, *twins: str) -> bool:
-        """See `Backend`. After half a move both keys have the same chunks: then these are left to the other.
-
-        Nobody knows which name a name's draft was for: its few bytes are always left.
-        """
-        with told(f"{self.url}/{key}", "removed"):
+    def shares(self, key: str, *others: str) -> bool:
+        """See `Backend`."""
+        with told(f"{self.url}/{key}", "looked at"):
             found = self._told(key)
-            if found is None:  # (a filer says the same of what is not there)
+            if found is None:
                 return False
-            others = (self._told(twin) for twin in twins)
-            is_shared = any(other and not ids_in(found).isdisjoint(ids_in(other)) for other in others)
-            leave = "?skipChunkDeletion=true" if is_shared or key.startswith(_NAME_DRAFT) else ""
+            entries = (self._told(other) for other in others)
+            return any(entry and not ids_in(found).isdisjoint(ids_in(entry)) for entry in entries)
+
+    def delete(self, key: str, *, leave_bytes: bool = False) -> bool:
+        """See `Backend`. Nobody knows which name a name's draft was for: its few bytes are always left."""
+        with told(f"{self.url}/{key}", "removed"):
+            if self._told(key) is None:  # (a filer says the same of what is not there)
+                return False
+            leave = "?skipChunkDeletion=true" if leave_bytes or key.startswith(_NAME_DRAFT) else ""
             self._calls.call("DELETE", self._path(key) + leave, expected=(204,))
             return True
 
