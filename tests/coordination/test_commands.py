@@ -401,6 +401,20 @@ def test_a_value_that_is_no_text_is_told_or_printed_in_another_way(shell: Shell,
     assert json.loads(shell.run("config", "ls", "--json")) == told
 
 
+@pytest.mark.parametrize("words", [("get", "/a"), ("ls", "--json"), ("export",)])
+def test_output_that_is_cut_short_is_an_error(shell: Shell, tmp_path: Path, words: Sequence[str]) -> None:
+    shell.run("config", "set", "/a", "-", given="x" * 5000)
+    full = (
+        "import os, resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))\n"
+        "os.dup2(os.open('out', os.O_WRONLY | os.O_CREAT), 1); os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    shell.environment |= {"PYTHONUNBUFFERED": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    process = shell.start("config", *words, before=[sys.executable, "-c", full])
+    _, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (1, "error: File too large\n")
+    assert (tmp_path / "out").stat().st_size <= 4096
+
+
 def test_of_an_import_with_one_value_that_is_too_large_nothing_is_written(shell: Shell) -> None:
     large = "x" * (1 << 20)
     told = shell.run("config", "import", "-", given=f"/a: 1\n/b: {large}\n/c: 1\n", code=1)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from gristmill.cli.located import located
-from gristmill.cli.text import count, print_json, print_text
+from gristmill.cli.text import count, print_json, print_text, write_bytes
 
 if TYPE_CHECKING:
     from gristmill.coordination.nodes import Node
@@ -104,9 +104,9 @@ def get(
     if as_json:
         print_json(_told(node))
         return
-    sys.stdout.buffer.write(node.value)
+    write_bytes(node.value)
     if sys.stdout.isatty() and not node.value.endswith(b"\n"):
-        sys.stdout.buffer.write(b"\n")
+        write_bytes(b"\n")
 
 
 @_command

@@ -14,6 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from gristmill.cli.tally import Tally
+from gristmill.cli.text import write_bytes
 from gristmill.errors import UsageError
 from gristmill.volumes.blocks import BLOCK_BYTES
 from gristmill.volumes.names import check_name
@@ -191,7 +192,7 @@ def _go_on(stop: threading.Event) -> None:
 def _print(store: ContentStore, path: str) -> Tally:
     tally = Tally("get")
     for block in store.read_blocks(path):
-        sys.stdout.buffer.write(block)
+        write_bytes(block)
         tally.bytes += len(block)
     tally.files = 1
     return tally

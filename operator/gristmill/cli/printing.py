@@ -8,13 +8,14 @@ import time
 import orjson
 
 from gristmill.cli.places import Where, choose
+from gristmill.cli.text import write_bytes
 
 
 def print_results(name: str | None, where: Where, *, take: bool) -> None:
     """Print the results as JSON lines, in input order."""
     for results in choose(name, where).results(take=take):
-        sys.stdout.buffer.write(b"".join(orjson.dumps(result) + b"\n" for result in results))
-        sys.stdout.buffer.flush()  # (what was handed out may be dropped where it was, next)
+        # (what was handed out may be dropped where it was, next)
+        write_bytes(b"".join(orjson.dumps(result) + b"\n" for result in results))
 
 
 def print_logs(name: str | None, where: Where, chunk: int | None, *, follow: bool, as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -19,8 +20,18 @@ def print_json(value: Any) -> None:
 
 def print_text(text: str) -> None:
     """Print text that is for programs, too: as UTF-8, whatever people's terminals have."""
+    write_bytes(text.encode())
+
+
+def write_bytes(data: bytes | bytearray | memoryview) -> None:
+    """Write to standard output, all of it: with PYTHONUNBUFFERED one call may write a part of it, or nothing."""
     sys.stdout.flush()
-    sys.stdout.buffer.write(text.encode())
+    rest = memoryview(data)
+    while rest:
+        written: int | None = sys.stdout.buffer.write(rest)
+        if written is None:
+            raise BlockingIOError(errno.EAGAIN, "standard output takes nothing now")
+        rest = rest[written:]
     sys.stdout.buffer.flush()
 
 
