@@ -11,12 +11,14 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from typing import Any
 
 import pytest
 from tests.protocol.harness import Server
 
 from gristmill.coordination import connect
 from gristmill.coordination.errors import Closed
+from gristmill.coordination.nodes import Event
 from gristmill.coordination.sync import Client
 
 
@@ -29,6 +31,24 @@ def namespace() -> str:
 def client(valkey: Server, namespace: str) -> Iterator[Client]:
     with connect(valkey.url, namespace=namespace) as made:
         yield made
+
+
+class Late(Exception):
+    """What a signal's handler raises."""
+
+
+def interrupt(monkeypatch: pytest.MonkeyPatch, client: Client, *, after: bool) -> None:
+    """Have the client's next wait interrupted: before its loop is told what to do, or after that is done."""
+    runner = client._runner
+    real = runner._do
+
+    def do(*words: Any) -> None:
+        monkeypatch.setattr(runner, "_do", real)
+        if after:
+            real(*words)
+        raise Late
+
+    monkeypatch.setattr(runner, "_do", do)
 
 
 def test_a_client_of_another_process_says_so(client: Client) -> None:
@@ -74,9 +94,6 @@ def test_who_is_interrupted_as_the_lock_is_had_does_not_hold_it(client: Client) 
     (One that comes between the end of a call and the use of its result is a program's own, with any lock.)
     """
 
-    class Late(Exception):
-        pass
-
     def ring(*_: object) -> None:
         raise Late
 
@@ -99,6 +116,20 @@ def test_who_is_interrupted_as_the_lock_is_had_does_not_hold_it(client: Client) 
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, former)
     assert interrupted > 10
+
+
+def test_an_event_that_comes_as_its_wait_is_interrupted_is_told_next(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = client.tree("t")
+    watch = tree.watch()
+    for number in range(3):
+        tree.set("/a", str(number))
+    interrupt(monkeypatch, client, after=True)
+    with pytest.raises(Late):
+        next(watch)
+    heard = [next(watch) for _ in range(3)]
+    assert [event.node.text for event in heard if isinstance(event, Event)] == ["0", "1", "2"]
 
 
 @pytest.mark.parametrize("ends", [False, True])

@@ -257,14 +257,18 @@ class Watch:
 
     def __next__(self) -> Event | Resync:
         """Return the next event."""
+        told: list[Event | Resync] = []
 
         async def work() -> Event | Resync | None:
             with suppress(StopAsyncIteration):
-                return await anext(self._watch)
-            return None
+                told.append(await anext(self._watch))
+            return told[0] if told else None
+
+        async def undo() -> None:
+            self._watch.put_back(told[0])
 
         try:
-            event = self._runner.wait(work())
+            event = self._runner.wait(work(), undo)
         except Closed:
             event = None
         if event is None:

@@ -56,6 +56,11 @@ class Watch:
                 self._begin_again()
             self._news.set()
 
+    def put_back(self, event: Event | Resync) -> None:
+        """Have an event that was returned, and that nobody got, be the next one again."""
+        self._waiting.appendleft(event)
+        self._news.set()
+
     def close(self) -> None:
         """Hear no more; what waits is still there to be read."""
         if not self._closed:
