@@ -56,12 +56,15 @@ def test_a_client_of_another_process_says_so(client: Client) -> None:
     lock, tree = client.lock("l"), client.tree("t")
     lock.acquire()
     tree.set("/a", "1")
+    watch = tree.watch()
     calls: list[Callable[[], object]] = [
         client.lock("m").acquire,
         lambda: lock.token,
         lambda: tree.get("/a"),
         lambda: tree.stale_since,
         lambda: tree.session_lost,
+        lambda: next(watch),
+        lambda: list(watch),
     ]
     reader, writer = os.pipe()
     child = os.fork()
@@ -71,6 +74,8 @@ def test_a_client_of_another_process_says_so(client: Client) -> None:
                 with suppress(Closed):
                     os.write(writer, f"{call()!r} was returned\n".encode())
             os.write(writer, f"held: {lock.held}\n".encode())
+            watch.close()
+            client.close()
             call()
         except Closed as error:
             os.write(writer, str(error).encode())
@@ -81,6 +86,7 @@ def test_a_client_of_another_process_says_so(client: Client) -> None:
         "held: False\nthe client was made in another process: connect again in this one"
     )
     assert lock.held
+    assert getattr(next(watch), "path", "") == "/a"
     os.close(reader)
     os.close(writer)
 

@@ -256,7 +256,8 @@ class Watch:
         return self
 
     def __next__(self) -> Event | Resync:
-        """Return the next event."""
+        """Return the next event. Closed in a process that was forked from the watch's."""
+        self._runner.check_process()
         told: list[Event | Resync] = []
 
         async def work() -> Event | Resync | None:
