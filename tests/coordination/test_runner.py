@@ -138,6 +138,27 @@ def test_an_event_that_comes_as_its_wait_is_interrupted_is_told_next(
     assert [event.node.text for event in heard if isinstance(event, Event)] == ["0", "1", "2"]
 
 
+def test_a_lock_whose_release_is_interrupted_is_given_up(
+    client: Client, valkey: Server, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where that comes before its loop is told."""
+    with connect(valkey.url, namespace=namespace) as other:
+        for after in (False, True):
+            lock = client.lock("l")
+            with pytest.raises(Late), lock:
+                interrupt(monkeypatch, client, after=after)
+            assert not lock.held
+            with other.lock("l", timeout=0):
+                pass
+            lock = client.lock("m")
+            lock.acquire()
+            interrupt(monkeypatch, client, after=after)
+            with pytest.raises(Late):
+                lock.release()
+            with other.lock("m", timeout=0):
+                pass
+
+
 @pytest.mark.parametrize("ends", [False, True])
 def test_a_handler_of_a_signal_may_use_the_client_while_what_it_interrupts_does(
     valkey: Server, namespace: str, ends: bool

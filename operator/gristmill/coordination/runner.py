@@ -57,11 +57,16 @@ class Runner:
             raise Closed("the client was made in another process: connect again in this one")
 
     def wait(
-        self, work: Coroutine[Any, Any, T], undo: Callable[[], Coroutine[Any, Any, object]] | None = None
+        self,
+        work: Coroutine[Any, Any, T],
+        undo: Callable[[], Coroutine[Any, Any, object]] | None = None,
+        *,
+        anyway: bool = False,
     ) -> T:
         """Return what a coroutine does; what interrupts the wait (Ctrl-C) cancels it, and waits until it has ended.
 
-        Where it has ended well all the same, and nobody gets what came of it, `undo` is done.
+        Where it has ended well all the same, and nobody gets what came of it, `undo` is done. With `anyway` it is done
+        also where the wait was interrupted before it began: it gives something up.
         """
         tasks: list[asyncio.Task[T]] = []
         try:
@@ -72,7 +77,7 @@ class Runner:
         except BaseException as error:
             done = bool(tasks) and tasks[0].done() and not tasks[0].cancelled()
             if not (done and tasks[0].exception() is error):
-                self._take_back(work, tasks, undo)
+                self._take_back(work, tasks, undo, anyway=anyway)
             raise
 
     def _do(self, work: Coroutine[Any, Any, T], tasks: list[asyncio.Task[T]]) -> None:
@@ -115,11 +120,16 @@ class Runner:
         work: Coroutine[Any, Any, T],
         tasks: Sequence[asyncio.Task[T]],
         undo: Callable[[], Coroutine[Any, Any, object]] | None,
+        *,
+        anyway: bool,
     ) -> None:
         """Cancel work of which there is a task, if it has begun, and undo what it has done; wait for that."""
 
         async def take_back() -> None:
             if not tasks:
+                if anyway:
+                    with suppress(Exception):
+                        await work
                 work.close()
                 return
             tasks[0].cancel()

@@ -108,7 +108,7 @@ class Lock:
 
     def release(self) -> None:
         """Give the lock up. NotHeld where it was not held, LockLost where it was lost meanwhile."""
-        self._runner.wait(self._lock.release())
+        self._runner.wait(self._lock.release(), anyway=True)
 
     def wait_lost(self, timeout: float | None = None) -> bool:
         """Wait until the lock is lost or given up, or `timeout` seconds have passed; return whether it is lost."""
@@ -120,7 +120,7 @@ class Lock:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
-            self._runner.wait(self._lock.__aexit__(kind))
+            self._runner.wait(self._lock.__aexit__(kind), anyway=True)
         except Closed:
             if kind is None:
                 raise
