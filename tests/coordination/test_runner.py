@@ -8,6 +8,7 @@ import secrets
 import signal
 import subprocess
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -157,6 +158,28 @@ def test_a_lock_whose_release_is_interrupted_is_given_up(
                 lock.release()
             with other.lock("m", timeout=0):
                 pass
+
+
+def test_what_a_second_signal_raises_is_raised(client: Client) -> None:
+    """While what the first one has interrupted is taken back: it may be the end of the program."""
+    raised: list[BaseException] = [SystemExit(3), Late()]
+    lock = client.lock("l")
+
+    def ring(*_: object) -> None:
+        raise raised.pop()
+
+    former = signal.signal(signal.SIGALRM, ring)
+    try:
+        client._runner._loop.call_soon_threadsafe(time.sleep, 0.5)  # (it is busy)
+        signal.setitimer(signal.ITIMER_REAL, 0.1, 0.1)
+        with pytest.raises(SystemExit) as told:
+            lock.acquire()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, former)
+    assert isinstance(told.value.__context__, Late)
+    assert client.lock("l").acquire(5)
+    assert not lock.held
 
 
 @pytest.mark.parametrize("ends", [False, True])

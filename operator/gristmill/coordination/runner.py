@@ -66,7 +66,8 @@ class Runner:
         """Return what a coroutine does; what interrupts the wait (Ctrl-C) cancels it, and waits until it has ended.
 
         Where it has ended well all the same, and nobody gets what came of it, `undo` is done. With `anyway` it is done
-        also where the wait was interrupted before it began: it gives something up.
+        also where the wait was interrupted before it began: it gives something up. Of two exceptions that interrupt
+        (of handlers of signals) the second is raised where it is one that ends programs.
         """
         tasks: list[asyncio.Task[T]] = []
         try:
@@ -137,7 +138,7 @@ class Runner:
             if undo and not tasks[0].cancelled() and not tasks[0].exception() and tasks[0].result():
                 await undo()
 
-        with suppress(BaseException):
+        with suppress(Exception):
             self._do(take_back(), [])
 
     def call(self, call: Callable[[], T]) -> T:
