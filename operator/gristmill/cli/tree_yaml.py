@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import yaml
@@ -79,6 +79,7 @@ def read(file: Path) -> dict[str, bytes]:
                 raise UsageError(f"{file}: {path} is there twice")
             if (twice := _key_twice(node)) is not None:
                 raise UsageError(f"{file}: {path}: the key {twice} is there twice")
+            _take_keys_as_text(node)
             values[path] = _value_of(path, node)
             check_size(values[path])
     except Refused as error:
@@ -99,8 +100,30 @@ def _value_of(path: str, node: yaml.Node) -> bytes:
         raise ValueError(f"{path}: what is tagged as binary is no base64 ({error})") from None
 
 
+def _take_keys_as_text(top: yaml.Node) -> None:
+    """Make each key in a value the text that it is written as, as paths are: JSON has no others."""
+    for node in _mappings(top):
+        node.value = [(_as_text(key), value) for key, value in node.value]
+
+
+def _as_text(key: yaml.Node) -> yaml.Node:
+    """Return a key as text, but what merges another mapping; a node may be a value elsewhere, by an alias."""
+    if not isinstance(key, yaml.ScalarNode) or key.tag == _TAG + "merge":
+        return key
+    return yaml.ScalarNode(_TAG + "str", key.value, key.start_mark, key.end_mark)
+
+
 def _key_twice(top: yaml.Node) -> str | None:
     """Return a key that is there twice in one of the mappings of a value, or None."""
+    for node in _mappings(top):
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        if len(set(keys)) < len(keys):
+            return str(next(key for key in keys if keys.count(key) > 1))
+    return None
+
+
+def _mappings(top: yaml.Node) -> Iterator[yaml.MappingNode]:
+    """Yield all mappings of a value, each once."""
     known: set[int] = set()
     left = [top]
     while left:
@@ -111,11 +134,8 @@ def _key_twice(top: yaml.Node) -> str | None:
         if isinstance(node, yaml.SequenceNode):
             left += node.value
         elif isinstance(node, yaml.MappingNode):
-            keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-            if len(set(keys)) < len(keys):
-                return str(next(key for key in keys if keys.count(key) > 1))
             left += [one for pair in node.value for one in pair]
-    return None
+            yield node
 
 
 def _text_or_bytes(value: bytes) -> str | bytes:
