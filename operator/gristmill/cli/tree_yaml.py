@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -19,6 +20,8 @@ from gristmill.errors import UsageError
 #: breaks of a line, but those that everybody knows
 _BREAKS = {"\x85", "\u2028", "\u2029"}
 _TAG = "tag:yaml.org,2002:"
+#: letters that are shown of what can't be read
+_SHOWN = 40
 #: what is no text in a list or mapping: what it is in JSON, or how YAML has it
 _WORDS = {
     "bool": (re.compile(r"true|True|TRUE|false|False|FALSE"), "tTfF"),
@@ -38,6 +41,17 @@ class _Reader(yaml.SafeLoader):
 for _name, (_form, _letters) in _WORDS.items():
     _whole = re.compile(rf"(?:{_form.pattern})\Z")
     _Reader.add_implicit_resolver(_TAG + _name, _whole, list(_letters))
+
+
+class _Constructor(yaml.constructor.SafeConstructor):
+    """Says of what can't be read what it is: PyYAML raises what its code runs into."""
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError, AttributeError) as error:
+            words = f"{str(node.value)[:_SHOWN]!r} can't be read as {node.tag.removeprefix(_TAG)}"
+            raise yaml.constructor.ConstructorError(None, None, words, node.start_mark) from error
 
 
 class _Writer(yaml.SafeDumper):
@@ -84,14 +98,20 @@ def read(file: Path) -> dict[str, bytes]:
             check_size(values[path])
     except Refused as error:
         raise Refused(f"{path}: {error}") from None
-    except (yaml.YAMLError, OSError, ValueError, LookupError, AttributeError, RecursionError) as error:
+    except RecursionError:
+        raise UsageError(f"{file} can't be read: it is nested too deeply") from None
+    except (yaml.YAMLError, OSError, ValueError) as error:
         raise UsageError(f"{file} can't be read: {error}") from None
     return values
 
 
 def _value_of(path: str, node: yaml.Node) -> bytes:
     if not isinstance(node, yaml.ScalarNode):
-        return bytes_of(path, yaml.constructor.SafeConstructor().construct_document(node))
+        try:
+            value = _Constructor().construct_document(node)
+        except yaml.YAMLError as error:
+            raise ValueError(f"{path}: {error}") from None
+        return bytes_of(path, value)
     if node.tag != _TAG + "binary":
         return bytes_of(path, node.value)
     try:
