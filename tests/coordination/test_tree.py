@@ -395,6 +395,8 @@ def test_what_another_deletes_at_the_same_time_is_missing_by_its_path(place: Pla
         ({"type": "strin"}, "'strin' is not valid"),
         ("abc", "it is a JSON object, not 'abc'"),
         (None, "it is a JSON object, not None"),
+        ({"$schema": 5}, r"its \$schema is a URI, not 5"),
+        ({"$schema": []}, r"its \$schema is a URI, not \[\]"),
     ],
 )
 def test_a_schema_that_is_none_is_told_when_the_tree_is_opened(schema: Any, words: str) -> None:
@@ -414,6 +416,21 @@ def test_a_schema_or_value_that_can_not_be_looked_at_is_told(schema: Any, words:
     for value in (b"[" * 400 + b"]" * 400, b"[" * 100_000):
         with pytest.raises(BadValue, match=rf"/x: .*({words}|value is nested too deeply)"):
             Schemas({"/x*": schema}).check("/x", value)
+
+
+@pytest.mark.parametrize(
+    ("schema", "value", "words"),
+    [
+        ({"multipleOf": 0.01}, b"1" + b"0" * 400, "can't be asked of the value: .*too large"),
+        ({"type": "object", "$ref": "#/type/x"}, b"{}", "can't be asked of the value: .*'x'"),
+        (True, b"[1e400]", "the value is no JSON, .*1e400 is larger than a number can be"),
+        ({"multipleOf": 0.01}, b"-1e400", "the value is no JSON, .*-1e400 is larger than a number can be"),
+    ],
+)
+def test_what_a_schema_can_not_be_asked_of_is_refused(schema: Any, value: bytes, words: str) -> None:
+    with pytest.raises(BadValue, match=rf"/x: .*{words}"):
+        Schemas({"/x*": schema}).check("/x", value)
+    Schemas({"/x*": True}).check("/x", b"[1e300, 1.5, 1e-400]")
 
 
 def test_a_schema_elsewhere_is_not_fetched() -> None:

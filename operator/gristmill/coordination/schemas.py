@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
 from gristmill.coordination.errors import BadValue
 
+#: letters that are shown of a number that is none
+_SHOWN = 40
 _TOO_DEEP = "is nested too deeply, or refers to itself"
 
 
@@ -27,6 +30,9 @@ class Schemas:
             for pattern, schema in schemas.items():
                 if not isinstance(schema, Mapping | bool):
                     raise BadValue(f"the schema of {pattern} is none: it is a JSON object, not {schema!r}")
+                named = schema.get("$schema", "") if isinstance(schema, Mapping) else ""
+                if not isinstance(named, str):
+                    raise BadValue(f"the schema of {pattern} is none: its $schema is a URI, not {named!r}")
                 try:
                     kind: Any = validator_for(schema)
                     kind.check_schema(schema)
@@ -45,7 +51,7 @@ class Schemas:
             from referencing.exceptions import Unresolvable
 
             try:
-                found = json.loads(value, parse_constant=_refuse)
+                found = json.loads(value, parse_constant=_refuse, parse_float=_finite)
             except RecursionError:
                 raise BadValue(f"{path}: the value {_TOO_DEEP}") from None
             except ValueError as error:
@@ -61,6 +67,10 @@ class Schemas:
                 ) from None
             except RecursionError:
                 raise BadValue(f"{path}: the value or the schema of {pattern} {_TOO_DEEP}") from None
+            except Exception as error:  # (a number that is too large for its arithmetic, say)
+                raise BadValue(
+                    f"{path}: the schema of {pattern} can't be asked of the value: {error}"
+                ) from error
             if faults:
                 place = "".join(f"[{word!r}]" for word in faults[0].absolute_path)
                 raise BadValue(f"{path}{place}: {faults[0].message} (schema of {pattern})")
@@ -69,3 +79,11 @@ class Schemas:
 def _refuse(word: str) -> None:
     """Refuse NaN and Infinity, which Python reads as numbers."""
     raise ValueError(f"{word} is none")
+
+
+def _finite(word: str) -> float:
+    """Return a number. Refuse one that Python reads as infinite, which JSON does not have."""
+    number = float(word)
+    if math.isinf(number):
+        raise ValueError(f"{word[:_SHOWN]} is larger than a number can be")
+    return number
