@@ -115,7 +115,7 @@ class LocalBackend:
         ):
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
-                    if _is_filled(entry.path):
+                    if not folder or _is_filled(entry.path):  # (the volume's own make it one, also empty)
                         found.append(Entry(entry.name, is_folder=True))
                     continue
                 with suppress(FileNotFoundError):
