@@ -7,10 +7,11 @@ import time
 import urllib.request
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError
 
 import pytest
-from tests.volumes.builders import MIB, content
+from tests.volumes.builders import MIB, content, findings
 from tests.volumes.seaweed import Seaweed
 
 from gristmill.cli.copying import get
@@ -162,7 +163,7 @@ def test_a_draft_with_a_gap_replaces_nothing(volume: ContentStore) -> None:
     backend.write(key, b"good")
     draft = backend.draft()
     draft.write(content(8 * MIB))
-    draft._wait()
+    draft._wait(0)
     assert backend.delete(draft._key)
     draft.write(content(8 * MIB))
     with pytest.raises(StorageFailed, match="was written with 16,777,216 bytes and has not all of them"):
@@ -176,7 +177,7 @@ def test_a_draft_that_is_gone(volume: ContentStore) -> None:
     assert isinstance(backend, FilerBackend)
     draft = backend.draft()
     draft.write(content(8 * MIB))
-    draft._wait()
+    draft._wait(0)
     assert backend.delete(draft._key)
     with pytest.raises(StorageFailed, match="was removed while it was written: write it again"):
         draft.publish("content/key")
@@ -209,3 +210,27 @@ def _read_all(volume: ContentStore) -> None:
     for number in range(60):
         with volume.open(f"{number}") as file:
             assert file.read() == b"file %d" % number
+
+
+def test_pieces_that_are_sent_at_once_are_all_there(
+    volume: ContentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of them is sent twice where the filer's answer is lost, and none leaves out another."""
+    backend = volume.backend
+    assert isinstance(backend, FilerBackend)
+    exchange = backend._calls._exchange
+    seen: set[str] = set()
+
+    def lost(connection: Any, method: str, path: str, *more: Any) -> Any:
+        answer = exchange(connection, method, path, *more)
+        if method == "PUT" and path not in seen:
+            seen.add(path)
+            raise ConnectionResetError
+        return answer
+
+    monkeypatch.setattr(backend._calls, "_exchange", lost)
+    data = content(50 * MIB, secrets.randbits(64))
+    volume.save("large", data)
+    assert sum("offset" in path for path in seen) == 7
+    assert volume.open("large").read() == data
+    assert findings(volume) == []

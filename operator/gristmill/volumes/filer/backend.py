@@ -12,7 +12,7 @@ import math
 import secrets
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -271,7 +271,7 @@ class FilerBackend:
         """See `Backend`: the time that an object gets which is written now."""
         return written_now(self)
 
-    def write_piece(self, key: str, offset: int, piece: Sequence[bytes], size: int) -> None:
+    def write_piece(self, key: str, offset: int, piece: Iterable[bytes], size: int) -> None:
         """Have bytes of an object at an offset; the same again does no harm."""
         with told(f"{self.url}/{key}", "written"):
             self._put(f"{self._path(key)}?offset={offset}", piece, size, offset + size)
@@ -290,7 +290,7 @@ class FilerBackend:
                     f"{self.url}/{key} was written with {size:,} bytes and has not all of them"
                 )
 
-    def _put(self, target: str, body: Sequence[bytes], length: int, size: int) -> None:
+    def _put(self, target: str, body: Iterable[bytes], length: int, size: int) -> None:
         """Have bytes in an object, which then has so many."""
         answer = self._calls.call(
             "PUT", target, body=body, expected=(201,), headers={**_PLAIN, "Content-Length": str(length)}

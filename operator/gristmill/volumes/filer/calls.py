@@ -14,7 +14,7 @@ import socket
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from email.message import Message
@@ -99,7 +99,7 @@ class Calls:
         path: str,
         *,
         expected: Sequence[int],
-        body: Sequence[bytes] | None = None,
+        body: Iterable[bytes] | None = None,
         headers: Mapping[str, str] | None = None,
         fid: str = "",
         most_failures: float = math.inf,
@@ -170,7 +170,7 @@ class Calls:
         connection: HTTPConnection,
         method: str,
         path: str,
-        body: Sequence[bytes] | None,
+        body: Iterable[bytes] | None,
         fid: str,
         headers: Mapping[str, str],
     ) -> tuple[int, Message, bytes]:
