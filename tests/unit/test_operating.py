@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -17,11 +18,12 @@ from tests.unit.reconcile_builders import SETTINGS, job_of, resource
 from tests.unit.reconcile_builders import told as queue_says
 
 from gristmill.controllers import operating
-from gristmill.controllers.cluster import Cluster
+from gristmill.controllers.cluster import ApiError, Cluster
 from gristmill.controllers.config import Config
 from gristmill.controllers.operating import Operator
 from gristmill.controllers.work_queue import WorkQueue
 from gristmill.errors import QueueError
+from gristmill.reconcilers.times import text_of
 
 
 def config(*watch: str) -> Config:
@@ -311,6 +313,69 @@ def test_a_queue_whose_secret_has_no_password_is_one_that_does_not_answer(
     api.add("Secret", {"metadata": {"name": "queue-auth", "namespace": "home"}, "data": data})
     assert asyncio.run(operator._look())
     assert (operator.queue.asked, operator.queue.answers, operator.queue.has_password) == (True, False, False)
+
+
+def test_a_queue_whose_secret_can_not_be_read_is_one_that_does_not_answer(
+    api: FakeApi, operator: Operator
+) -> None:
+    api.refusals["GET /api/v1/namespaces/home/secrets"] = (500, "it can't be decrypted")
+    with pytest.raises(ApiError):
+        asyncio.run(operator._look())
+    assert (operator.queue.asked, operator.queue.answers) == (True, False)
+
+
+def test_what_is_looked_at_from_time_to_time_does_not_wait_for_the_queues_cache(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+
+    async def refused(version: str) -> None:
+        raise ApiError(403, "a policy says no")
+
+    async def remove_orphans() -> None:
+        done.append("orphans")
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(operator.caches, "keep_queue", refused)
+    monkeypatch.setattr(operator, "_remove_orphans", remove_orphans)
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(operator._resync())
+    assert done == ["orphans"]
+
+
+@pytest.mark.parametrize("status", [403, 500])
+def test_events_that_can_not_be_listed_hold_nothing_up(api: FakeApi, operator: Operator, status: int) -> None:
+    found = mill()
+    found["metadata"]["creationTimestamp"] = text_of(time.time() - 900)
+    found["spec"]["suspend"] = True
+    told(operator, "ChunkJob", api.add("ChunkJob", found))
+    job = job_of(found)
+    job["metadata"]["creationTimestamp"] = text_of(time.time() - 800)
+    told(operator, "Job", api.add("Job", job))
+    operator.queue.asked = True
+    operator.jobs.told["0b1e"] = queue_says(workers=0)
+    api.refusals["GET /apis/events.k8s.io"] = (status, "no")
+    asyncio.run(operator.jobs.reconcile(("here", "job")))
+    assert api.all("Job")[0]["spec"]["parallelism"] == 0
+
+
+def test_an_event_that_can_not_be_written_in_time_holds_no_deletion_up(
+    api: FakeApi, operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = mill()
+    found["metadata"]["deletionTimestamp"] = text_of(time.time() - 600)
+    told(operator, "ChunkJob", api.add("ChunkJob", found))
+    operator.queue.asked = True
+    create = Cluster.create
+
+    async def slow(self: Cluster, manifest: dict[str, Any]) -> Any:
+        if manifest["kind"] == "Event":
+            raise TimeoutError
+        return await create(self, manifest)
+
+    monkeypatch.setattr(Cluster, "create", slow)
+    asyncio.run(operator.jobs.reconcile(("here", "job")))
+    assert not [one for one in api.all("ChunkJob") if one["metadata"].get("finalizers")]
 
 
 def looked(operator: Operator) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
+from gristmill.remote.cluster import Cluster, ClusterError
 from gristmill.remote.pod_logs import PodLogs
 
 
@@ -25,6 +26,22 @@ class _OnePod:
 
 def read(logs: PodLogs) -> list[str]:
     return [record["text"] for record in logs.records()]
+
+
+def test_a_node_that_does_not_answer_hides_no_other_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    def call(self: Cluster, method: str, path: str) -> bytes:
+        if "/pods/lost/" in path:
+            raise ClusterError(500, "dial tcp 10.0.0.3:10250: i/o timeout")
+        return b"2026-01-01T00:00:01Z hello\n"
+
+    pods = [{"metadata": {"name": name}} for name in ("lost", "fine")]
+    monkeypatch.setattr(Cluster, "_call", call)
+    monkeypatch.setattr(Cluster, "list", lambda self, kind, **_: pods)
+    cluster = object.__new__(Cluster)
+    monkeypatch.setattr(Cluster, "_path", lambda self, kind, name="": f"/pods/{name}")
+    texts = read(PodLogs(cluster, "u"))
+    assert texts[0] == "hello"
+    assert "i/o timeout" in texts[1]
 
 
 @pytest.mark.parametrize("odd", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\r"])

@@ -386,6 +386,25 @@ def test_a_pod_of_a_lost_node_is_deleted_at_once() -> None:
     assert DeletePod("lost") in ended.actions
 
 
+def test_a_pod_that_may_not_be_deleted_is_in_the_way_of_nothing_else() -> None:
+    found = resource(suspend=True)
+    gone = {"deletionTimestamp": text_of(NOW - 100), "deletionGracePeriodSeconds": 30}
+    decision = decided(found, job=job_of(found), pods=[pod(name="lost", metadata=gone)], told=told())
+    assert decision.actions[-1] == DeletePod("lost")
+    assert Scale(0) in decision.actions
+
+
+def test_a_queue_that_has_forgotten_the_job_gives_it_no_new_deadline() -> None:
+    begin = text_of(NOW - 600)
+    found = resource(status={"startTime": begin}, activeDeadlineSeconds=60)
+    anew = told()
+    anew["job"]["created"] = str(int((NOW - 1) * 1000))
+    decision = decided(found, job=job_of(found), told=anew)
+    assert "FailJob" in kinds(decision)
+    assert decision.status is not None
+    assert decision.status["startTime"] == begin
+
+
 def test_a_pod_that_goes_is_looked_at_again_when_it_should_be_gone() -> None:
     found = resource(workers={"max": 2})
     going = pod(name="going", metadata={"deletionTimestamp": text_of(NOW), "deletionGracePeriodSeconds": 30})

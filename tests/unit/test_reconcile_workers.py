@@ -73,3 +73,7 @@ def test_it_looks_again_before_a_retry_is_due() -> None:
 )
 def test_at_the_end(phase: str, workers: int) -> None:
     assert wanted(told(phase), 3) == workers
+
+
+def test_fewer_are_wanted_while_it_is_planned_too() -> None:
+    assert wanted(told("planning", chores=1), asked=4, workers={"max": 1}) == 1

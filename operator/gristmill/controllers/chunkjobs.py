@@ -10,6 +10,8 @@ from datetime import datetime
 from math import inf
 from typing import Any
 
+from aiohttp import ClientError
+
 from gristmill.api.names import FILE_VOLUME_KIND, FINALIZER, KIND
 from gristmill.controllers.cluster import ApiError, Cluster, Gone, NameTaken, Outdated
 from gristmill.controllers.config import Config
@@ -186,7 +188,11 @@ class ChunkJobs:
             return []
         metadata = about["metadata"]
         selector = f"regarding.uid={metadata['uid']},type=Warning"
-        found = await self._cluster.list("Event", metadata["namespace"], fieldSelector=selector)
+        try:
+            found = await self._cluster.list("Event", metadata["namespace"], fieldSelector=selector)
+        except (ApiError, TimeoutError, ClientError) as error:  # (they only say why: nothing waits for them)
+            log.warning("no Events about %s: %s", metadata["name"], error)
+            return []
         found.sort(key=lambda event: event["metadata"]["creationTimestamp"], reverse=True)
         return [(event["reason"], event.get("note", "")) for event in found]
 

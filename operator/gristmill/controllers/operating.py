@@ -247,9 +247,11 @@ class Operator:
     async def _look(self) -> bool:
         """Ask the queue about all jobs; return whether one of them is young."""
         if not self.queue.has_password:
-            self.queue.use_password(await self.caches.queue_password())
+            try:
+                self.queue.use_password(await self.caches.queue_password())
+            finally:  # (also where it can't be read: jobs say that the queue does not answer, and can be deleted)
+                self.queue.asked = self.queue.asked or not self.queue.has_password
             if not self.queue.has_password:
-                self.queue.asked = True
                 return True
         answered = self.queue.answers
         by_uid = {found["metadata"]["uid"]: key_of(found) for found in self.world.all(KIND)}
@@ -288,12 +290,15 @@ class Operator:
 
     async def _resync(self) -> None:
         while True:
-            try:
-                await (self._drop_missing() if self._listed.is_set() else self._list_all())
-                await self.caches.keep_queue(str(int(time.time())))
-                await self._remove_orphans()
-            except Exception as error:
-                log.warning("what is looked at from time to time was not: %s", error)
+            for step in (
+                self._drop_missing if self._listed.is_set() else self._list_all,
+                lambda: self.caches.keep_queue(str(int(time.time()))),
+                self._remove_orphans,
+            ):
+                try:
+                    await step()
+                except Exception as error:
+                    log.warning("what is looked at from time to time was not: %s", error)
             await asyncio.sleep(_RESYNC_SECONDS if self._listed.is_set() else _RETRY_SECONDS)
             for found in self.world.all(KIND):
                 self.job_queue.add(key_of(found))

@@ -6,6 +6,8 @@ import logging
 from datetime import UTC, datetime
 from typing import Any
 
+from aiohttp import ClientError
+
 from gristmill.controllers.cluster import ApiError, Cluster, Outdated
 from gristmill.controllers.world import World, key_of
 from gristmill.reconcilers.actions import Note
@@ -36,7 +38,11 @@ class Statuses:
         """Tell of something by an Event."""
         try:
             await self._cluster.create(event_of(resource, kind, note, self._identity))
-        except ApiError as error:  # (a namespace that is being deleted takes none)
+        except (
+            ApiError,
+            TimeoutError,
+            ClientError,
+        ) as error:  # (a namespace that is being deleted takes none)
             log.warning("no Event for %s: %s", resource["metadata"]["name"], error)
 
 

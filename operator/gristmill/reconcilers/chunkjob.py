@@ -27,7 +27,7 @@ from gristmill.reconcilers.actions import (
     SetUser,
 )
 from gristmill.reconcilers.job_status import status, status_when_wrong
-from gristmill.reconcilers.observed import Observed, context_of, has_begun, has_ended, right_part_of
+from gristmill.reconcilers.observed import Observed, begun, context_of, has_begun, has_ended, right_part_of
 from gristmill.reconcilers.obstacles import has_crashed, is_alive, is_being_made, lacks_secret
 from gristmill.reconcilers.removal import remove
 from gristmill.reconcilers.times import seconds_of
@@ -90,7 +90,6 @@ def decide(observed: Observed, settings: Settings, secret_url: str, now: float) 
         plan.actions.append(SetFinalizer(True))
     # (what the API server may refuse comes last: it is in the way of nothing else)
     _keep_time(plan, observed, context.job, now)
-    _keep_pods(plan, observed, now)
     if not ended:
         _keep_in_queue(plan, observed, context, now)
         _keep_user(plan, observed)
@@ -98,6 +97,7 @@ def decide(observed: Observed, settings: Settings, secret_url: str, now: float) 
     _keep_workers(plan, observed, settings, context.job, secret_url, now)
     if not ended and context.job.spec.coordination:
         _keep_account(plan, observed, settings)
+    _keep_pods(plan, observed, now)
     return Decision(tuple(plan.actions), status(observed, context, now), plan.again)
 
 
@@ -109,7 +109,6 @@ def _wrong(observed: Observed, settings: Settings, secret_url: str, message: str
         _keep_time_of_wrong(plan, observed, job, now)
     else:
         _keep_time(plan, observed, job, now)
-        _keep_pods(plan, observed, now)
         if observed.told is not None and not has_ended(observed):
             _keep_suspended(plan, observed, observed.told, job)
             _keep_user(plan, observed)
@@ -119,6 +118,7 @@ def _wrong(observed: Observed, settings: Settings, secret_url: str, message: str
                 _have_none(plan, observed)
             else:
                 _keep_number(plan, observed, settings, job, now)
+        _keep_pods(plan, observed, now)
     return Decision(tuple(plan.actions), status_when_wrong(observed, message, now), plan.again)
 
 
@@ -275,7 +275,7 @@ def _keep_time(plan: _Plan, observed: Observed, job: ChunkJob, now: float) -> No
         if job.spec.ttl_seconds_after_finished is not None and end is not None and not damaged:
             _delete_at(plan, end + job.spec.ttl_seconds_after_finished, now)
     elif job.spec.active_deadline_seconds is not None and told is not None:
-        left = int(told["job"]["created"]) / 1000 + job.spec.active_deadline_seconds - now
+        left = begun(observed.resource, told) + job.spec.active_deadline_seconds - now
         if left <= 0:
             message = f"it ran longer than {job.spec.active_deadline_seconds} seconds"
             plan.actions.append(FailJob(int(told["job"]["epoch"]), Reason.DEADLINE_EXCEEDED, message))

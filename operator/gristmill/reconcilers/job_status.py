@@ -12,7 +12,7 @@ from gristmill.client.status import status_of
 from gristmill.planning.progress import State
 from gristmill.protocol.job import JobContext
 from gristmill.reconcilers.objects import is_young
-from gristmill.reconcilers.observed import Observed, has_begun, has_ended
+from gristmill.reconcilers.observed import Observed, begun, has_begun, has_ended
 from gristmill.reconcilers.obstacles import crashes_of, obstacle_of, refusal_of, waits_for_collection
 from gristmill.reconcilers.times import text_of
 from gristmill.reconcilers.worker_job import belongs
@@ -66,6 +66,8 @@ def _as_told(observed: Observed, told: dict[str, Any], output: str, now: float) 
     """Return what the queue says of the job, and what is in its way."""
     shown = status_of(told, observed.samples, output)
     del shown["name"]
+    if begun(observed.resource, told) < int(told["job"]["created"]) / 1000:
+        shown["startTime"] = observed.resource["status"]["startTime"]
     obstacle = _obstacle(observed, told, now)
     return _hindered(shown, *obstacle, now) if obstacle else shown
 

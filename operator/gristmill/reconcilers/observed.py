@@ -13,6 +13,7 @@ from gristmill.api.names import API_VERSION, KIND, ConditionType, Reason
 from gristmill.errors import ManifestError
 from gristmill.planning.progress import Sample, State
 from gristmill.protocol.job import JobContext
+from gristmill.reconcilers.times import seconds_of
 from gristmill.reconcilers.worker_job import WORK, belongs
 
 #: fields of a spec that are taken over while a job runs, whatever is wrong with the others
@@ -57,6 +58,13 @@ def has_begun(observed: Observed) -> bool:
     metadata, status = observed.resource["metadata"], observed.resource.get("status") or {}
     known = observed.told is not None or has_ended(observed)
     return known or belongs(observed.job, metadata["uid"]) or bool(status.get("startTime"))
+
+
+def begun(resource: dict[str, Any], told: dict[str, Any]) -> float:
+    """Return when the job began, in unix seconds: a queue that has forgotten it says when that was told anew."""
+    created = int(told["job"]["created"]) / 1000
+    known = seconds_of((resource.get("status") or {}).get("startTime"))
+    return created if known is None else min(created, known)
 
 
 def has_ended(observed: Observed) -> bool:

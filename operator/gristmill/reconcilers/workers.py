@@ -45,7 +45,7 @@ def wanted_workers(
             return present, 0.5
         return 0, None
     if phase == "planning":
-        return max(present, min(most, _expected_chunks(job, most))), None
+        return min(most, max(present, _expected_chunks(job, most))), None
     if told["ready"] or told["leased"] or told["chores"]:
         left = int(told["job"].get("open") or 0) + int(told["leased"])
         slots = spec.workers.processes
