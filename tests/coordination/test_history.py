@@ -123,6 +123,11 @@ class Rig:
                 text = f"{path} {self._last}"
                 await _again(lambda path=path, text=text: self._tree.set(path, text))
 
+    async def write_until(self, done: asyncio.Event) -> None:
+        """Write until it is enough."""
+        while not done.is_set():
+            await self.write(10)
+
     async def caught_up(self) -> int:
         """Write once more, and wait until the watcher knows of it; return the revision."""
         self._last += 1
@@ -196,7 +201,8 @@ def test_connections_that_are_cut_hide_nothing(api_server: ApiServer) -> None:
 
 def test_an_api_server_that_is_stopped_or_killed_hides_nothing(api_server: ApiServer) -> None:
     async def faults(rig: Rig) -> None:
-        writing = asyncio.create_task(rig.write(300))
+        done = asyncio.Event()
+        writing = asyncio.create_task(rig.write_until(done))
         cutting = asyncio.create_task(rig.break_off(0.5))
         for _ in range(2):
             seen = rig.watched._view.revision
@@ -207,6 +213,7 @@ def test_an_api_server_that_is_stopped_or_killed_hides_nothing(api_server: ApiSe
             await until(lambda seen=seen: rig.watched._view.revision > seen + 5)
             rig.server.kill()
             await asyncio.to_thread(rig.server.start)
+        done.set()
         await writing
         cutting.cancel()
 
