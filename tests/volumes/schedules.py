@@ -69,7 +69,6 @@ class Actor:
 class Stepped:
     """A storage that waits before each call; moving is two, where it is copying and removing."""
 
-    replaces = True
     move_seconds = 0.0
 
     def __init__(

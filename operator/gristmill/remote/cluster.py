@@ -104,9 +104,8 @@ class Cluster:
         except ClusterError as error:
             if error.status in (400, 404):
                 return ""
-            if (
-                error.status >= 500
-            ):  # (its node does not answer; the logs of other pods are read all the same)
+            # (its node does not answer: the logs of other pods are read all the same)
+            if error.status >= 500:
                 return f"{datetime.now(UTC).isoformat()} {error}\n"
             raise
         return data.decode("utf-8", "replace")

@@ -30,7 +30,6 @@ class LocalBackend:
     def __init__(self, root: str) -> None:
         self.url = os.path.abspath(root)
 
-    replaces = True
     move_seconds = 0.0
 
     def read(self, key: str, start: int = 0, stop: int | None = None) -> bytes:

@@ -44,9 +44,8 @@ class Backend(Protocol):
     """
 
     url: str
-    #: whether an object may be put in place of another that somebody moves at that moment
-    replaces: bool
-    #: seconds that a move may stand between making the one and removing the other; 0 where it is one step
+    #: seconds for which a move may have two keys with the same bytes, which go where something is put in place of
+    #: either; 0 where it never has
     move_seconds: float
 
     def read(self, key: str, start: int = 0, stop: int | None = None) -> bytes:

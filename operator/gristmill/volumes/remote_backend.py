@@ -38,7 +38,6 @@ _PIECE_BYTES = 8 << 20
 class RemoteBackend:
     """A folder of a file system of fsspec; see `Backend`."""
 
-    replaces = True
     #: (one that copies and removes gives each copy bytes of its own)
     move_seconds = 0.0
 

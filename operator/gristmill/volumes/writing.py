@@ -86,7 +86,7 @@ class ContentWriter:
         """
         manifest = self.finish()
         key = content_key(manifest.sha256)
-        if not anew and not self._backend.replaces and self._is_there(manifest):
+        if not anew and self._backend.move_seconds and self._is_there(manifest):
             return manifest
         if self._draft is None:
             self._backend.write(key, b"".join([*self._held, manifest.encode()]))

@@ -63,7 +63,6 @@ class FilerBackend:
     removes the chunks of that, from one who moves it, too. So content is put only where none was a moment before.
     """
 
-    replaces = False
     move_seconds = _MOVE_SECONDS
 
     def __init__(
