@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from tests.builders import COUNT
 from tests.e2e.kube import SYSTEM, Kube, chunk_job, kubectl, queue, until
-from tests.e2e.rig import no_operator
+from tests.e2e.rig import deaths, leader, no_operator
 
 pytestmark = pytest.mark.alone
 CHART = Path(__file__).parents[2] / "charts/gristmill"
@@ -96,6 +96,37 @@ def test_what_is_left_of_a_job_is_removed_where_only_some_namespaces_are_watched
         kube.ctl("delete", "chj", "mill")
     until(lambda: uid not in queue("ACL", "USERS"), 120)
     until(lambda: uid not in queue("KEYS", "*"))
+
+
+def test_a_watched_namespace_is_deleted_and_made_again(kube: Kube, values: Path) -> None:
+    """The operator's Role goes with it."""
+    watched = ("--set", f"watch.namespaces={{{kube.namespace}}}")
+    install(values, *watched)
+    _begun(kube)
+    uid, operators, before = kube.uid("mill"), leader(), deaths()
+    kubectl("delete", "namespace", kube.namespace, "--timeout=110s")
+    assert uid not in queue("ACL", "USERS") + queue("KEYS", "*")
+    kubectl("create", "namespace", kube.namespace)
+    kube.apply(chunk_job())
+    install(values, *watched)
+    kube.await_complete("mill")
+    assert (leader(), deaths()) == (operators, before)
+
+
+def test_where_it_does_not_watch_the_operator_may_change_only_what_is_deleted(
+    kube: Kube, values: Path
+) -> None:
+    install(values, "--set", f"watch.namespaces={{{SYSTEM}}}")
+    kube.apply(chunk_job())
+    patch = ("patch", "chj", "mill", f"--as=system:serviceaccount:{SYSTEM}:gristmill", "--type=merge", "-p")
+    told = kube.ctl(*patch, '{"spec": {"suspend": true}}', code=1)
+    assert "the operator may change only what is being deleted" in told
+    kube.ctl(
+        "patch", "chj", "mill", "--type=merge", "-p", '{"metadata": {"finalizers": ["gristmill.dev/queue"]}}'
+    )
+    kube.ctl("delete", "chj", "mill", "--wait=false")
+    kube.ctl(*patch, '{"metadata": {"finalizers": null}}', code=None)
+    until(lambda: not kube.get("chj", "mill"))
 
 
 def test_workers_coordinate_where_only_some_namespaces_are_watched(kube: Kube, values: Path) -> None:

@@ -132,13 +132,22 @@ def test_one_that_was_wrong_from_its_start_is_deleted_when_its_time_is_over(kube
     until(lambda: kube.get("chunkjob", "mill") is None)
 
 
-def test_more_processes_are_not_taken_over_while_it_runs(kube: Kube) -> None:
-    kube.apply(chunk_job(process={"source": SLOW}, chunks={"size": 1}))
+def test_what_workers_read_when_they_begin_is_taken_over_by_others(kube: Kube) -> None:
+    """With the time-out that it began with it would never end."""
+    source = "import os, time\n\ndef process(x):\n    time.sleep(0.1 if x else 600)\n    return x\n"
+    kube.apply(chunk_job(process={"source": source}, chunks={"size": 1}, retry={"attempts": 1}))
     until(lambda: kube.status("mill").get("chunks", {}).get("succeeded"))
-    kube.ctl("patch", "chj", "mill", "--type=merge", "-p", '{"spec": {"workers": {"processes": 3}}}')
-    condition = until(lambda: kube.condition("mill", "SpecChanged"))
-    assert "workers.processes" in condition["message"]
-    kube.await_complete("mill")
+    before = {pod["metadata"]["name"] for pod in kube.all("pods")}
+    change = {
+        "retry": {"timeoutSeconds": 1},
+        "workers": {"max": 1, "processes": 3},
+        "failures": {"tolerated": 1},
+    }
+    kube.ctl("patch", "chj", "mill", "--type=merge", "-p", json.dumps({"spec": change}))
+    status = kube.await_complete("mill")
+    assert (status["items"]["succeeded"], status["items"]["failed"]) == (99, 1)
+    assert not before & {pod["metadata"]["name"] for pod in kube.all("pods")}
+    assert kube.condition("mill", "SpecChanged") is None
 
 
 def test_one_of_the_same_name_inherits_nothing(kube: Kube) -> None:

@@ -73,7 +73,7 @@ def test_many_jobs_that_tell_much_cost_whoever_looks_at_all_little(client, clock
     told = statuses(client, names)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert all(told[name]["alive"] == 65 and told[name]["slots"] == [2] for name in names)
+    assert all(told[name]["alive"] == 65 for name in names)
     assert peak < 4 << 20
 
 

@@ -50,7 +50,6 @@ def told(phase: str = "running", workers: int = 2, **facts: Any) -> dict[str, An
             "sink": "queue",
         },
         "alive": workers,
-        "slots": [],
         "leased": 2,
         "pending": 1,
         "delayed": 0,

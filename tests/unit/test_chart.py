@@ -102,12 +102,18 @@ def test_the_operator_is_told_every_setting_of_its_documentation() -> None:
     assert set(re.findall(r"`(GRISTMILL_\w+)`", section)) == told
 
 
-def test_no_node_has_all_replicas_also_after_an_upgrade() -> None:
+def test_no_node_nor_zone_has_all_replicas_also_after_an_upgrade() -> None:
+    """Where one of these is said, the scheduler's own, of nodes and zones, hold no more."""
     (deployment,) = of_kind("Deployment", "replicas=2")
-    (spread,) = deployment["spec"]["template"]["spec"]["topologySpreadConstraints"]
-    assert spread["labelSelector"] == deployment["spec"]["selector"]
-    assert (spread["topologyKey"], spread["maxSkew"]) == ("kubernetes.io/hostname", 1)
-    assert spread["matchLabelKeys"] == ["pod-template-hash"]
+    spreads = deployment["spec"]["template"]["spec"]["topologySpreadConstraints"]
+    assert [one["topologyKey"] for one in spreads] == [
+        "kubernetes.io/hostname",
+        "topology.kubernetes.io/zone",
+    ]
+    for spread in spreads:
+        assert spread["labelSelector"] == deployment["spec"]["selector"]
+        assert spread["maxSkew"] == 1
+        assert spread["matchLabelKeys"] == ["pod-template-hash"]
 
 
 def test_a_drain_is_not_blocked() -> None:
@@ -174,8 +180,10 @@ def test_rights_in_namespaces_are_those_of_the_cluster_but_for_namespaces() -> N
     (everywhere,) = [found for found in of_kind("ClusterRole") if found["metadata"]["name"] == "gristmill"]
     values = "watch.namespaces={a,b}"
     names = {found["metadata"]["name"] for found in of_kind("ClusterRole", values)}
-    assert names == {"gristmill-view", "gristmill-edit", "gristmill-coordination"}
-    assert not of_kind("ClusterRoleBinding", values)
+    assert names == {"gristmill-view", "gristmill-edit", "gristmill-coordination", "gristmill-deletions"}
+    assert [found["roleRef"]["name"] for found in of_kind("ClusterRoleBinding", values)] == [
+        "gristmill-deletions"
+    ]
     roles = [found for found in of_kind("Role", values) if found["metadata"]["name"] == "gristmill"]
     assert {found["metadata"]["namespace"] for found in roles} == {"a", "b", "home"}
     for role in roles:
@@ -210,12 +218,15 @@ def test_the_secrets_that_the_operator_may_change_are_those_of_its_resources() -
     assert bindings[policy["metadata"]["name"]]["validationActions"] == ["Deny"]
 
 
-def policy(ending: str) -> dict[str, Any]:
+def policy(ending: str, *values: str) -> dict[str, Any]:
     """Return the spec of a policy that is bound, and denies."""
     (found,) = [
-        one for one in of_kind("ValidatingAdmissionPolicy") if one["metadata"]["name"].endswith(ending)
+        one
+        for one in of_kind("ValidatingAdmissionPolicy", *values)
+        if one["metadata"]["name"].endswith(ending)
     ]
-    bindings = {one["spec"]["policyName"]: one["spec"] for one in of_kind("ValidatingAdmissionPolicyBinding")}
+    binding_of = of_kind("ValidatingAdmissionPolicyBinding", *values)
+    bindings = {one["spec"]["policyName"]: one["spec"] for one in binding_of}
     assert bindings[found["metadata"]["name"]]["validationActions"] == ["Deny"]
     return dict(found["spec"])
 
@@ -267,6 +278,25 @@ def test_the_bindings_that_the_operator_may_make_are_those_of_workers_that_coord
         assert part in validation["expression"]
 
 
+def test_where_it_does_not_watch_the_operator_may_change_only_what_is_deleted() -> None:
+    """A Role that went with its namespace takes no finalizer away."""
+    values = "watch.namespaces={b,a}"
+    (role,) = [
+        one for one in of_kind("ClusterRole", values) if one["metadata"]["name"].endswith("-deletions")
+    ]
+    assert role["rules"] == [
+        {"apiGroups": ["gristmill.dev"], "resources": ["chunkjobs", "filevolumes"], "verbs": ["patch"]}
+    ]
+    spec = policy("-deletions", values)
+    (rule,) = spec["matchConstraints"]["resourceRules"]
+    assert (rule["resources"], rule["operations"]) == (["chunkjobs", "filevolumes"], ["UPDATE"])
+    assert spec["matchConditions"] == policy("-secrets")["matchConditions"]
+    (validation,) = spec["validations"]
+    allowed = 'request.namespace in ["a","b","home"] || has(oldObject.metadata.deletionTimestamp)'
+    assert validation["expression"] == allowed
+    assert not [one for one in rendered() if one["metadata"]["name"].endswith("-deletions")]
+
+
 def test_workers_that_coordinate_get_what_is_asked_of_the_requester_and_no_more() -> None:
     (role,) = [one for one in of_kind("ClusterRole") if one["metadata"]["name"] == "gristmill-coordination"]
     verbs = ["get", "list", "watch", "create", "patch", "delete"]
@@ -311,9 +341,10 @@ def test_every_right_is_in_the_readme() -> None:
     section = (CHART / "README.md").read_text().split("## What the operator may do")[1]
     told = sorted(tuple(row) for row in re.findall(r"^\| ([^|]+?) \| ([a-z ]+) \|", section, re.M))
     given = []
-    for found in rendered():
+    ours = {("ClusterRole", "gristmill"), ("Role", "gristmill-home")}
+    for found in [*rendered(), *of_kind("ClusterRole", "watch.namespaces={a}")]:
         name = found["metadata"]["name"]
-        if (found["kind"], name) in {("ClusterRole", "gristmill"), ("Role", "gristmill-home")}:
+        if (found["kind"], name) in ours | {("ClusterRole", "gristmill-deletions")}:
             for rule in found["rules"]:
                 whose = " (of coordination)" if rule["resources"] == ["clusterroles"] else " (the queue's)"
                 resources = ", ".join(rule["resources"]) + whose * ("resourceNames" in rule)

@@ -279,6 +279,16 @@ def test_what_the_queue_has_of_jobs_that_are_gone_is_removed(api: FakeApi, opera
     assert queue.forgotten == ["b"]
 
 
+def test_how_far_the_queues_clock_is_ahead_is_seen_in_what_it_says(api: FakeApi, operator: Operator) -> None:
+    told(operator, "ChunkJob", api.add("ChunkJob", resource(ttlSecondsAfterFinished=300)))
+    operator.queue.asked = operator.queue.answers = True
+    ended = queue_says("complete", workers=0)  # (a minute ago by its clock, which is another than ours)
+    operator.jobs.heard("0b1e", ended)
+    asyncio.run(operator.jobs.reconcile(("here", "job")))
+    assert api.all("ChunkJob")
+    assert abs(operator.jobs._queue_ahead - (ended["now"] / 1000 - time.time())) < 60
+
+
 def test_of_namespaces_that_are_not_watched_nothing_is_removed(api: FakeApi) -> None:
     operator = Operator(config("here", "lost"), Cluster(api))
     queue = asking(operator, **dict.fromkeys("abcd", "running"))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from math import inf
 from typing import Any
 
+import orjson
 import pytest
 from tests.unit.reconcile_builders import NOW, condition, decided, job_of, kinds, pod, resource, told
 
@@ -18,6 +20,7 @@ from gristmill.reconcilers.actions import (
     FailJob,
     Scale,
 )
+from gristmill.reconcilers.observed import context_of
 from gristmill.reconcilers.times import text_of
 from gristmill.remote.status import has_ended
 
@@ -179,6 +182,21 @@ def test_a_deadline_ends_it() -> None:
     assert action == FailJob(7, "DeadlineExceeded", "it ran longer than 5 seconds")
 
 
+@pytest.mark.parametrize("ahead", [-3600.0, 3600.0])
+def test_times_of_the_queue_are_compared_by_its_clock(ahead: float) -> None:
+    """The operator's is an hour before or after it."""
+    found, now = resource(ttlSecondsAfterFinished=70), NOW - ahead
+    ended = decided(found, now=now, queue_ahead=ahead, told=told("complete", workers=0))
+    assert (ended.actions, ended.again) == ((), pytest.approx(10))
+    found = resource(activeDeadlineSeconds=15, workers={"max": 2})
+    runs = decided(found, now=now, queue_ahead=ahead, job=job_of(found), pods=[pod()], told=told())
+    assert (runs.actions, runs.again) == ((), pytest.approx(6))
+    waits = told(workers=2, ready=0, leased=0, due=(NOW + 30) * 1000)
+    job = job_of(resource(), 2)
+    waiting = decided(resource(), now=now, queue_ahead=ahead, job=job, pods=[pod()], told=waits)
+    assert (waiting.actions, waiting.again) == ((Scale(0),), pytest.approx(25))
+
+
 def test_workers_that_only_crash_end_it() -> None:
     found = resource()
     early = told("planning", workers=0, chores=1)
@@ -259,13 +277,41 @@ def test_an_operator_that_begins_has_secret_and_queue_agree_on_the_password() ->
     assert kinds(lost) == ["SetUser", "Create"]
 
 
-def test_more_processes_for_running_workers_are_not_taken_over() -> None:
-    found = resource(workers={"max": 2, "processes": 4})
-    decision = decided(found, job=job_of(found), pods=[pod()], told=told(slots=[2, 4]))
-    shown = condition(decision, "SpecChanged") or {}
-    assert shown["message"].startswith("workers.processes changed after the job began; it goes on with 2")
-    same = decided(found, job=job_of(found), pods=[pod()], told=told(slots=[4]))
-    assert condition(same, "SpecChanged") is None
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"workers": {"processes": 4}},
+        {"workers": {"leaseSeconds": 5}},
+        {"workers": {"image": "mine:2"}},
+        {"retry": {"timeoutSeconds": 9}},
+        {"retry": {"finalExceptions": ["KeyError"]}},
+        {"retry": {"attempts": 1}},
+        {"durability": "always"},
+    ],
+    ids=str,
+)
+def test_what_workers_read_when_they_begin_is_told_to_the_queue_and_then_to_others(
+    change: dict[str, Any],
+) -> None:
+    found, job = resource(**change), job_of(resource())
+    found["metadata"]["generation"], job["metadata"]["uid"] = 2, "j1"
+    (configured,) = decided(found, job=job, pods=[pod()], told=told()).actions
+    assert isinstance(configured, Configure)
+    assert orjson.loads(configured.parameters["spec"]) == asdict(context_of(found))
+    away = decided(found, job=job, pods=[pod()], told=told(), queue_answers=False)
+    assert away.actions == ()
+    decision = decided(found, job=job, pods=[pod()], told=told(generation="2"))
+    assert kinds(decision) == ["DeleteJob"]
+    assert condition(decision, "SpecChanged") is None
+
+
+def test_a_change_of_the_work_is_not_told_to_the_queue() -> None:
+    found = resource(workers={"max": 2}, retry={"timeoutSeconds": 9})
+    found["metadata"]["generation"] = 2
+    for facts in ({"spec_digest": "x"}, {"output": "s3://x/y"}):
+        (configured,) = decided(found, job=job_of(found), told=told(**facts)).actions
+        assert isinstance(configured, Configure)
+        assert "spec" not in configured.parameters
 
 
 def test_workers_that_were_lost_before_the_queue_forgot_the_job_do_not_end_it() -> None:

@@ -28,9 +28,7 @@ ODD = st.one_of(
 
 def raw(phase: str, **facts: Any) -> dict[str, Any]:
     """Return an answer as the library gives it."""
-    answer = told(phase, **facts)
-    del answer["slots"]
-    return {**answer, "workers": {"w0": '{"slots":2}'}}
+    return {**told(phase, **facts), "workers": {}}
 
 
 def damaged(job: dict[str, Any], numbers: dict[str, Any] | None = None, phase: str = "running") -> Any:
@@ -124,7 +122,7 @@ def test_what_can_be_so_is_none(phase: str) -> None:
             (answer if field == "due" else answer["job"])[field] = value
         kept = believed(answer)
         assert kept["job"]["phase"] == phase
-        assert (kept["alive"], kept["slots"], "workers" in kept) == (1, [2], False)
+        assert (kept["alive"], "workers" in kept) == (1, False)
 
 
 @pytest.mark.parametrize("facts", [{"refused": "x" * 40_000}, {"queue_refuses": "x" * 40_000}])
@@ -132,19 +130,6 @@ def test_what_others_say_at_length_is_cut_to_what_the_api_server_takes(facts: di
     decision = decided(resource(), **facts)
     ChunkJobStatus.model_validate(decision.status)
     assert len((condition(decision, "Progressing") or {})["message"]) == 32_768
-
-
-def test_of_workers_their_number_and_their_slots_are_kept() -> None:
-    infos = {
-        "a": '{"slots":4}',
-        "b": '{"slots":2}',
-        "c": '{"slots":2}',
-        "d": "[]",
-        "e": "x",
-        "f": '{"slots":"x"}',
-    }
-    kept = believed(raw("running") | {"workers": infos, "alive": 9})
-    assert (kept["alive"], kept["slots"]) == (9, [2, 4])
 
 
 def test_what_is_not_used_is_not_kept() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from itertools import chain, repeat
 from typing import Any
 
 import kopf
@@ -57,6 +58,8 @@ _RESYNC_SECONDS = 60.0
 _INACTIVITY_SECONDS = 70.0
 #: seconds between two tries to list what there is
 _RETRY_SECONDS = 2.0
+#: seconds between the first tries to watch, and between all later ones
+_FIRST_PAUSES, _PAUSE = (1.0, 1.0, 2.0, 3.0, 5.0, 8.0, 13.0), 20.0
 #: group, version and plural of what is watched
 _RESOURCES = {
     KIND: (GROUP, VERSION, PLURAL),
@@ -129,6 +132,7 @@ class Operator:
         settings.posting.enabled = False
         settings.scanning.disabled = True
         settings.watching.inactivity_timeout = _INACTIVITY_SECONDS
+        settings.networking.error_backoffs = _Pauses()
         settings.queueing.idle_timeout = _IDLE_SECONDS
         for kind, resource in _RESOURCES.items():
             if selector := selector_of(kind):
@@ -325,6 +329,13 @@ class Operator:
     def _orphans(self, there: list[dict[str, Any]]) -> set[str]:
         known = {user_of(found["metadata"]["uid"]) for found in there}
         return {user for user in self.jobs.users - known if uid_of(user)}
+
+
+class _Pauses:
+    """Pauses without end: a namespace that is deleted may not be watched, and that ends no watch of another."""
+
+    def __iter__(self) -> Iterator[float]:
+        return chain(_FIRST_PAUSES, repeat(_PAUSE))
 
 
 def _is_young(told: dict[str, Any] | None, resource: dict[str, Any], now: float) -> bool:

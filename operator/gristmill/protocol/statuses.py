@@ -9,16 +9,14 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgpack
-import orjson
 from redis import Redis
 from redis.exceptions import ResponseError
 
 from gristmill.protocol.keys import keys_of
 from gristmill.protocol.refusals import knows_no_job, lacks_functions, refusal_of, will_pass
 
-#: jobs that are asked about in one round trip, and bytes that each may tell of its workers: all are in memory at once
+#: jobs that are asked about in one round trip
 _BATCH = 50
-_WORKERS_BYTES = 64 << 10
 #: what a job of the queue may be
 _PHASES = ("planning", "running", "complete", "failed", "removing", "removed")
 _ENDED = _PHASES[2:]
@@ -66,7 +64,7 @@ def _some(client: Redis, jobs: Sequence[str]) -> Iterator[tuple[str, dict[str, A
     pipeline = client.pipeline(transaction=False)
     for job in jobs:
         keys = keys_of(job)
-        pipeline.fcall_ro("gristmill_status", len(keys), *keys, str(_WORKERS_BYTES))
+        pipeline.fcall_ro("gristmill_status", len(keys), *keys, "brief")
     for job, reply in zip(jobs, pipeline.execute(raise_on_error=False), strict=True):
         if isinstance(reply, ResponseError) and knows_no_job(reply):
             yield job, None
@@ -81,10 +79,7 @@ def _some(client: Redis, jobs: Sequence[str]) -> Iterator[tuple[str, dict[str, A
 
 
 def believed(told: dict[str, Any]) -> dict[str, Any]:
-    """Return of an answer what decides about a job, where that can be so: a job writes what it likes to its own keys.
-
-    Of its workers that is their number, `alive`, and how many `slots` one or another has.
-    """
+    """Return what decides about a job, where that can be so: a job writes what it likes to its own keys."""
     try:
         job = {
             field: told["job"][field]
@@ -101,7 +96,7 @@ def believed(told: dict[str, Any]) -> dict[str, Any]:
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         return _damaged(str(error))
     found = {field: told[field] for field in _FOUND}
-    return {"job": job, **found, "due": due, "slots": _slots(told["workers"]), "now": told["now"]}
+    return {"job": job, **found, "due": due, "now": told["now"]}
 
 
 def _check_job(job: dict[str, Any]) -> None:
@@ -125,23 +120,10 @@ def _check_job(job: dict[str, Any]) -> None:
         raise ValueError("reason is too long")
 
 
-def _slots(workers: dict[str, str]) -> list[int]:
-    """Return how many slots one or another of the workers says that it has."""
-    found = set()
-    for info in workers.values():
-        try:
-            slots = orjson.loads(info)["slots"]
-        except (orjson.JSONDecodeError, KeyError, TypeError):
-            continue
-        if isinstance(slots, int):
-            found.add(slots)
-    return sorted(found)
-
-
 def _damaged(what: str) -> dict[str, Any]:
     """Return the answer of a job whose keys are not what they should be: it has failed now, and no other job has."""
     message = f"the job's keys in the queue are damaged: {what[:_SAID]}"
     now = int(time.time() * 1000)
     job = {"phase": "failed", "name": "", "reason": DAMAGED, "message": message}
     job |= {"created": str(now), "finished": str(now)}
-    return {"job": job, **dict.fromkeys(_FOUND, 0), "due": None, "slots": [], "now": now}
+    return {"job": job, **dict.fromkeys(_FOUND, 0), "due": None, "now": now}

@@ -26,7 +26,7 @@ from gristmill.reconcilers.actions import (
     SetFinalizer,
     SetUser,
 )
-from gristmill.reconcilers.job_status import status, status_when_wrong
+from gristmill.reconcilers.job_status import is_same_work, status, status_when_wrong
 from gristmill.reconcilers.observed import Observed, begun, context_of, has_begun, has_ended, right_part_of
 from gristmill.reconcilers.obstacles import has_crashed, is_alive, is_being_made, lacks_secret
 from gristmill.reconcilers.removal import remove
@@ -89,7 +89,7 @@ def decide(observed: Observed, settings: Settings, secret_url: str, now: float) 
     if FINALIZER not in (metadata.get("finalizers") or ()) and not (ended and observed.told is None):
         plan.actions.append(SetFinalizer(True))
     # (what the API server may refuse comes last: it is in the way of nothing else)
-    _keep_time(plan, observed, context.job, now)
+    _keep_time(plan, observed, context.job, observed.queue_time(now))
     if not ended:
         _keep_in_queue(plan, observed, context, now)
         _keep_user(plan, observed)
@@ -108,7 +108,7 @@ def _wrong(observed: Observed, settings: Settings, secret_url: str, message: str
     if not has_begun(observed):
         _keep_time_of_wrong(plan, observed, job, now)
     else:
-        _keep_time(plan, observed, job, now)
+        _keep_time(plan, observed, job, observed.queue_time(now))
         if observed.told is not None and not has_ended(observed):
             _keep_suspended(plan, observed, observed.told, job)
             _keep_user(plan, observed)
@@ -138,6 +138,8 @@ def _keep_in_queue(plan: _Plan, observed: Observed, context: JobContext, now: fl
         if told["job"].get("planned"):
             items = int(told["job"].get("items") or -1)
             parameters |= context.tolerance(int(told["job"]["chunks"]), items)
+        if is_same_work(told, context):
+            parameters["spec"] = context.to_json().decode()
         plan.actions.append(Configure(parameters))
 
 
@@ -179,7 +181,7 @@ def _keep_workers(
         return
     if observed.job is not None and not has_ended(observed) and not is_current(observed.job, job):
         found = observed.job["metadata"]
-        if not found.get("deletionTimestamp"):
+        if not found.get("deletionTimestamp") and _is_told(observed):
             plan.actions.append(DeleteJob(found["name"], found["uid"]))
         plan.look_again(_LOOK_SECONDS)
         return
@@ -193,6 +195,14 @@ def _keep_workers(
         if job.spec.coordination:
             plan.actions += _making_account(owner, settings)
         plan.actions.append(Create(worker_job(owner, job, settings.images, wanted)))
+
+
+def _is_told(observed: Observed) -> bool:
+    """Whether the queue has the spec as it is now: workers that begin read it there."""
+    if observed.told is None:
+        return observed.queue_answers
+    told = int(observed.told["job"].get("generation") or 0)
+    return told >= int(observed.resource["metadata"].get("generation") or 0)
 
 
 def _keep_account(plan: _Plan, observed: Observed, settings: Settings) -> None:
@@ -231,7 +241,8 @@ def _keep_number(plan: _Plan, observed: Observed, settings: Settings, job: Chunk
     present = 0 if observed.job is None else parallelism_of(observed.job)
     alive = sum(is_alive(pod) for pod in observed.pods)
     workers = Present(present, alive)
-    wanted, again = wanted_workers(job, observed.told, workers, settings.default_workers, now)
+    queue_now = observed.queue_time(now)
+    wanted, again = wanted_workers(job, observed.told, workers, settings.default_workers, queue_now)
     if again is not None:
         plan.look_again(again)
     if observed.job is not None and wanted != present and (observed.queue_answers or job.spec.suspend):
@@ -266,6 +277,7 @@ def _keep_pods(plan: _Plan, observed: Observed, now: float) -> None:
 
 
 def _keep_time(plan: _Plan, observed: Observed, job: ChunkJob, now: float) -> None:
+    """See to deadline and end; `now` is the queue's time, as are those of the job's begin and end."""
     told = observed.told
     if has_ended(observed):
         end = seconds_of((observed.resource.get("status") or {}).get("completionTime"))

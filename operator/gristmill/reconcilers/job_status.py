@@ -17,14 +17,20 @@ from gristmill.reconcilers.obstacles import crashes_of, obstacle_of, refusal_of,
 from gristmill.reconcilers.times import text_of
 from gristmill.reconcilers.worker_job import belongs
 
+#: what `SpecChanged` says where the work itself is another
+_OTHER_WORK = (
+    "input, chunks, process, reduce or output changed after the job began; it goes on with the former ones: "
+    "delete it and apply it again"
+)
+
 
 def status(observed: Observed, context: JobContext, now: float) -> dict[str, Any]:
     """Return the status of a ChunkJob whose spec is as it should be."""
     old, told = observed.resource.get("status") or {}, observed.told
     if told is not None:
         shown = _as_told(observed, told, context.output, now)
-        if changed := _changed(told, context):
-            shown["conditions"].append(_not_taken_over(changed, now))
+        if not is_same_work(told, context):
+            shown["conditions"].append(_not_taken_over(_OTHER_WORK, now))
     elif has_ended(observed):
         return _without_former_edit(old, context.generation)
     else:
@@ -161,21 +167,11 @@ def _taken(observed: Observed, now: float) -> tuple[Reason, str] | None:
     return Reason.NAME_TAKEN, observed.taken
 
 
-def _changed(told: dict[str, Any], context: JobContext) -> str:
+def is_same_work(told: dict[str, Any], context: JobContext) -> bool:
+    """Whether the job is still the one that the queue was told of when it began: others have another output."""
     job = told["job"]
     same = job.get("spec_digest", context.spec_digest) == context.spec_digest
-    if not same or job.get("output", context.output) != context.output:
-        return (
-            "input, chunks, process, reduce or output changed after the job began; it goes on with the former ones: "
-            "delete it and apply it again"
-        )
-    others = set(told["slots"]) - {context.job.spec.workers.processes}
-    if others:
-        return (
-            f"workers.processes changed after the job began; it goes on with {min(others)} processes a worker: "
-            "delete it and apply it again"
-        )
-    return ""
+    return same and bool(job.get("output", context.output) == context.output)
 
 
 def _condition(kind: str, holds: bool, reason: str, message: str, now: float) -> dict[str, Any]:

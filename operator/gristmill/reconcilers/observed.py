@@ -38,6 +38,8 @@ class Observed:
     warnings: Sequence[tuple[str, str]] = ()
     #: whether the queue answers
     queue_answers: bool = True
+    #: seconds that the queue's clock is ahead of that of `now`
+    queue_ahead: float = 0.0
     #: what the queue says of the job; None where it does not know it
     told: dict[str, Any] | None = None
     #: whether the queue knows the job's user
@@ -51,6 +53,10 @@ class Observed:
     refused: str = ""
     #: why the queue, which answers, refused what was to be done, ""
     queue_refuses: str = ""
+
+    def queue_time(self, now: float) -> float:
+        """Return what the queue's clock says `now`: for times that the queue has told."""
+        return now + self.queue_ahead
 
 
 def has_begun(observed: Observed) -> bool:

@@ -44,7 +44,7 @@ def remove(observed: Observed, now: float) -> Decision:
     if helps and told is not None:
         # (nobody may have been there when it was deleted: workers have their time from when they were told)
         since = int(told["job"].get("finished") or 0) / 1000 if removing else None
-        late = since is not None and (job is None or now > since + REMOVAL_SECONDS)
+        late = since is not None and (job is None or observed.queue_time(now) > since + REMOVAL_SECONDS)
     else:
         late = now > (seconds_of(metadata["deletionTimestamp"]) or now) + REMOVAL_SECONDS
     if late:

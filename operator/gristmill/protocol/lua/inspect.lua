@@ -1,14 +1,13 @@
 -- inspect.lua: what people and the runner want to see; changes nothing.
 --
--- FCALL_RO gristmill_status 15 KEYS  [bytes]
+-- FCALL_RO gristmill_status 15 KEYS  ['brief']
 --   returns msgpack {job = {field = value...} without spec and plan, workers = {worker = info JSON}, alive = workers that there
 --   are, leased = chunks in flight, pending, delayed, chores = units waiting, ready = units and chunks that could be leased now,
 --   due = when the first retry is due (ms; nil where none waits), now (ms)}
 --   A job's user can write what it likes to the job's keys, and who looks at all jobs must not die of one: message and output
 --   have at most 16 KiB, other fields 1 KiB (what is longer is cut), a worker's name 253 bytes (a longer one is not told), its
 --   info 64 KiB, and the infos of all 4 MiB (what is longer, or too much, is told as {}); of more than 10,000 workers, which a
---   job can't have, 10,000 are told. With bytes, names and infos of the workers that are told come to so many, and a worker for
---   which there is no room is not told: who looks at all jobs needs to know no more than how many there are, and of what kind.
+--   job can't have, 10,000 are told; in brief, for who looks at all jobs, none is.
 
 local FIELD, TEXT, NAME, INFO, INFOS, WORKERS = 1024, 16384, 253, 65536, 4194304, 10000
 local LONG = {message = true, output = true}
@@ -31,15 +30,14 @@ local function leasable(k, now)
   return ready
 end
 
-local function workers_of(k, most)
-  local workers, room = {}, most or INFOS
+local function workers_of(k)
+  local workers, room = {}, INFOS
   for _, name in ipairs(redis.call('HRANDFIELD', k.workers, WORKERS)) do
     if #name <= NAME then
-      local info = redis.call('HSTRLEN', k.workers, name)
-      local size = most and info + #name or info
-      local fits = info <= INFO and size <= room
+      local size = redis.call('HSTRLEN', k.workers, name)
+      local fits = size <= INFO and size <= room
       if fits then room = room - size end
-      if fits or not most then workers[name] = fits and redis.call('HGET', k.workers, name) or '{}' end
+      workers[name] = fits and redis.call('HGET', k.workers, name) or '{}'
     end
   end
   return workers
@@ -55,7 +53,7 @@ define('status', function(k, args)
     local lease = cmsgpack.unpack(all[i])
     if lease.chore == '' then leased = leased + lease.stop - lease.start end
   end
-  return cmsgpack.pack({job = job, workers = workers_of(k, tonumber(args[1])), alive = redis.call('HLEN', k.workers),
+  return cmsgpack.pack({job = job, workers = args[1] == 'brief' and {} or workers_of(k), alive = redis.call('HLEN', k.workers),
                         leased = leased, pending = redis.call('ZCARD', k.pending), delayed = redis.call('ZCARD', k.delayed),
                         chores = redis.call('ZCARD', k.chores), ready = leasable(k, now),
                         due = tonumber(redis.call('ZRANGE', k.delayed, 0, 0, 'WITHSCORES')[2]), now = now})
