@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import kubernetes
 import pytest
 from tests.builders import COUNT
 from tests.e2e.kube import SYSTEM, Kube, chunk_job, kubectl, queue, until
@@ -117,16 +118,20 @@ def test_where_it_does_not_watch_the_operator_may_change_only_what_is_deleted(
     kube: Kube, values: Path
 ) -> None:
     install(values, "--set", f"watch.namespaces={{{SYSTEM}}}")
-    kube.apply(chunk_job())
-    patch = ("patch", "chj", "mill", f"--as=system:serviceaccount:{SYSTEM}:gristmill", "--type=merge", "-p")
-    told = kube.ctl(*patch, '{"spec": {"suspend": true}}', code=1)
-    assert "the operator may change only what is being deleted" in told
-    kube.ctl(
-        "patch", "chj", "mill", "--type=merge", "-p", '{"metadata": {"finalizers": ["gristmill.dev/queue"]}}'
-    )
+    mill = chunk_job()
+    mill["metadata"]["finalizers"] = ["gristmill.dev/queue"]
+    kube.apply(mill)
+    client = kubernetes.config.new_client_from_config()
+    client.set_default_header("Impersonate-User", f"system:serviceaccount:{SYSTEM}:gristmill")
+    of_operator = kubernetes.client.CustomObjectsApi(client)
+    where = ("gristmill.dev", "v1alpha1", kube.namespace, "chunkjobs", "mill")
+    with pytest.raises(kubernetes.client.ApiException, match="only what is being deleted"):
+        of_operator.patch_namespaced_custom_object(*where, {"spec": {"suspend": True}})
     kube.ctl("delete", "chj", "mill", "--wait=false")
-    kube.ctl(*patch, '{"metadata": {"finalizers": null}}', code=None)
-    until(lambda: not kube.get("chj", "mill"))
+    of_operator.patch_namespaced_custom_object(*where, {"metadata": {"finalizers": None}})
+    assert kube.get("chj", "mill") is None
+    with pytest.raises(kubernetes.client.ApiException, match="cannot get resource"):
+        of_operator.get_namespaced_custom_object(*where)
 
 
 def test_workers_coordinate_where_only_some_namespaces_are_watched(kube: Kube, values: Path) -> None:
