@@ -117,21 +117,17 @@ class LargeLines(Lines):
         super().__init__(b"", encoding)
         self._content = None
         self._pieces = pieces
-        #: the number of lines, since somebody has read all of them
+        #: the number of lines, since somebody has counted them, or had them all one by one
         self._count: int | None = None
         self.failure: InputError | None = None
 
     def blocks(self) -> Iterator[bytes]:
         """See `Lines`."""
-        count = 0
         try:
-            for block in self._pieces():
-                count += len(Lines(block))
-                yield block
+            yield from self._pieces()
         except InputError as error:
             self.failure = error
             raise
-        self._count = count
 
     def __len__(self) -> int:
         if self._count is None:
@@ -139,9 +135,7 @@ class LargeLines(Lines):
         return self._count
 
     def __iter__(self) -> Iterator[str]:
-        if self._content is None:
-            return (line for block in self.blocks() for line in Lines(block, self.encoding))
-        return super().__iter__()
+        return self._one_by_one() if self._content is None else super().__iter__()
 
     @overload
     def __getitem__(self, index: int) -> str: ...
@@ -160,6 +154,14 @@ class LargeLines(Lines):
 
     def __repr__(self) -> str:
         return "<LargeLines>"
+
+    def _one_by_one(self) -> Iterator[str]:
+        count = 0
+        for block in self.blocks():
+            lines = Lines(block, self.encoding)._split()
+            count += len(lines)
+            yield from lines
+        self._count = count
 
     def _between(self, start: int, stop: int) -> Iterator[bytes]:
         """Yield the lines [start, stop) in blocks; what follows them is not read."""
