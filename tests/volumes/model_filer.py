@@ -103,7 +103,7 @@ class _Calls:
 
     def _get(self, path: str, query: Any, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
         if "limit" in query:
-            return self._list(path)
+            return self._list(path, int(query["limit"][0]), query["lastFileName"][0])
         entry = self._filer.entries.get(path)
         if entry is None:
             return 404, b""
@@ -117,7 +117,7 @@ class _Calls:
         start, _, last = headers["Range"].removeprefix("bytes=").partition("-")
         return 206, data[int(start) : int(last) + 1 if last else None]
 
-    def _list(self, folder: str) -> tuple[int, bytes]:
+    def _list(self, folder: str, limit: int, last: str) -> tuple[int, bytes]:
         found: dict[str, Any] = {}
         for path, entry in sorted(self._filer.entries.items()):
             if path.startswith(f"{folder}/"):
@@ -126,8 +126,10 @@ class _Calls:
                 found[name] = {"FullPath": full, "Mode": 1 << 31} if below else self._told(full, entry)
         if not found:
             return 404, b""
-        more = {"LastFileName": max(found), "ShouldDisplayLoadMore": False}
-        return 200, orjson.dumps({"Entries": list(found.values()), **more})
+        rest = [name for name in sorted(found) if name > last]
+        page = rest[:limit]
+        more = {"LastFileName": page[-1] if page else "", "ShouldDisplayLoadMore": len(rest) > limit}
+        return 200, orjson.dumps({"Entries": [found[name] for name in page], **more})
 
     def _told(self, path: str, entry: _Entry) -> dict[str, Any]:
         chunks, offset = [], 0

@@ -122,9 +122,9 @@ class Stepped:
         self._wait()
         return self._backend.stat(key)
 
-    def list(self, folder: str) -> list[Entry]:
+    def list(self, folder: str, prefix: str = "") -> list[Entry]:
         self._wait()
-        return self._backend.list(folder)
+        return self._backend.list(folder, prefix)
 
     def walk(self, folder: str) -> Iterator[tuple[str, Entry]]:
         self._wait()

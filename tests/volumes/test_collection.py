@@ -63,8 +63,8 @@ def test_set_aside_first_removed_later(folder: ContentStore, tmp_path: Path) -> 
         assert file.read() == content(5000)
     assert collect(folder.backend, HOUR).removed == 0
     (aside,) = (root / "trash").iterdir()
-    since, _, rest = aside.name.partition("-")
-    aside.rename(aside.with_name(f"{int(since) - HOUR - 1:012.0f}-{rest}"))
+    sha256, since, rest = aside.name.split("-")
+    aside.rename(aside.with_name(f"{sha256}-{int(since) - HOUR - 1:012.0f}-{rest}"))
     assert collect(folder.backend, HOUR).removed == 1
     assert list((root / "trash").iterdir()) == []
 
@@ -83,7 +83,7 @@ def test_a_collection_puts_back_what_has_a_name_again(folder: ContentStore, tmp_
     """(A collector was killed between setting aside and looking at the names.)"""
     folder.save("file", content(5000))
     (path,) = objects(tmp_path / "volume", "content")
-    path.rename(tmp_path / f"volume/trash/000000000001-beef-{path.name}")
+    path.rename(tmp_path / f"volume/trash/{path.name}-000000000001-beef")
     assert folder.open("file").read() == content(5000)
     assert collect(folder.backend, 0).restored == 1
     assert path.exists()

@@ -140,11 +140,10 @@ def test_a_name_whose_draft_was_collected_is_not_acknowledged(monkeypatch: pytes
     assert (len(moves), scene.store.open("file").read()) == (1, b"old")
 
 
-#: two move what is there aside at once, and one of them may take what the other has just written (docs/volumes.md)
-@pytest.mark.xfail(
-    reason="three at once, of whom two move the same content aside and one writes it", strict=False
+@pytest.mark.parametrize(
+    "writers",
+    [("named again", "named", "named"), ("saved", "named", "collect"), ("saved", "named again", "collect")],
 )
-@pytest.mark.parametrize("writers", [("named again", "named", "named"), ("saved", "named", "collect")])
 def test_three_at_once_are_told_no_nonsense(
     writers: tuple[str, ...], sampled: random.Random, monkeypatch: pytest.MonkeyPatch
 ) -> None:

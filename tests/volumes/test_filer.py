@@ -5,6 +5,8 @@ from __future__ import annotations
 import secrets
 import time
 import urllib.request
+from collections.abc import Iterator
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -17,11 +19,14 @@ from tests.volumes.seaweed import Seaweed
 from gristmill.cli.copying import get
 from gristmill.errors import UsageError
 from gristmill.volumes import open_volume
+from gristmill.volumes.collection import collect
 from gristmill.volumes.errors import StorageFailed, Taken
 from gristmill.volumes.filer import backend
 from gristmill.volumes.filer.backend import FilerBackend
 from gristmill.volumes.filer.entries import Chunk, are_whole
 from gristmill.volumes.filer.tokens import Tokens
+from gristmill.volumes.names import content_key
+from gristmill.volumes.port import Entry
 from gristmill.volumes.store import ContentStore
 
 _LONG = "ü" * 127 + "x"
@@ -234,3 +239,26 @@ def test_pieces_that_are_sent_at_once_are_all_there(
     assert sum("offset" in path for path in seen) == 7
     assert volume.open("large").read() == data
     assert findings(volume) == []
+
+
+def test_content_that_is_put_again_is_stored_once_and_kept_until_it_may_have_a_name(
+    volume: ContentStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it lies does not change: nobody who reads it or moves it is in the way."""
+    backend = volume.backend
+    for _ in range(3):
+        sha256 = volume.put(content(5000)).sha256
+    assert [key for key, _ in backend.walk("content")] == [content_key(sha256)]
+    assert list(backend.walk("trash")) == []
+    holds = [entry.modified for _, entry in backend.walk("holds")]
+    assert len(holds) == 2
+    walk = backend.walk
+
+    def with_old_content(folder: str) -> Iterator[tuple[str, Entry]]:
+        for key, entry in walk(folder):
+            yield key, replace(entry, modified=0) if folder == "content" else entry
+
+    monkeypatch.setattr(backend, "walk", with_old_content)
+    for seconds, aside in ((3599, 0), (3601, 1)):
+        monkeypatch.setattr(backend, "now", lambda seconds=seconds: max(holds) + seconds)
+        assert collect(backend, 3600).aside == aside

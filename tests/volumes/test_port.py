@@ -256,3 +256,12 @@ def test_what_a_storage_did_not_keep_is_not_acknowledged(size: int, protocol: st
     with pytest.raises(StorageFailed, match=r"was written with .* bytes and has"):
         store.save("file", content(size))
     MemoryFileSystem.store.clear()
+
+
+def test_a_folder_is_listed_from_a_prefix_on(store: ContentStore) -> None:
+    backend = store.backend
+    names = [f"{letter}{number:02}" for letter in "abc" for number in range(30)]
+    for name in [*names, "b"]:
+        backend.write(f"trash/{name}", b"x")
+    assert sorted(entry.name for entry in backend.list("trash", "b")) == names[30:60]
+    assert backend.list("trash", "c29") == backend.list("nix", "c") == []

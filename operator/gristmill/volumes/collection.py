@@ -32,13 +32,23 @@ from dataclasses import dataclass
 
 from gristmill.volumes import blocks
 from gristmill.volumes.errors import Damaged, StorageFailed
-from gristmill.volumes.names import CONTENT, DOOMED, DRAFTS, TRASH, content_key, heap_name, trash_key
+from gristmill.volumes.names import (
+    CONTENT,
+    DOOMED,
+    DRAFTS,
+    HOLDS,
+    TRASH,
+    content_key,
+    digest_of,
+    heap_name,
+    heap_time,
+    trash_key,
+)
 from gristmill.volumes.naming import Names
 from gristmill.volumes.port import Backend, Entry
 
 #: seconds that content without a name is kept, and then lies in the trash
 GRACE_SECONDS = 3600.0
-_DIGEST_LENGTH = 64
 #: objects that are removed between two looks at what is aside
 _BATCH = 200
 
@@ -71,7 +81,7 @@ def collect(
     aside = aside_bytes = 0
     if old:
         say("reading the names")
-        named = _named(backend)
+        named = _named(backend, grace)
         heap = heap_name(backend.now())
         for sha256, entry in old.items():
             key = trash_key(heap, sha256)
@@ -89,13 +99,13 @@ def collect(
     restored = 0
     if trash:
         say("reading the names again")
-        named, now = _named(backend), backend.now()
+        named, now = _named(backend, grace), backend.now()
     due: dict[str, Entry] = {}
     for key, entry in trash.items():
-        sha256 = key[-_DIGEST_LENGTH:]
+        sha256 = digest_of(key)
         if sha256 in named and backend.stat(content_key(sha256)) is None:
             restored += backend.move(key, content_key(sha256))
-        elif now - _since(key) >= grace:
+        elif now - heap_time(key) >= grace:
             due[key] = entry
     if backend.move_seconds:
         for key, entry in due.items():
@@ -106,7 +116,10 @@ def collect(
         if due:
             say("waiting until nothing is being moved")
             time.sleep(backend.move_seconds)
-    removed = _remove(backend, {key: key[-_DIGEST_LENGTH:] for key in due})
+    removed = _remove(backend, {key: digest_of(key) for key in due})
+    for key, entry in backend.walk(HOLDS):
+        if now - entry.modified >= grace:
+            backend.delete(key)
     old_drafts = {}
     for entry in backend.list(DRAFTS):
         if not entry.is_folder and now - entry.modified >= grace:
@@ -152,13 +165,16 @@ def _aside(backend: Backend) -> defaultdict[str, set[str]]:
     found: defaultdict[str, set[str]] = defaultdict(set)
     for folder in (TRASH, DOOMED):
         for key, _ in backend.walk(folder):
-            found[key[-_DIGEST_LENGTH:]].add(key)
+            found[digest_of(key)].add(key)
     return found
 
 
-def _named(backend: Backend) -> set[str]:
-    """Return the digests of all content that names point at."""
-    named = set()
+def _named(backend: Backend, grace: float) -> set[str]:
+    """Return the digests of all content that names point at, or that was put anew less than `grace` seconds ago."""
+    now, named = backend.now(), set()
+    for key, entry in backend.walk(HOLDS):
+        if now - entry.modified < grace:
+            named.add(digest_of(key))
     for path, record in Names(backend).read_all():
         if isinstance(record, Damaged):
             raise StorageFailed(
@@ -175,9 +191,3 @@ def _digest_in(backend: Backend, key: str, length: int) -> str:
     with suppress(FileNotFoundError):
         return blocks.digest_in(backend.read(key, size, length)) if size >= 0 else ""
     return ""
-
-
-def _since(key: str) -> float:
-    """Return when a heap was begun, by the storage's clock."""
-    number = key.split("/")[1].partition("-")[0]
-    return float(number) if number.isdecimal() else 0.0

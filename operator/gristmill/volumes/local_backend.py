@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from gristmill.volumes.blocks import Bytes
 from gristmill.volumes.errors import StorageFailed, told
 from gristmill.volumes.names import DRAFTS, LOCKS, TRASH
-from gristmill.volumes.port import Entry
+from gristmill.volumes.port import Entry, goes_on
 
 #: bytes of a draft after which the kernel is to write them to the disk
 _BEGIN_BYTES = 8 << 20
@@ -104,7 +104,7 @@ class LocalBackend:
                 return Entry(name, is_folder=True) if _is_filled(path) else None
             return Entry(name, status.st_size, status.st_mtime)
 
-    def list(self, folder: str) -> list[Entry]:
+    def list(self, folder: str, prefix: str = "") -> list[Entry]:
         """See `Backend`. A folder that a process left empty which was killed is left out."""
         found = []
         with (
@@ -113,6 +113,8 @@ class LocalBackend:
             os.scandir(self._path(folder)) as entries,
         ):
             for entry in entries:
+                if not goes_on(entry.name, prefix):
+                    continue
                 if entry.is_dir(follow_symlinks=False):
                     if not folder or _is_filled(entry.path):  # (the volume's own make it one, also empty)
                         found.append(Entry(entry.name, is_folder=True))

@@ -13,6 +13,8 @@ from gristmill.volumes.errors import BadName
 
 #: folders of a volume's root
 NAMES, CONTENT, TRASH, DOOMED, DRAFTS, LOCKS = "names", "content", "trash", "doomed", "drafts", "locks"
+#: what was put anew, of storages where that can't be written over what is there
+HOLDS = "holds"
 
 #: bytes of a part of a name: what file systems take
 MOST_PART_BYTES = 255
@@ -95,5 +97,21 @@ def heap_name(now: float) -> str:
 
 
 def trash_key(heap: str, sha256: str) -> str:
-    """Return where content is that a collector has set aside: in one folder, as a full disk has no room for more."""
-    return f"{TRASH}/{heap}-{sha256}"
+    """Return where content is that was set aside: in one folder, as a full disk has no room for more."""
+    return f"{TRASH}/{sha256}-{heap}"
+
+
+def digest_of(key: str) -> str:
+    """Return the digest of content that is set aside, or held."""
+    return key.split("/")[1].partition("-")[0]
+
+
+def heap_time(key: str) -> float:
+    """Return when content was set aside, in seconds by the storage's clock."""
+    number = key.split("/")[1].split("-")[1]
+    return float(number) if number.isdecimal() else 0.0
+
+
+def hold_key(sha256: str) -> str:
+    """Return where it is said that content was put anew which was there; each says it for itself."""
+    return f"{HOLDS}/{sha256}-{secrets.token_hex(8)}"

@@ -24,6 +24,11 @@ class Entry:
     is_folder: bool = False
 
 
+def goes_on(name: str, prefix: str) -> bool:
+    """Return whether a name is one of those that `Backend.list` gives for this prefix."""
+    return name.startswith(prefix) and name != prefix
+
+
 class Draft(Protocol):
     """An object that nobody sees yet."""
 
@@ -79,8 +84,8 @@ class Backend(Protocol):
     def stat(self, key: str) -> Entry | None:
         """Return what is at a key; None where nothing is."""
 
-    def list(self, folder: str) -> list[Entry]:
-        """Return what is in a folder; nothing where it is not there."""
+    def list(self, folder: str, prefix: str = "") -> list[Entry]:
+        """Return what is in a folder and has a name that goes on after `prefix`; nothing where it is not there."""
 
     def walk(self, folder: str) -> Iterator[tuple[str, Entry]]:
         """Yield keys and entries of all objects below a folder."""

@@ -31,10 +31,15 @@ def locate(backend: Backend, sha256: str, file: str) -> tuple[str, Entry]:
         entry = backend.stat(key)
         if entry is not None:
             return key, entry
-        for entry in backend.list(TRASH):
-            if entry.name.endswith(sha256):
-                return f"{TRASH}/{entry.name}", entry
+        for found in aside(backend, sha256):
+            return found
     raise NotThere(f"{file}: its content {sha256} is not in {backend.url}: put the file again")
+
+
+def aside(backend: Backend, sha256: str) -> Iterator[tuple[str, Entry]]:
+    """Yield keys of content that was set aside, and what is there."""
+    for entry in backend.list(TRASH, sha256):
+        yield f"{TRASH}/{entry.name}", entry
 
 
 class Content:

@@ -22,7 +22,7 @@ from fsspec.core import url_to_fs
 from gristmill.volumes.blocks import Bytes
 from gristmill.volumes.errors import StorageFailed, told
 from gristmill.volumes.names import DRAFTS
-from gristmill.volumes.port import Entry
+from gristmill.volumes.port import Entry, goes_on
 from gristmill.volumes.written import written_now
 
 #: protocols of fsspec by which an object appears when its upload is complete
@@ -133,13 +133,14 @@ class RemoteBackend:
             except FileNotFoundError:
                 return None
 
-    def list(self, folder: str) -> list[Entry]:
+    def list(self, folder: str, prefix: str = "") -> list[Entry]:
         """See `Backend`."""
         path = self.path(folder)
         with told(f"{self.url}/{folder}", "listed"), suppress(FileNotFoundError, NotADirectoryError):
             self.fs.invalidate_cache()
             infos = self.fs.ls(path, detail=True)
-            return [_entry(info) for info in infos if _is_below(info, path)]
+            found = [_entry(info) for info in infos if _is_below(info, path)]
+            return [entry for entry in found if goes_on(entry.name, prefix)]
         return []
 
     def walk(self, folder: str) -> Iterator[tuple[str, Entry]]:

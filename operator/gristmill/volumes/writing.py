@@ -9,15 +9,18 @@ from __future__ import annotations
 import errno
 import hashlib
 from collections import deque
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
 from gristmill.volumes import blocks
 from gristmill.volumes.blocks import BLOCK_BYTES, Bytes, Manifest
 from gristmill.volumes.errors import StorageFailed
-from gristmill.volumes.names import content_key
+from gristmill.volumes.names import content_key, heap_name, hold_key, trash_key
 from gristmill.volumes.port import Backend, Draft
+from gristmill.volumes.reading import aside
 
 #: blocks that are kept in memory before a draft is begun
 _MOST_HELD = 8
@@ -82,11 +85,11 @@ class ContentWriter:
     def publish(self, *, anew: bool = True) -> Manifest:
         """Have the content at its key, in place of the same, so that damage is mended, and `anew` its age begins.
 
-        Where a storage can't do that safely, the same is left there if it is whole, unless its age has to begin anew.
+        Where a storage can't do that safely, the same is left if it is whole, and `anew` is kept as if it had a name.
         """
         manifest = self.finish()
         key = content_key(manifest.sha256)
-        if not anew and self._backend.move_seconds and self._is_there(manifest):
+        if self._backend.move_seconds and self._is_kept(manifest, anew=anew):
             return manifest
         if self._draft is None:
             self._backend.write(key, b"".join([*self._held, manifest.encode()]))
@@ -104,20 +107,53 @@ class ContentWriter:
         if self._draft is not None:
             self._draft.discard()
 
-    def _is_there(self, manifest: Manifest) -> bool:
-        """Return whether the content is at its key already: whether of each block one of its copies is right."""
-        key, size = content_key(manifest.sha256), manifest.size
+    def _is_kept(self, manifest: Manifest, *, anew: bool) -> bool:
+        """Return whether the content is there already, and stays: nothing is written over what may be being moved.
+
+        What is in its place and not whole is set aside. What is aside and whole is put back.
+        """
+        key, is_held = content_key(manifest.sha256), not anew
+        while (there := self._whole_at(manifest, every=anew)) is not None:
+            if not is_held:  # (before it is seen to be in its place, as a name is)
+                self._backend.write(hold_key(manifest.sha256), b"?")
+                is_held = True
+            if there != key:
+                self._backend.move(there, key)
+            if self._backend.stat(key) is not None:
+                return True
+        return False
+
+    def _whole_at(self, manifest: Manifest, *, every: bool) -> str | None:
+        """Return where the content is whole; None where it is not."""
+        key = content_key(manifest.sha256)
+        for there in self._places(manifest.sha256):
+            with suppress(FileNotFoundError):
+                if self._is_whole(manifest, there, every=every):
+                    return there
+                if there == key:
+                    self._backend.move(key, trash_key(heap_name(self._backend.now()), manifest.sha256))
+                    return None
+        return None
+
+    def _places(self, sha256: str) -> Iterator[str]:
+        """Yield where content may be; its place is last, too, as it may come back while one looks elsewhere."""
+        yield content_key(sha256)
+        for there, _ in aside(self._backend, sha256):
+            yield there
+        yield content_key(sha256)
+
+    def _is_whole(self, manifest: Manifest, key: str, *, every: bool) -> bool:
+        """Return whether of each block one of its copies is right, or `every`. FileNotFoundError: nothing is there."""
+        size, right = manifest.size, all if every else any
         try:
             ends = self._backend.copies(key, size, size + blocks.end_bytes(size))
-            return manifest.encode() in ends and all(
-                any(
+            return right(end == manifest.encode() for end in ends) and all(
+                right(
                     blocks.check_of(data) == manifest.check(block)
                     for data in self._backend.copies(key, *blocks.block_span(block, size))
                 )
                 for block in range(manifest.blocks)
             )
-        except FileNotFoundError:
-            return False
         except StorageFailed as error:
             if error.errno != errno.EIO:
                 raise

@@ -33,14 +33,16 @@ from gristmill.volumes.filer.entries import (
     ids_in,
 )
 from gristmill.volumes.forks import PerProcess
-from gristmill.volumes.names import CONTENT, DRAFTS, NAMES, heap_name, trash_key
-from gristmill.volumes.port import Entry
+from gristmill.volumes.names import DRAFTS, NAMES
+from gristmill.volumes.port import Entry, goes_on
 from gristmill.volumes.written import written_now
 
 #: the folder of the filer in which the objects are, where its URL names none
 _ROOT = "/volume"
 #: entries of a folder that are asked for at once
 _PAGE = 4096
+#: the same where few are expected
+_FEW = 8
 #: objects that are read at once
 _THREADS = 16
 #: answers that fail before an object is read from the servers
@@ -131,7 +133,6 @@ class FilerBackend:
             if key.startswith(f"{NAMES}/"):
                 self._write_name(key, data)
                 return
-            self._set_aside(key)
             self._put(self._path(key), [data], len(data), len(data))
 
     def _write_name(self, key: str, data: bytes) -> None:
@@ -159,18 +160,12 @@ class FilerBackend:
                     raise self._removed(key) from None
                 raise
 
-    def _set_aside(self, key: str) -> None:
-        """See that nothing is at the key of content that is to be written."""
-        while key.startswith(f"{CONTENT}/") and self._told(key) is not None:
-            self.move(key, trash_key(heap_name(self.now()), key.rpartition("/")[2]))
-
     def draft(self) -> FilerDraft:
         """See `Backend`."""
         return FilerDraft(self, f"{DRAFTS}/{secrets.token_hex(8)}")
 
     def publish(self, draft: str, key: str) -> None:
         """Move a draft to where content is to be. StorageFailed where it is gone."""
-        self._set_aside(key)
         if not self.move(draft, key):
             raise self._removed(key)
 
@@ -218,10 +213,10 @@ class FilerBackend:
                 return entry_of(found)
             return Entry(key.rpartition("/")[2], is_folder=True) if self._is_filled(key) else None
 
-    def list(self, folder: str) -> list[Entry]:
+    def list(self, folder: str, prefix: str = "") -> list[Entry]:
         """See `Backend`. A filer keeps folders that were emptied: they are left out."""
         with told(f"{self.url}/{folder}", "listed"):
-            entries = list(self._entries(folder))
+            entries = list(self._entries(folder, prefix=prefix))
             folders = [
                 f"{folder}/{entry.name}" if folder else entry.name for entry in entries if entry.is_folder
             ]
@@ -344,14 +339,18 @@ class FilerBackend:
         """Return whether a file is somewhere in a folder."""
         return any(
             not entry.is_folder or self._is_filled(f"{folder}/{entry.name}")
-            for entry in self._entries(folder, 8)
+            for entry in self._entries(folder, _FEW)
         )
 
-    def _entries(self, folder: str, page: int = _PAGE) -> Iterator[Entry]:
-        """Yield what is in a folder, also folders that were emptied."""
-        path, last = folder_path(self._root, folder), ""
+    def _entries(self, folder: str, page: int = _PAGE, prefix: str = "") -> Iterator[Entry]:
+        """Yield what is in a folder, also folders that were emptied, by name."""
+        path, last = folder_path(self._root, folder), prefix
+        page = _FEW if prefix else page
         while found := self._listed(path, f"?limit={page}&lastFileName={quote(last, safe='')}"):
-            yield from map(entry_of, found["Entries"] or ())
+            for entry in map(entry_of, found["Entries"] or ()):
+                if not goes_on(entry.name, prefix):
+                    return
+                yield entry
             if not found["ShouldDisplayLoadMore"]:
                 return
             last = found["LastFileName"]
