@@ -89,7 +89,9 @@ def test_what_was_written_when_it_had_no_labels_any_more_is_forgotten_too(operat
     assert operator.world.all("Job") == []
 
 
-def test_a_namespace_that_may_not_be_listed_keeps_no_other_waiting(api: FakeApi) -> None:
+def test_a_namespace_that_may_not_be_listed_keeps_no_other_waiting(
+    api: FakeApi, caplog: pytest.LogCaptureFixture
+) -> None:
     operator = Operator(config("here", "lost"), Cluster(api))
     api.add("ChunkJob", mill())
     told(operator, "ChunkJob", mill("other", "lost", "0b1f"))
@@ -97,6 +99,21 @@ def test_a_namespace_that_may_not_be_listed_keeps_no_other_waiting(api: FakeApi)
     asyncio.run(operator._list_all())
     asyncio.run(operator._drop_missing())
     assert len(operator.world.all("ChunkJob")) == 2
+    assert (operator.fault(), caplog.text.count("lost is watched, and may not be")) == ("", 1)
+
+
+@pytest.mark.parametrize(("watch", "place"), [((), ""), (("home", "lost"), "/namespaces/home")])
+def test_an_operator_that_may_not_watch_what_it_needs_is_started_again(
+    api: FakeApi, watch: tuple[str, ...], place: str
+) -> None:
+    operator = Operator(config(*watch), Cluster(api))
+    api.refusals[f"GET /apis/apps/v1{place}"] = (403, "you may not")
+    with pytest.raises(ApiError):
+        asyncio.run(operator._list_all())
+    assert operator.fault() == "you may not"
+    api.refusals.clear()
+    asyncio.run(operator._list_all())
+    assert operator.fault() == ""
 
 
 def test_a_write_to_what_is_gone_forgets_it(api: FakeApi, operator: Operator) -> None:
@@ -204,6 +221,7 @@ class Asked:
     """Stands for the queue: it knows some jobs and users, and keeps what it was asked."""
 
     asked = answers = has_password = True
+    ahead: float | None = 0.0
     server = "queue:6379"
 
     def __init__(self, **phases: str) -> None:
@@ -279,14 +297,44 @@ def test_what_the_queue_has_of_jobs_that_are_gone_is_removed(api: FakeApi, opera
     assert queue.forgotten == ["b"]
 
 
-def test_how_far_the_queues_clock_is_ahead_is_seen_in_what_it_says(api: FakeApi, operator: Operator) -> None:
-    told(operator, "ChunkJob", api.add("ChunkJob", resource(ttlSecondsAfterFinished=300)))
-    operator.queue.asked = operator.queue.answers = True
-    ended = queue_says("complete", workers=0)  # (a minute ago by its clock, which is another than ours)
-    operator.jobs.heard("0b1e", ended)
+@pytest.mark.parametrize(("ahead", "left"), [(0.0, 0), (-3600.0, 1), (None, 1)])
+def test_a_ttl_is_over_by_the_queues_clock(
+    api: FakeApi, operator: Operator, ahead: float | None, left: int
+) -> None:
+    """It is not known while the queue has not answered an operator that begins."""
+    queue = asking(operator, **{"0b1e": "complete"})
+    queue.ahead = ahead
+    found = resource({"completionTime": text_of(time.time() - 400)}, ttlSecondsAfterFinished=300)
+    told(operator, "ChunkJob", api.add("ChunkJob", found))
+    operator.jobs.told["0b1e"] = queue_says("complete", workers=0, finished="")
     asyncio.run(operator.jobs.reconcile(("here", "job")))
-    assert api.all("ChunkJob")
-    assert abs(operator.jobs._queue_ahead - (ended["now"] / 1000 - time.time())) < 60
+    assert len(api.all("ChunkJob")) == left
+
+
+def test_a_status_that_is_refused_is_written_later(api: FakeApi, operator: Operator) -> None:
+    told(operator, "ChunkJob", api.add("ChunkJob", resource()))
+    operator.queue.asked = operator.queue.answers = True
+    operator.jobs.told["0b1e"] = queue_says()
+    api.refusals["PATCH /apis/gristmill.dev/v1alpha1/namespaces/here/chunkjobs/job/status"] = (403, "no")
+    pause = asyncio.run(operator.jobs.reconcile(("here", "job")))
+    assert pause is not None
+    assert 0 < pause <= 5
+
+
+def test_a_deletion_that_is_refused_leaves_no_workers(api: FakeApi, operator: Operator) -> None:
+    found = resource(ttlSecondsAfterFinished=1)
+    told(operator, "ChunkJob", api.add("ChunkJob", found))
+    told(operator, "Job", api.add("Job", job_of(found, 2)))
+    operator.queue.asked = operator.queue.answers = True
+    operator.queue.ahead = 0.0
+    operator.jobs.told["0b1e"] = queue_says("complete", workers=0, finished="1000")
+    api.refusals["DELETE /apis/gristmill.dev"] = (403, "a policy says no")
+    asyncio.run(operator.jobs.reconcile(("here", "job")))
+    assert [job["spec"]["parallelism"] for job in api.all("Job")] == [0]
+    (left,) = api.all("ChunkJob")
+    assert [c["message"] for c in left["status"]["conditions"] if c["type"] == "Progressing"] == [
+        "a policy says no"
+    ]
 
 
 def test_of_namespaces_that_are_not_watched_nothing_is_removed(api: FakeApi) -> None:

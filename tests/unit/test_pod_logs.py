@@ -24,6 +24,10 @@ class _OnePod:
         return self.printed
 
 
+def _refused(pod: str, since: str | None) -> str:
+    raise ClusterError(502, "no route")
+
+
 def read(logs: PodLogs) -> list[str]:
     return [record["text"] for record in logs.records()]
 
@@ -42,6 +46,20 @@ def test_a_node_that_does_not_answer_hides_no_other_log(monkeypatch: pytest.Monk
     texts = read(PodLogs(cluster, "u"))
     assert texts[0] == "hello"
     assert "i/o timeout" in texts[1]
+
+
+def test_what_is_printed_while_a_node_does_not_answer_is_read_later() -> None:
+    pod: Any = _OnePod()
+    logs = PodLogs(pod, "u")
+    pod.printed = "2026-01-01T00:00:01Z a\n"
+    assert read(logs) == ["a"]
+    answers, pod.log = pod.log, _refused
+    assert [read(logs) for _ in range(3)] == [["no route"], [], []]
+    pod.printed += "2026-01-01T00:00:02Z b\n"
+    pod.log = answers
+    assert read(logs) == ["b"]
+    pod.log = _refused
+    assert read(logs) == ["no route"]
 
 
 @pytest.mark.parametrize("odd", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1c", "\r"])

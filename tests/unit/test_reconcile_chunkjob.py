@@ -305,13 +305,39 @@ def test_what_workers_read_when_they_begin_is_told_to_the_queue_and_then_to_othe
     assert condition(decision, "SpecChanged") is None
 
 
-def test_a_change_of_the_work_is_not_told_to_the_queue() -> None:
-    found = resource(workers={"max": 2}, retry={"timeoutSeconds": 9})
+@pytest.mark.parametrize("facts", [{"spec_digest": "x"}, {"output": "s3://x/y"}])
+def test_where_the_work_has_changed_nothing_else_is_taken_over_but_numbers_and_times(
+    facts: dict[str, Any],
+) -> None:
+    """The pods would have the code or the volumes of the one, and the queue the settings of the other."""
+    before = resource(workers={"max": 2})
+    found = resource(workers={"max": 1, "leaseSeconds": 2}, retry={"timeoutSeconds": 9}, suspend=True)
     found["metadata"]["generation"] = 2
-    for facts in ({"spec_digest": "x"}, {"output": "s3://x/y"}):
-        (configured,) = decided(found, job=job_of(found), told=told(**facts)).actions
-        assert isinstance(configured, Configure)
-        assert "spec" not in configured.parameters
+    decision = decided(found, job=job_of(before), pods=[pod()], told=told(**facts))
+    assert decision.actions == (Configure({"suspended": 1}), Scale(0))
+    found = resource(workers={"max": 1}, suspend=False)
+    without = decided(found, told=told(**facts, suspended="0"))
+    assert without.actions == ()
+    shown = condition(without, "Progressing") or {}
+    assert (shown["status"], shown["reason"]) == ("False", "NotTakenOver")
+    assert "can get no workers" in shown["message"]
+
+
+def test_workers_are_made_when_the_queue_has_the_spec_that_they_read() -> None:
+    found = resource(retry={"timeoutSeconds": 9})
+    found["metadata"]["generation"] = 2
+    for facts in ({"queue_answers": False}, {"queue_refuses": "it is full"}, {}):
+        assert "Create" not in kinds(decided(found, told=told(workers=0), **facts))
+    assert kinds(decided(found, told=told(workers=0, generation="2"))) == ["Create", "Create"]
+
+
+def test_a_tolerance_that_was_changed_while_another_planned_is_told_again() -> None:
+    found = resource(workers={"max": 2}, failures={"tolerated": 5})
+    facts: dict[str, Any] = {"job": job_of(found), "pods": [pod()]}
+    (action,) = decided(found, **facts, told=told(tolerated="0")).actions
+    assert isinstance(action, Configure)
+    assert action.parameters["tolerated"] == 5
+    assert decided(found, **facts, told=told(tolerated="5")).actions == ()
 
 
 def test_workers_that_were_lost_before_the_queue_forgot_the_job_do_not_end_it() -> None:

@@ -140,6 +140,33 @@ def test_other_pods_are_made_where_coordination_changes() -> None:
     assert (is_still(without, coordination=True), is_still(made)) == (False, False)
 
 
+_TEMPLATE = {"nodeSelector": {"disk": "ssd"}, "resources": {"requests": {"cpu": "1"}}}
+
+
+@pytest.mark.parametrize(
+    ("spec", "digest"),
+    [
+        ({}, "44136fa355b3678a"),
+        (
+            {"workers": {"max": 3}, "retry": {"backoffSeconds": 2}, "failures": {"tolerated": 1}},
+            "44136fa355b3678a",
+        ),
+        ({"workers": {"image": "mine:1", "template": _TEMPLATE}, "coordination": True}, "985797c2a04f48e5"),
+        (
+            {
+                "workers": {"processes": 2, "leaseSeconds": 9},
+                "retry": {"attempts": 1},
+                "durability": "always",
+            },
+            "10672c98f240eae5",
+        ),
+    ],
+)
+def test_another_version_of_the_operator_restarts_no_workers(spec: dict[str, Any], digest: str) -> None:
+    """These digests are at Jobs that run: another would have all their workers made anew."""
+    assert job_of(resource(**spec))["metadata"]["annotations"]["gristmill.dev/pods"] == digest
+
+
 def test_modules_are_where_the_worker_looks_first() -> None:
     (container,) = pod_of(process={"function": "mine:f", "modules": "code"})["containers"]
     assert {"name": "gristmill-modules", "mountPath": "/work", "readOnly": True} in container["volumeMounts"]

@@ -23,7 +23,6 @@ from gristmill.controllers.world import Key, World
 from gristmill.errors import QueueError
 from gristmill.planning.progress import Sample, recent
 from gristmill.protocol.refusals import NoSuchJob
-from gristmill.protocol.statuses import DAMAGED
 from gristmill.reconcilers import actions
 from gristmill.reconcilers.access import password_of, url_of, user_of
 from gristmill.reconcilers.chunkjob import decide
@@ -64,8 +63,6 @@ class ChunkJobs:
         #: what the queue said last, by uid; no entry where it was not asked
         self.told: dict[str, dict[str, Any] | None] = {}
         self.users: set[str] = set()
-        #: seconds that the queue's clock is ahead of this one
-        self._queue_ahead = 0.0
         self._samples: dict[str, list[Sample]] = {}
         self._written: dict[str, float] = {}
         #: when a Secret was made, or looked for
@@ -156,8 +153,6 @@ class ChunkJobs:
         self.told[uid] = told
         if told is not None:
             at = told["now"] / 1000
-            if told["job"].get("reason") != DAMAGED:  # (that is told by this clock)
-                self._queue_ahead = at - time.time()
             sample = Sample(at, int(told["job"].get("settled") or 0))
             self._samples[uid] = recent([*self._samples.get(uid, ()), sample], at)
         return news
@@ -178,7 +173,7 @@ class ChunkJobs:
             account_made=self._accounts_made.get(uid),
             warnings=await self._warnings(unexplained(job, pods, uid, now)),
             queue_answers=self._queue.answers,
-            queue_ahead=self._queue_ahead,
+            queue_ahead=self._queue.ahead,
             told=self.told.get(uid),
             has_user=user_of(uid) in self.users,
             samples=self._samples.get(uid, ()),
@@ -264,7 +259,11 @@ class ChunkJobs:
         pause = worth_writing(old, status, now - self._written.get(uid, 0.0), now - created)
         if pause is None or pause > 0:
             return pause
-        await self._statuses.write(KIND, resource, status)
+        try:
+            await self._statuses.write(KIND, resource, status)
+        except ApiError as error:
+            log.warning("%s/%s: its status is refused: %s", metadata["namespace"], metadata["name"], error)
+            return _REFUSED_SECONDS
         self._written[uid] = now
         return None
 

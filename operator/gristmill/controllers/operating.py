@@ -88,6 +88,10 @@ class Operator:
         self._look_now = asyncio.Event()
         #: when (seconds) the queue is to be asked about jobs that are at rest, too
         self._ask_all_at = 0.0
+        #: (namespace, kind) of what is to be watched and may not be, and why
+        self._forbidden: dict[tuple[str, str], str] = {}
+        #: without these it can do nothing
+        self._needed = ("", config.namespace)
         #: when (seconds) something was heard of a ChunkJob last, by uid: who tries one again touches it
         self._stirred: dict[str, float] = {}
         self.jobs = ChunkJobs(config, cluster, self.world, self.queue, self._look_now.set)
@@ -123,7 +127,8 @@ class Operator:
 
     def fault(self) -> str:
         """Return why this process should be started again, or ""."""
-        return self._echoes.fault(time.monotonic())
+        blind = (why for (place, _), why in self._forbidden.items() if place in self._needed)
+        return next(blind, "") or self._echoes.fault(time.monotonic())
 
     # -- watching
 
@@ -201,11 +206,19 @@ class Operator:
         """Give what there is of a kind by the namespaces that are watched ("": all)."""
         for namespace in self._config.watch or ("",):
             try:
-                yield namespace, await self._cluster.list(kind, namespace, labelSelector=selector_of(kind))
+                there = await self._cluster.list(kind, namespace, labelSelector=selector_of(kind))
             except ApiError as error:
-                if not namespace or error.status != 403:
+                if error.status != 403:
                     raise
-                log.warning("%s is watched, and may not be: %s", namespace, error)  # (it was deleted, say)
+                is_known = any(place == namespace for place, _ in self._forbidden)
+                self._forbidden[namespace, kind] = str(error)
+                if namespace in self._needed:
+                    raise
+                if not is_known:  # (it was deleted, say)
+                    log.warning("%s is watched, and may not be: %s", namespace, error)
+            else:
+                self._forbidden.pop((namespace, kind), None)
+                yield namespace, there
 
     async def _list_all(self) -> None:
         """Begin with what there is: a decision that is made without a part of it may be wrong."""
@@ -274,7 +287,7 @@ class Operator:
                 continue
             if self.jobs.heard(uid, what) or not answered or user_of(uid) in lost:
                 self.job_queue.add(by_uid[uid])
-        now = time.time()
+        now = time.time() + (self.queue.ahead or 0.0)
         return any(_is_young(what, there[uid], now) for uid, what in told.items() if uid in there)
 
     def _to_ask(self, *, everything: bool) -> list[str]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -54,6 +55,8 @@ class QueueLink:
         self.asked = False
         #: whether the server is there: a connection was not lost since the last answer
         self.answers = False
+        #: seconds that its clock is ahead of this one; None while that is not known
+        self.ahead: float | None = None
 
     def use_password(self, password: str) -> None:
         """Take the password of the queue's default user."""
@@ -69,16 +72,20 @@ class QueueLink:
     async def look(self, uids: Sequence[str]) -> tuple[dict[str, dict[str, Any] | None], set[str]]:
         """Return what the queue says of each job (None: it does not know it), and the names of all users."""
         try:
-            told, users = await self._call(lambda client: (statuses(client, uids), _users(client)))
+            ahead, told, users = await self._call(
+                lambda client: (_ahead(client), statuses(client, uids), _users(client))
+            )
             self._check_functions(told)
         except QueueError:
             self.answers = False
             raise
+        self.ahead = ahead
         for uid, what in told.items():
             if what is None or what["job"].get("reason") != DAMAGED:
                 self._damaged.pop(uid, None)
-            else:
-                since = self._damaged.setdefault(uid, str(int(what["now"])))
+            else:  # (it tells no times)
+                what["now"] = int((time.time() + ahead) * 1000)
+                since = self._damaged.setdefault(uid, str(what["now"]))
                 what["job"] |= {"created": since, "finished": since}
         return told, users
 
@@ -201,6 +208,11 @@ def _answers(client: Any, command: str, uids: Sequence[str]) -> list[Any]:
     for uid in uids:
         pipeline.execute_command(command, keys_of(uid)[0], _NAMESPACE)
     return list(pipeline.execute(raise_on_error=False))
+
+
+def _ahead(client: Any) -> float:
+    seconds, microseconds = client.time()
+    return float(seconds + microseconds / 1e6 - time.time())
 
 
 def _users(client: Any) -> set[str]:

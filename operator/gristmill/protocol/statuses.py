@@ -23,7 +23,7 @@ _ENDED = _PHASES[2:]
 #: its fields: counts, times (ms), and text
 _COUNTS = (
     *("epoch", "chunks", "settled", "items_done", "items_dead", "dead", "chunks_failed", "retried", "open"),
-    "generation",
+    *("generation", "tolerated"),
 )
 _TIMES = ("created", "planned", "finished")
 _TEXTS = (

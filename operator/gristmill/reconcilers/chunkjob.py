@@ -26,7 +26,7 @@ from gristmill.reconcilers.actions import (
     SetFinalizer,
     SetUser,
 )
-from gristmill.reconcilers.job_status import is_same_work, status, status_when_wrong
+from gristmill.reconcilers.job_status import OTHER_WORK, is_same_work, status, status_when_wrong
 from gristmill.reconcilers.observed import Observed, begun, context_of, has_begun, has_ended, right_part_of
 from gristmill.reconcilers.obstacles import has_crashed, is_alive, is_being_made, lacks_secret
 from gristmill.reconcilers.removal import remove
@@ -83,13 +83,15 @@ def decide(observed: Observed, settings: Settings, secret_url: str, now: float) 
     try:
         context = context_of(observed.resource)
     except ManifestError as error:
-        return _wrong(observed, settings, secret_url, str(error), now)
+        return _keep_former(observed, settings, secret_url, str(error), now)
+    if observed.told is not None and not is_same_work(observed.told, context):
+        return _keep_former(observed, settings, secret_url, OTHER_WORK, now)
     plan = _Plan()
     ended = has_ended(observed)
     if FINALIZER not in (metadata.get("finalizers") or ()) and not (ended and observed.told is None):
         plan.actions.append(SetFinalizer(True))
     # (what the API server may refuse comes last: it is in the way of nothing else)
-    _keep_time(plan, observed, context.job, observed.queue_time(now))
+    _keep_deadline(plan, observed, context.job, now)
     if not ended:
         _keep_in_queue(plan, observed, context, now)
         _keep_user(plan, observed)
@@ -98,17 +100,20 @@ def decide(observed: Observed, settings: Settings, secret_url: str, now: float) 
     if not ended and context.job.spec.coordination:
         _keep_account(plan, observed, settings)
     _keep_pods(plan, observed, now)
+    _keep_ttl(plan, observed, context.job, now)
     return Decision(tuple(plan.actions), status(observed, context, now), plan.again)
 
 
-def _wrong(observed: Observed, settings: Settings, secret_url: str, message: str, now: float) -> Decision:
-    """Return what to do about a spec that is wrong: nothing begins; what has begun goes on with the former one."""
+def _keep_former(
+    observed: Observed, settings: Settings, secret_url: str, message: str, now: float
+) -> Decision:
+    """Return what to do about a spec that is not taken over: nothing begins; what has begun goes on as it was."""
     plan = _Plan()
     job = right_part_of(observed.resource, 0 if observed.job is None else parallelism_of(observed.job))
     if not has_begun(observed):
-        _keep_time_of_wrong(plan, observed, job, now)
+        _keep_ttl_of_wrong(plan, observed, job, now)
     else:
-        _keep_time(plan, observed, job, observed.queue_time(now))
+        _keep_deadline(plan, observed, job, now)
         if observed.told is not None and not has_ended(observed):
             _keep_suspended(plan, observed, observed.told, job)
             _keep_user(plan, observed)
@@ -119,6 +124,7 @@ def _wrong(observed: Observed, settings: Settings, secret_url: str, message: str
             else:
                 _keep_number(plan, observed, settings, job, now)
         _keep_pods(plan, observed, now)
+        _keep_ttl(plan, observed, job, now)
     return Decision(tuple(plan.actions), status_when_wrong(observed, message, now), plan.again)
 
 
@@ -133,14 +139,15 @@ def _keep_in_queue(plan: _Plan, observed: Observed, context: JobContext, now: fl
     if told is None:
         plan.actions.append(AdmitToQueue(int(now * 1000)))
         plan.look_again(_LOOK_SECONDS)
-    elif int(told["job"].get("generation") or 0) < context.generation:
-        parameters = context.parameters()
-        if told["job"].get("planned"):
-            items = int(told["job"].get("items") or -1)
-            parameters |= context.tolerance(int(told["job"]["chunks"]), items)
-        if is_same_work(told, context):
-            parameters["spec"] = context.to_json().decode()
-        plan.actions.append(Configure(parameters))
+        return
+    tolerance: dict[str, str | int] = {}
+    if told["job"].get("planned"):
+        tolerance = context.tolerance(int(told["job"]["chunks"]), int(told["job"].get("items") or -1))
+    # (whoever planned it may have begun with another spec)
+    is_meant = told["job"].get("tolerated") in (None, str(tolerance.get("tolerated")))
+    if not _is_told(observed) or not is_meant:
+        spec = context.to_json().decode()
+        plan.actions.append(Configure({**context.parameters(), **tolerance, "spec": spec}))
 
 
 def _keep_suspended(plan: _Plan, observed: Observed, told: dict[str, Any], job: ChunkJob) -> None:
@@ -189,8 +196,9 @@ def _keep_workers(
         _have_none(plan, observed)
         return
     wanted = _keep_number(plan, observed, settings, job, now)
+    knows = observed.told is None or _is_told(observed)
     refused = observed.told is None and observed.queue_refuses
-    if observed.job is None and wanted and not refused:
+    if observed.job is None and wanted and knows and not refused:
         plan.actions.append(Create(queue_secret(owner, secret_url)))
         if job.spec.coordination:
             plan.actions += _making_account(owner, settings)
@@ -258,7 +266,8 @@ def _keep_number(plan: _Plan, observed: Observed, settings: Settings, job: Chunk
     if not told or told["job"]["phase"] != "planning" or told["alive"]:
         return wanted
     # (workers of an epoch that the queue has forgotten had begun)
-    crashes = sum(has_crashed(pod, since=int(told["job"]["created"]) / 1000) for pod in observed.pods)
+    since = int(told["job"]["created"]) / 1000 - (observed.queue_time(now) - now)
+    crashes = sum(has_crashed(pod, since=since) for pod in observed.pods)
     if crashes >= _EARLY_CRASHES:
         name = job_name(observed.resource["metadata"]["name"])
         message = f"{crashes} workers failed before one began; `kubectl logs job/{name}` tells why"
@@ -276,26 +285,35 @@ def _keep_pods(plan: _Plan, observed: Observed, now: float) -> None:
         plan.look_again(max(late - now, _LOOK_SECONDS))
 
 
-def _keep_time(plan: _Plan, observed: Observed, job: ChunkJob, now: float) -> None:
-    """See to deadline and end; `now` is the queue's time, as are those of the job's begin and end."""
-    told = observed.told
-    if has_ended(observed):
-        end = seconds_of((observed.resource.get("status") or {}).get("completionTime"))
-        if told is not None and told["job"].get("finished"):
-            end = int(told["job"]["finished"]) / 1000
-        damaged = told is not None and told["job"].get("reason") == DAMAGED
-        if job.spec.ttl_seconds_after_finished is not None and end is not None and not damaged:
-            _delete_at(plan, end + job.spec.ttl_seconds_after_finished, now)
-    elif job.spec.active_deadline_seconds is not None and told is not None:
-        left = begun(observed.resource, told) + job.spec.active_deadline_seconds - now
-        if left <= 0:
-            message = f"it ran longer than {job.spec.active_deadline_seconds} seconds"
-            plan.actions.append(FailJob(int(told["job"]["epoch"]), Reason.DEADLINE_EXCEEDED, message))
-        else:
-            plan.look_again(left)
+def _keep_deadline(plan: _Plan, observed: Observed, job: ChunkJob, now: float) -> None:
+    told, seconds = observed.told, job.spec.active_deadline_seconds
+    if has_ended(observed) or seconds is None or told is None:
+        return
+    left = begun(observed.resource, told) + seconds - observed.queue_time(now)
+    if left <= 0:
+        message = f"it ran longer than {seconds} seconds"
+        plan.actions.append(FailJob(int(told["job"]["epoch"]), Reason.DEADLINE_EXCEEDED, message))
+    else:
+        plan.look_again(left)
 
 
-def _keep_time_of_wrong(plan: _Plan, observed: Observed, job: ChunkJob, now: float) -> None:
+def _keep_ttl(plan: _Plan, observed: Observed, job: ChunkJob, now: float) -> None:
+    """Have a job that has ended gone in its time: its end is told by the queue's clock, also by the status."""
+    told, seconds = observed.told, job.spec.ttl_seconds_after_finished
+    if not has_ended(observed) or seconds is None:
+        return
+    end = seconds_of((observed.resource.get("status") or {}).get("completionTime"))
+    if told is not None and told["job"].get("finished"):
+        end = int(told["job"]["finished"]) / 1000
+    if end is None or (told is not None and told["job"].get("reason") == DAMAGED):
+        return
+    if observed.queue_ahead is None:
+        plan.look_again(_LOOK_SECONDS)
+    else:
+        _delete_at(plan, end + seconds, observed.queue_time(now))
+
+
+def _keep_ttl_of_wrong(plan: _Plan, observed: Observed, job: ChunkJob, now: float) -> None:
     """Have a ChunkJob that never began gone in its time."""
     seconds = job.spec.ttl_seconds_after_finished
     if not observed.queue_answers or seconds is None:

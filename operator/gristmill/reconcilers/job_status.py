@@ -18,7 +18,7 @@ from gristmill.reconcilers.times import text_of
 from gristmill.reconcilers.worker_job import belongs
 
 #: what `SpecChanged` says where the work itself is another
-_OTHER_WORK = (
+OTHER_WORK = (
     "input, chunks, process, reduce or output changed after the job began; it goes on with the former ones: "
     "delete it and apply it again"
 )
@@ -29,8 +29,6 @@ def status(observed: Observed, context: JobContext, now: float) -> dict[str, Any
     old, told = observed.resource.get("status") or {}, observed.told
     if told is not None:
         shown = _as_told(observed, told, context.output, now)
-        if not is_same_work(told, context):
-            shown["conditions"].append(_not_taken_over(_OTHER_WORK, now))
     elif has_ended(observed):
         return _without_former_edit(old, context.generation)
     else:
@@ -40,7 +38,7 @@ def status(observed: Observed, context: JobContext, now: float) -> dict[str, Any
 
 
 def status_when_wrong(observed: Observed, message: str, now: float) -> dict[str, Any]:
-    """Return the status of a ChunkJob whose spec is wrong: it has failed, or goes on with the former one."""
+    """Return the status of a ChunkJob whose spec is not taken over: it has failed, or goes on with the former one."""
     old, told = observed.resource.get("status") or {}, observed.told
     generation = int(observed.resource["metadata"].get("generation") or 0)
     if not has_begun(observed):
@@ -49,7 +47,8 @@ def status_when_wrong(observed: Observed, message: str, now: float) -> dict[str,
     if told is not None:
         shown = _as_told(observed, told, told["job"].get("output") or "", now)
         if _lacks_workers(observed, told):
-            shown = _hindered(shown, Reason.INVALID_SPEC, f"it can get no workers: {message}", now)
+            reason = Reason.NOT_TAKEN_OVER if message == OTHER_WORK else Reason.INVALID_SPEC
+            shown = _hindered(shown, reason, f"it can get no workers: {message}", now)
     elif has_ended(observed):
         return _with_edit(old, message, generation, now)
     else:
@@ -132,10 +131,10 @@ def _obstacle(observed: Observed, told: dict[str, Any], now: float) -> tuple[str
     """Return (reason, message) of what keeps the job from going on."""
     if silence := _no_answer(observed):
         return silence
-    if has_ended(observed):
-        return None
     if observed.refused:
         return refusal_of(observed.refused, Reason.REFUSED)
+    if has_ended(observed):
+        return None
     if observed.no_volumes:
         names = listed(observed.no_volumes, "and")
         message = f"there is no FileVolume {names} in this namespace, which the spec names: it waits for one"

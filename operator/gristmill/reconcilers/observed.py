@@ -38,8 +38,8 @@ class Observed:
     warnings: Sequence[tuple[str, str]] = ()
     #: whether the queue answers
     queue_answers: bool = True
-    #: seconds that the queue's clock is ahead of that of `now`
-    queue_ahead: float = 0.0
+    #: seconds that the queue's clock is ahead of that of `now`; None where that is not known
+    queue_ahead: float | None = 0.0
     #: what the queue says of the job; None where it does not know it
     told: dict[str, Any] | None = None
     #: whether the queue knows the job's user
@@ -56,7 +56,7 @@ class Observed:
 
     def queue_time(self, now: float) -> float:
         """Return what the queue's clock says `now`: for times that the queue has told."""
-        return now + self.queue_ahead
+        return now + (self.queue_ahead or 0.0)
 
 
 def has_begun(observed: Observed) -> bool:

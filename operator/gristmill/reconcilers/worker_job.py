@@ -31,11 +31,12 @@ from gristmill.reconcilers.objects import (
 WORK = "/work"
 #: more successes than there can be: a Job with completions goes on starting pods after the first success
 _NEVER = 2_147_483_647
-#: fields of the spec that a worker reads when it begins, and no more
-_TOLD_ONCE: Any = {
+#: fields of the spec that make a worker's pod, or that it reads when it begins, and no more
+_SAID_OF_WORKERS: Any = {
+    "workers": {"image", "template", "processes", "lease_seconds"},
     "retry": {"attempts", "timeout_seconds", "final_exceptions"},
-    "workers": {"processes", "lease_seconds"},
     "durability": True,
+    "coordination": True,
 }
 #: seconds of its grace period that a worker leaves to the end of its processes
 _END_SECONDS = 3
@@ -123,12 +124,9 @@ def is_current(found: dict[str, Any], job: ChunkJob) -> bool:
 
 def _digest(job: ChunkJob) -> str:
     """Return a digest of what a user says of the pods, and of what a worker is told once, when it begins."""
-    said = job.spec.workers.model_dump(mode="json", by_alias=True, include={"image", "template"})
-    if job.spec.coordination:
-        said["coordination"] = True
     # (without defaults: a version of the operator that knows more fields restarts nothing)
-    told = job.spec.model_dump(mode="json", by_alias=True, include=_TOLD_ONCE, exclude_defaults=True)
-    said |= {name: value for name, value in told.items() if value}
+    said = job.spec.model_dump(mode="json", by_alias=True, include=_SAID_OF_WORKERS, exclude_defaults=True)
+    said = {name: value for name, value in said.items() if value}
     return hashlib.sha256(orjson.dumps(said, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -104,9 +103,6 @@ class Cluster:
         except ClusterError as error:
             if error.status in (400, 404):
                 return ""
-            # (its node does not answer: the logs of other pods are read all the same)
-            if error.status >= 500:
-                return f"{datetime.now(UTC).isoformat()} {error}\n"
             raise
         return data.decode("utf-8", "replace")
 

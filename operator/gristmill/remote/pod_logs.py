@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from datetime import datetime
 from typing import Any
 
 import orjson
 
 from gristmill.reconcilers.objects import UID
-from gristmill.remote.cluster import Cluster
+from gristmill.remote.cluster import Cluster, ClusterError
 
 
 class PodLogs:
@@ -21,20 +22,35 @@ class PodLogs:
         self._selector = f"{UID}={uid}"
         #: the time of the last line that was read, by pod
         self._last: dict[str, str] = {}
+        #: pods whose node does not answer, which was said
+        self._silent: set[str] = set()
 
     def records(self) -> list[dict[str, Any]]:
         """See `client.place.PrintedLines`."""
         found = []
         for pod in self._cluster.list("Pod", labelSelector=self._selector):
             name = pod["metadata"]["name"]
-            last = self._last.get(name)
-            # (the cluster looks for whole seconds only)
-            for line in self._cluster.log(name, last).split("\n"):
-                stamp, _, text = line.partition(" ")
-                if _is_time(stamp) and (last is None or stamp > last):
-                    found.append(record_of(stamp, text, name))
-                    self._last[name] = stamp
+            try:
+                found += self._added(name)
+            except ClusterError as error:
+                if error.status < 500:
+                    raise
+                if name not in self._silent:  # (its node does not answer: others are read all the same)
+                    self._silent.add(name)
+                    found.append(_record(time.time(), str(error), name))
         return sorted(found, key=lambda record: record["time"])
+
+    def _added(self, pod: str) -> list[dict[str, Any]]:
+        found = []
+        last = self._last.get(pod)
+        # (the cluster looks for whole seconds only)
+        for line in self._cluster.log(pod, last).split("\n"):
+            stamp, _, text = line.partition(" ")
+            if _is_time(stamp) and (last is None or stamp > last):
+                found.append(record_of(stamp, text, pod))
+                self._last[pod] = stamp
+        self._silent.discard(pod)
+        return found
 
 
 def record_of(stamp: str, text: str, pod: str) -> dict[str, Any]:
@@ -45,13 +61,11 @@ def record_of(stamp: str, text: str, pod: str) -> dict[str, Any]:
             return record
     except orjson.JSONDecodeError:
         pass
-    return {
-        "time": datetime.fromisoformat(stamp).timestamp(),
-        "chunk": -1,
-        "stream": "worker",
-        "text": text,
-        "worker": pod,
-    }
+    return _record(datetime.fromisoformat(stamp).timestamp(), text, pod)
+
+
+def _record(at: float, text: str, pod: str) -> dict[str, Any]:
+    return {"time": at, "chunk": -1, "stream": "worker", "text": text, "worker": pod}
 
 
 def _is_time(stamp: str) -> bool:
