@@ -12,6 +12,7 @@ from gristmill.api.filevolume import FileVolumeStatus
 from gristmill.reconcilers.actions import Decision, Patch, SetFinalizer
 from gristmill.reconcilers.times import text_of
 from gristmill.reconcilers.volume_observed import VolumeObserved
+from gristmill.reconcilers.volume_status import status
 
 PARTS = {"master": 1, "server": 4, "filer": 1}
 LET_GO = (SetFinalizer(False),)
@@ -134,15 +135,49 @@ def test_the_wait_begins_when_the_deletion_is_seen_to() -> None:
 
 
 def test_a_deletion_does_not_hang_where_the_policies_can_not_be_changed() -> None:
-    """It is tried once more, and the disks that are to stay are kept by what else can be done."""
-    assert decided(leaving("Retain", "Delete", "Delete", waited=29)).status is not None
+    """It is tried once more; the disks that are to stay are kept by what else can be done, and seen to be kept."""
+    assert freed(decided(leaving("Retain", "Delete", "Delete", waited=29))) == []
     keeps = decided(leaving("Retain", "Delete", "Delete", waited=30))
     assert len(freed(keeps)) == 6
     assert sum(isinstance(one, Patch) and one.kind == "StatefulSet" for one in keeps.actions) == 3
-    assert keeps.actions[-1] == SetFinalizer(False)
+    assert SetFinalizer(False) not in keeps.actions
+    assert keeps.status is not None
+    then = decided(leaving("Retain", "Delete", "Retain", waited=31))
+    assert freed(then) == []
+    assert then.actions[-1] == SetFinalizer(False)
     deletes = decided(leaving("Delete", "Retain", "Retain", waited=30))
     assert freed(deletes) == []
     assert deletes.actions[-1] == SetFinalizer(False)
+
+
+def test_a_disk_that_is_to_stay_and_can_not_be_freed_is_waited_for() -> None:
+    """However long: when the FileVolume has gone Kubernetes deletes it."""
+    last = owned("filer", 0)
+    seen = leaving("Retain", "Delete", "Retain", waited=9000)
+    seen = replace(
+        seen, claims=[one for one in seen.claims if one["metadata"]["name"] != "data-files-filer-0"]
+    )
+    assert decided(seen).actions[-1] == SetFinalizer(False)
+    seen = replace(seen, claims=[*seen.claims, last])
+    assert freed(decided(seen)) == ["data-files-filer-0"]
+    assert SetFinalizer(False) not in decided(seen).actions
+    message = status(seen, NOW, refused="a policy says no")["conditions"][0]["message"]
+    assert message.endswith(
+        "as `deletionPolicy: Retain` says; the API server refuses it: a policy says no; Kubernetes would delete "
+        "data-files-filer-0: have the operator allowed to patch claims, or take away their `ownerReferences` yourself; "
+        "or write `deletionPolicy: Delete`, if the files are of no use"
+    )
+    # (as in a namespace that is being deleted)
+    assert decided(without_set(seen)).actions == LET_GO
+    assert decided(without_set(seen, going=True)).actions == LET_GO
+    last["metadata"]["deletionTimestamp"] = text_of(NOW)
+    assert decided(seen).actions[-1] == SetFinalizer(False)
+
+
+def test_what_to_do_is_said_of_many_disks_in_few_words() -> None:
+    message = status(leaving("Retain", "Delete", "Delete", waited=30), NOW, refused="x" * 900)
+    assert "Kubernetes would delete 6 disks: have the operator allowed to patch claims" in str(message)
+    FileVolumeStatus.model_validate(message)
 
 
 def test_disks_beyond_the_number_of_servers_are_kept_too() -> None:

@@ -321,6 +321,36 @@ def test_a_deletion_ends_where_kubernetes_refuses_to_be_told_of_disks(api: FakeA
     assert not is_held(api)
 
 
+def test_a_disk_that_is_to_stay_is_not_let_go_while_kubernetes_would_delete_it(api: FakeApi) -> None:
+    rig = Rig(api, deletionPolicy="Delete")
+    rig.pass_once()
+    rig.start()
+    for found in api.all("PersistentVolumeClaim"):
+        part = found["metadata"]["name"].removeprefix("data-").rpartition("-")[0]
+        owner = {"kind": "StatefulSet", "uid": api.objects["StatefulSet", "apps", part]["metadata"]["uid"]}
+        found["metadata"]["ownerReferences"] = [owner]
+    claims = "PATCH /api/v1/namespaces/apps/persistentvolumeclaims"
+    api.refusals[claims] = (422, "a policy says no")
+    api.refusals["PATCH /apis/apps/v1/namespaces/apps/statefulsets"] = (422, "a policy says no")
+    delete(rig, deletionPolicy="Retain")
+    rig.pass_once()
+    (volume,) = api.all("FileVolume")
+    for one in volume["status"]["conditions"]:
+        one["lastTransitionTime"] = "2026-01-01T00:00:00Z"
+    rig.put("FileVolume", api.add("FileVolume", volume))
+    for _ in range(3):
+        assert rig.pass_once() == 5.0
+        assert is_held(api)
+    message = rig.condition("Ready")["message"]
+    assert "the API server refuses it: a policy says no; Kubernetes would delete" in message
+    del api.refusals[claims]
+    rig.pass_once()
+    assert all(not one["metadata"]["ownerReferences"] for one in api.all("PersistentVolumeClaim"))
+    assert is_held(api)
+    rig.pass_once()
+    assert not is_held(api)
+
+
 def test_nobody_is_asked_about_one_that_goes(api: FakeApi) -> None:
     rig = Rig(api)
     rig.pass_once()

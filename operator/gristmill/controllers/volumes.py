@@ -99,7 +99,11 @@ class Volumes:
                 taken = str(error)
             except ApiError as error:
                 log.warning("%s/%s: refused: %s", *key, error)
-                if isinstance(action, actions.Patch) and action.kind == "PersistentVolumeClaim":
+                if (
+                    isinstance(action, actions.Patch)
+                    and action.kind == "PersistentVolumeClaim"
+                    and not observed.is_leaving
+                ):
                     undone.append(f"{action.name} can't be changed: {error}")
                 else:
                     refused = str(error)

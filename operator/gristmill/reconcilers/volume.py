@@ -24,12 +24,12 @@ from gristmill.reconcilers.volume_claims import are_going, claim_actions, server
 from gristmill.reconcilers.volume_objects import budgets, network_policy, services, stateful_set
 from gristmill.reconcilers.volume_observed import VolumeObserved, replicas_of
 from gristmill.reconcilers.volume_pods import template
-from gristmill.reconcilers.volume_retention import settle, unsettled
+from gristmill.reconcilers.volume_retention import at_stake, settle, unsettled
 from gristmill.reconcilers.volume_status import is_ready, status
 
 #: seconds between two looks: while something is about to happen, and else
 _LOOK_SECONDS = (1.0, 5.0)
-#: seconds that a deletion waits until Kubernetes knows what becomes of the disks
+#: seconds that a deletion waits until Kubernetes knows what becomes of the disks: after that, only for those to be kept
 REMOVAL_SECONDS = 30.0
 
 
@@ -63,14 +63,18 @@ def decide(observed: VolumeObserved, settings: VolumeSettings, now: float) -> De
 
 
 def _remove(observed: VolumeObserved, now: float) -> Decision:
-    """Let a FileVolume go, when Kubernetes will do with its disks what the spec says; or can't be brought to it."""
+    """Let a FileVolume go, when Kubernetes will do with its disks what the spec says.
+
+    Or can't be brought to it; but never while it would delete one that is to stay. That is seen in a pass of its own:
+    what this one does may be refused.
+    """
     if not unsettled(observed):
         return Decision((SetFinalizer(False),))
     ready = observed.condition(ConditionType.READY)
     waits = ready.get("reason") == Reason.REMOVING
     late = waits and now >= (seconds_of(ready.get("lastTransitionTime")) or now) + REMOVAL_SECONDS
     actions = settle(observed, now=late)
-    if late:
+    if late and not at_stake(observed):
         return Decision((*actions, SetFinalizer(False)))
     return Decision(tuple(actions), status(observed, now), _LOOK_SECONDS[0])
 

@@ -30,6 +30,17 @@ def unsettled(observed: VolumeObserved) -> list[str]:
     ]
 
 
+def at_stake(observed: VolumeObserved) -> list[str]:
+    """Return the claims that are to stay, and that Kubernetes would delete if the FileVolume went now."""
+    if policy_of(observed) == "Delete":
+        return []
+    return [
+        claim["metadata"]["name"]
+        for part, found in _sets(observed)
+        for claim in _wrong(observed, part, found).values()
+    ]
+
+
 def settle(observed: VolumeObserved, *, now: bool) -> list[Action]:
     """Return what brings the StatefulSets to do with their disks what the spec says.
 

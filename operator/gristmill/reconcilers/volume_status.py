@@ -24,7 +24,7 @@ from gristmill.reconcilers.volume_chores import (
 from gristmill.reconcilers.volume_claims import are_going
 from gristmill.reconcilers.volume_disks import given_up
 from gristmill.reconcilers.volume_observed import VolumeObserved, has_files, look_failed_at
-from gristmill.reconcilers.volume_retention import policy_of, unsettled
+from gristmill.reconcilers.volume_retention import at_stake, policy_of, unsettled
 
 #: servers that are named one by one
 _NAMED = 5
@@ -109,7 +109,18 @@ def _removal(observed: VolumeObserved, refused: str) -> str:
         f"the disks of {disks} {'stay' if policy == 'Retain' else 'go'}, as `deletionPolicy: {policy}` says"
     )
     message = f"the deletion waits until it is settled that {what}"
-    return f"{message}; the API server refuses it: {refused}" if refused else message
+    if not refused:
+        return message
+    message = f"{message}; the API server refuses it: {refused}"
+    claims = at_stake(observed)
+    if not claims:
+        return message
+    named = listed(claims, "and") if len(claims) <= _NAMED else f"{len(claims)} disks"
+    do = (
+        "have the operator allowed to patch claims, or take away their `ownerReferences` yourself; or write "
+        "`deletionPolicy: Delete`, if the files are of no use"
+    )
+    return f"{message}; Kubernetes would delete {named}: {do}"
 
 
 def _waits_for(observed: VolumeObserved) -> str:
