@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.volumes.builders import MIB, content, findings, flip, objects
+from tests.volumes.model_filer import ModelFiler
 from tests.volumes.schedules import Actor, Stepped
 
 from gristmill.volumes.collection import collect
 from gristmill.volumes.errors import NotThere, StorageFailed
 from gristmill.volumes.local_backend import LocalBackend
+from gristmill.volumes.names import content_key, trash_key
+from gristmill.volumes.port import Entry
 from gristmill.volumes.records import Record
 from gristmill.volumes.store import ContentStore
 
@@ -206,3 +210,24 @@ def test_two_collections_at_once(tmp_path: Path) -> None:
     assert len(objects(tmp_path / "volume", "content")) == 1
     assert objects(tmp_path / "volume", "trash") == []
     assert findings(stores[0]) == []
+
+
+def test_what_is_aside_is_not_listed_again_for_every_some_objects(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a filer: twice for all contents, and twice more for those that are there once more."""
+    monkeypatch.setattr("gristmill.volumes.collection.time.sleep", lambda seconds: None)
+    backend = ModelFiler(time.time).backend(lambda: None)
+    contents = [content(4000 + number) for number in range(450)]
+    backend.write(trash_key("1-00", hashlib.sha256(contents[0]).hexdigest()), contents[0])
+    for data in contents:
+        backend.write(content_key(hashlib.sha256(data).hexdigest()), data)
+    walked: list[str] = []
+    walk = backend.walk
+
+    def counted(folder: str) -> Iterator[tuple[str, Entry]]:
+        walked.append(folder)
+        return walk(folder)
+
+    monkeypatch.setattr(backend, "walk", counted)
+    assert collect(backend, 0).removed == 451
+    # (one to begin with, and two for each of two rounds)
+    assert walked.count("trash") == walked.count("doomed") == 1 + 2 * 2

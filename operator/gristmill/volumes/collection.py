@@ -49,8 +49,6 @@ from gristmill.volumes.port import Backend, Entry
 
 #: seconds that content without a name is kept, and then lies in the trash
 GRACE_SECONDS = 3600.0
-#: objects that are removed between two looks at what is aside
-_BATCH = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,25 +134,21 @@ def _remove(backend: Backend, due: dict[str, str]) -> list[str]:
 
     After a half move others may have the same bytes. All that are aside are listed, and then looked at, before what is
     in its place: so one that comes back from there is seen. And they are listed once more: where one has come from
-    there meanwhile, the object waits for the next collection. Of each content one object at a time is removed.
+    there meanwhile, the object waits for the next collection. A round removes one object of each content.
     """
     if not backend.move_seconds:
         return [key for key in due if backend.delete(key)]
-    removed, left = [], dict(due)
+    removed, left = [], due
     while left:
-        batch: dict[str, str] = {}
-        for key, sha256 in left.items():
-            if not sha256 or sha256 not in batch.values():
-                batch[key] = sha256
-            if len(batch) == _BATCH:
-                break
+        one_of_each = {sha256 or key: key for key, sha256 in left.items()}
+        now = {key: left[key] for key in one_of_each.values()}
+        left = {key: sha256 for key, sha256 in left.items() if key not in now}
         aside, shared = _aside(backend), {}
-        for key, sha256 in batch.items():
+        for key, sha256 in now.items():
             others = sorted(aside[sha256] - {key})
             shared[key] = bool(sha256) and backend.shares(key, *others, content_key(sha256))
         aside_now = _aside(backend)
-        for key, sha256 in batch.items():
-            del left[key]
+        for key, sha256 in now.items():
             if aside_now[sha256] <= aside[sha256] and backend.delete(key, leave_bytes=shared[key]):
                 removed.append(key)
     return removed
