@@ -121,9 +121,7 @@ class FilerBackend:
 
     def unreached(self) -> Sequence[str]:
         """See `Backend`."""
-        found = sorted(self._copies.unreached)
-        self._copies.unreached.clear()
-        return found
+        return self._copies.take_unreached()
 
     def write(self, key: str, data: bytes, *, new: bool = False) -> None:
         """See `Backend`. `new`: a filer knows no condition, so it is looked at first."""

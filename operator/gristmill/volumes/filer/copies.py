@@ -22,7 +22,7 @@ Servers = Callable[[], Sequence[str]]
 _PATIENCE_SECONDS = 2.0
 #: seconds that one is not asked again which did not answer
 _MISSED_SECONDS = 20.0
-#: seconds that it is remembered which volumes a server has
+#: seconds that it is remembered which servers there are, and which volumes one has
 _LISTED_SECONDS = 20.0
 
 
@@ -38,7 +38,9 @@ class Copies:
         self._missed: dict[str, float] = {}
         #: servers, when they told of their volumes, and these
         self._listed: dict[str, tuple[float, set[int]]] = {}
-        #: servers that did not answer since somebody emptied this
+        #: when the addresses of the servers were told, and these
+        self._known: tuple[float, Sequence[str]] = 0.0, ()
+        #: servers that did not answer since these were taken
         self.unreached: set[str] = set()
 
     def read(self, chunks: Sequence[Chunk], start: int, stop: int, *, lost: bool = False) -> Iterator[bytes]:
@@ -57,9 +59,16 @@ class Copies:
             pieces = [list(self._read(*one, lost=lost)) for one in wanted]
             yield from (b"".join(copy) for copy in product(*pieces))
 
+    def take_unreached(self) -> list[str]:
+        """Return the servers that did not answer since this was called last. Then the addresses are asked for anew."""
+        found = sorted(self.unreached)
+        self.unreached.clear()
+        self._known = 0.0, ()
+        return found
+
     def _read(self, chunk: Chunk, start: int, stop: int, *, lost: bool) -> Iterator[bytes]:
         found = without = 0
-        servers = self._servers()
+        servers = self._addresses()
         if not servers:
             self.unreached.add("all servers (no address of one is known)")
         for server in servers:
@@ -74,6 +83,14 @@ class Copies:
                 without += 1
         if found:
             yield from [b""] * without
+
+    def _addresses(self) -> Sequence[str]:
+        """Return the addresses of the servers; where none was known they are asked for again."""
+        since, known = self._known
+        if not known or time.monotonic() - since >= _LISTED_SECONDS:
+            known = self._servers()
+            self._known = time.monotonic(), known
+        return known
 
     def _volumes(self, server: str) -> set[int]:
         """Return the ids of the volumes that a server has; none where it does not answer."""
@@ -90,6 +107,7 @@ class Copies:
 
     def _miss(self, server: str) -> None:
         self._missed[server] = time.monotonic()
+        self._known = 0.0, ()  # (it may be there at another address)
         self.unreached.add(server)
 
     def _ask(self, server: str, fid: str, start: int, stop: int) -> bytes | None:
