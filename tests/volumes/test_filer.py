@@ -171,7 +171,9 @@ def test_a_draft_with_a_gap_replaces_nothing(volume: ContentStore) -> None:
     draft._wait(0)
     assert backend.delete(draft._key)
     draft.write(content(8 * MIB))
-    with pytest.raises(StorageFailed, match="was written with 16,777,216 bytes and has not all of them"):
+    with pytest.raises(
+        StorageFailed, match="was written with 16,777,216 bytes and has not all of them: write it again"
+    ):
         draft.publish(key)
     draft.discard()
     assert backend.read(key) == b"good"

@@ -279,7 +279,7 @@ class FilerBackend:
                 ) from None
             if not are_whole(chunks, size):
                 raise StorageFailed(
-                    f"{self.url}/{key} was written with {size:,} bytes and has not all of them"
+                    f"{self.url}/{key} was written with {size:,} bytes and has not all of them: write it again"
                 )
 
     def _put(self, target: str, body: Iterable[bytes], length: int, size: int) -> None:
