@@ -140,6 +140,21 @@ def test_damage(here: Here, tree: Path) -> None:
         (("put", "bad", "volume://v/x"), 2, "control character"),
         (("get", "volume://v/nix", "here"), 1, "nix is not in"),
         (("get", "volume://other/x", "here"), 1, "x is not in"),
+        (
+            ("get", "volume://v/a.txt", "bad/fine/"),
+            2,
+            "bad/fine is no folder, and a.txt is to go into it: write",
+        ),
+        (
+            ("get", "volume://v", "bad/fine"),
+            2,
+            "bad/fine is no folder, and a.txt is to go into it: write another",
+        ),
+        (
+            ("get", "volume://v", "bad/fine/x/y"),
+            2,
+            "bad/fine is no folder, and x/y/a.txt is to go into it: write",
+        ),
         (("ls", "volume://other"), 1, "there is no volume at"),
         (("ls", "volume://v/nix"), 1, "nix is not in"),
         (("stat", "volume://v/nix"), 1, "nix is not in"),

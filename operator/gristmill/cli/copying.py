@@ -132,8 +132,15 @@ def _refuse(error: OSError) -> None:
 
 
 def _check_places(places: list[Path]) -> None:
-    """UsageError where a file would have to be a folder, too: on a FileVolume a name may be both."""
+    """UsageError where a file would have to be a folder, too: one that is here, or (a name may be both) is to be."""
     files = set(places)
+    folders = {folder: place for place in places for folder in place.parents}
+    for folder, place in folders.items():
+        if folder.exists() and not folder.is_dir():
+            raise UsageError(
+                f"{folder} is no folder, and {place.relative_to(folder)} is to go into it: write another target, "
+                "or move away what is there"
+            )
     for place in places:
         if above := next((folder for folder in place.parents if folder in files), None):
             raise UsageError(
