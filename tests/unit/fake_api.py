@@ -25,6 +25,7 @@ KINDS = {
     "poddisruptionbudgets": "PodDisruptionBudget",
     "networkpolicies": "NetworkPolicy",
     "events": "Event",
+    "namespaces": "Namespace",
 }
 
 
@@ -80,7 +81,7 @@ class FakeApi:
         words = parts.path.strip("/").split("/")
         words = words[2:] if words[0] == "api" else words[3:]
         namespace = ""
-        if words[0] == "namespaces":
+        if words[0] == "namespaces" and words[2:]:
             namespace, words = words[1], words[2:]
         kind, name, sub = KINDS[words[0]], *[*words[1:], "", ""][:2]
         if not name and method == "GET":

@@ -279,13 +279,19 @@ def test_the_bindings_that_the_operator_may_make_are_those_of_workers_that_coord
 
 
 def test_where_it_does_not_watch_the_operator_may_change_only_what_is_deleted() -> None:
-    """A Role that went with its namespace takes no finalizer away."""
+    """A Role that went with its namespace takes no finalizer away, and lets nobody see that it did."""
     values = "watch.namespaces={b,a}"
     (role,) = [
         one for one in of_kind("ClusterRole", values) if one["metadata"]["name"].endswith("-deletions")
     ]
     assert role["rules"] == [
-        {"apiGroups": ["gristmill.dev"], "resources": ["chunkjobs", "filevolumes"], "verbs": ["patch"]}
+        {"apiGroups": ["gristmill.dev"], "resources": ["chunkjobs", "filevolumes"], "verbs": ["patch"]},
+        {
+            "apiGroups": [""],
+            "resources": ["namespaces"],
+            "resourceNames": ["a", "b", "home"],
+            "verbs": ["get"],
+        },
     ]
     spec = policy("-deletions", values)
     (rule,) = spec["matchConstraints"]["resourceRules"]
@@ -342,12 +348,14 @@ def test_every_right_is_in_the_readme() -> None:
     told = sorted(tuple(row) for row in re.findall(r"^\| ([^|]+?) \| ([a-z ]+) \|", section, re.M))
     given = []
     ours = {("ClusterRole", "gristmill"), ("Role", "gristmill-home")}
+    whose, queues = {"clusterroles": "of coordination", "namespaces": "those that are watched"}, "the queue's"
     for found in [*rendered(), *of_kind("ClusterRole", "watch.namespaces={a}")]:
         name = found["metadata"]["name"]
         if (found["kind"], name) in ours | {("ClusterRole", "gristmill-deletions")}:
             for rule in found["rules"]:
-                whose = " (of coordination)" if rule["resources"] == ["clusterroles"] else " (the queue's)"
-                resources = ", ".join(rule["resources"]) + whose * ("resourceNames" in rule)
+                resources = ", ".join(rule["resources"])
+                if "resourceNames" in rule:
+                    resources += f" ({whose.get(resources, queues)})"
                 if rule["apiGroups"] == ["events.k8s.io"]:
                     resources += ".events.k8s.io"
                 given.append((resources, " ".join(rule["verbs"])))

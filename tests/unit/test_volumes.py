@@ -7,7 +7,7 @@ import base64
 import json
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -17,7 +17,7 @@ from tests.unit.fake_api import FakeApi
 from tests.unit.test_operating import config
 from tests.unit.volume_builders import claim
 
-from gristmill.controllers.cluster import Cluster
+from gristmill.controllers.cluster import ApiError, Cluster
 from gristmill.controllers.master_link import MasterLink
 from gristmill.controllers.volumes import Volumes
 from gristmill.controllers.world import World
@@ -349,6 +349,37 @@ def test_a_disk_that_is_to_stay_is_not_let_go_while_kubernetes_would_delete_it(a
     assert is_held(api)
     rig.pass_once()
     assert not is_held(api)
+
+
+@pytest.mark.parametrize(
+    ("namespace", "held"), [({"deletionTimestamp": "2026-01-01T00:00:00Z"}, False), ({}, True), (None, False)]
+)
+def test_it_goes_with_a_namespace_that_took_the_operators_role_along(
+    api: FakeApi, namespace: dict[str, Any] | None, *, held: bool
+) -> None:
+    """Nobody can see then what is left there."""
+    rig = Rig(api)
+    rig.pass_once()
+    rig.start()
+    delete(rig)
+    if namespace is not None:
+        api.add("Namespace", {"metadata": {"name": "apps", "namespace": "", **namespace}})
+    api.refusals["GET /apis"] = api.refusals["GET /api/v1/namespaces/apps/"] = (403, "no RBAC policy matched")
+    for _ in range(2):
+        with pytest.raises(ApiError, match="no RBAC") if held else nullcontext():
+            rig.pass_once()
+        assert is_held(api) == held
+
+
+def test_a_job_keeps_it_in_a_namespace_that_is_deleted(api: FakeApi) -> None:
+    rig = Rig(api)
+    rig.pass_once()
+    delete(rig)
+    rig.put("ChunkJob", a_job(api))
+    api.refusals["GET /apis"] = (403, "no RBAC policy matched")
+    with pytest.raises(ApiError, match="no RBAC"):
+        rig.pass_once()
+    assert is_held(api)
 
 
 def test_nobody_is_asked_about_one_that_goes(api: FakeApi) -> None:

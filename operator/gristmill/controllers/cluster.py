@@ -30,6 +30,7 @@ _PATHS = {
     "PersistentVolumeClaim": ("/api/v1", "persistentvolumeclaims"),
     "PodDisruptionBudget": ("/apis/policy/v1", "poddisruptionbudgets"),
     "NetworkPolicy": ("/apis/networking.k8s.io/v1", "networkpolicies"),
+    "Namespace": ("/api/v1", "namespaces"),
     "Event": ("/apis/events.k8s.io/v1", "events"),
 }
 #: parts of an object that it gets back where somebody has changed them

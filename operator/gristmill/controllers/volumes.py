@@ -115,18 +115,19 @@ class Volumes:
     async def _observe(self, volume: dict[str, Any]) -> VolumeObserved:
         metadata = volume["metadata"]
         namespace, name = metadata["namespace"], metadata["name"]
+        bare = VolumeObserved(resource=volume, users=self.users((namespace, name)))
         own = f"{UID}={metadata['uid']}"
         claims = ",".join(f"{label}={value}" for label, value in claim_labels(name).items())
-        *listed, there = await asyncio.gather(
-            *(self._cluster.list(kind, namespace, labelSelector=own) for kind in _KINDS),
-            self._cluster.list("PersistentVolumeClaim", namespace, labelSelector=claims),
-        )
-        observed = VolumeObserved(
-            resource=volume,
-            objects=dict(zip(_KINDS, listed, strict=True)),
-            claims=there,
-            users=self.users((namespace, name)),
-        )
+        try:
+            *listed, there = await asyncio.gather(
+                *(self._cluster.list(kind, namespace, labelSelector=own) for kind in _KINDS),
+                self._cluster.list("PersistentVolumeClaim", namespace, labelSelector=claims),
+            )
+        except ApiError as error:
+            if error.status == 403 and bare.is_leaving and await self._is_ending(namespace):
+                return bare  # (all that was made for it goes by itself, as the right to see it has gone)
+            raise
+        observed = replace(bare, objects=dict(zip(_KINDS, listed, strict=True)), claims=there)
         if observed.is_leaving:  # (what is to be done then does not depend on what masters say)
             return observed
         observed = replace(observed, topology=await self._topology(observed))
@@ -134,6 +135,11 @@ class Volumes:
         if going and observed.topology and going not in observed.topology.servers:
             observed = replace(observed, on_last=await self._on_server(observed, going))
         return observed
+
+    async def _is_ending(self, namespace: str) -> bool:
+        """Whether a namespace is being deleted, or has been."""
+        found = await self._cluster.get("Namespace", "", namespace)
+        return found is None or bool(found["metadata"].get("deletionTimestamp"))
 
     async def _topology(self, observed: VolumeObserved) -> Topology | None:
         """Ask the masters, one after the other: each passes a question on to the one that leads."""
