@@ -14,6 +14,7 @@ import pytest
 from tests.builders import COUNT
 from tests.e2e.kube import SYSTEM, Kube, chunk_job, kubectl, queue, until
 from tests.e2e.rig import deaths, leader, no_operator
+from tests.e2e.volumes import SMALL, await_ready, file_volume
 
 pytestmark = pytest.mark.alone
 CHART = Path(__file__).parents[2] / "charts/gristmill"
@@ -103,6 +104,8 @@ def test_a_watched_namespace_is_deleted_and_made_again(kube: Kube, values: Path)
     """The operator's Role goes with it, here before all else: Kubernetes says not in which order."""
     watched = ("--set", f"watch.namespaces={{{kube.namespace}}}")
     install(values, *watched)
+    kube.apply(file_volume(deletionPolicy="Retain", **SMALL))
+    await_ready(kube)
     _begun(kube)
     uid, operators, before = kube.uid("mill"), leader(), deaths()
     kube.ctl("delete", "role,rolebinding", "gristmill")
