@@ -15,6 +15,7 @@ import sys
 import termios
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -53,21 +54,15 @@ class Shell:
         self.namespace = secrets.token_hex(4)
         self.environment = {**os.environ, "GRISTMILL_COORDINATION": server.url}
 
+    def line(self, *words: str) -> list[str]:
+        first = words[:2] if words[0] == "config" else words[:1]
+        return [sys.executable, "-m", "gristmill", *first, "-n", self.namespace, *words[len(first) :]]
+
     def start(
         self, *words: str, before: Sequence[str] = (), terminal: int | None = None
     ) -> subprocess.Popen[str]:
         """Start a command in a session of its own, whose terminal is the one that is given, or none."""
-        first = words[:2] if words[0] == "config" else words[:1]
-        line = [
-            *before,
-            sys.executable,
-            "-m",
-            "gristmill",
-            *first,
-            "-n",
-            self.namespace,
-            *words[len(first) :],
-        ]
+        line = [*before, *self.line(*words)]
 
         def take() -> None:
             if terminal is not None:
@@ -493,6 +488,34 @@ def test_after_an_orderly_end_nothing_is_said_or_ended() -> None:
     assert sent == []
     _guard(SimpleNamespace(name="l", held=False), over, sent.append, 0)  # type: ignore[arg-type]
     assert sent == [signal.SIGTERM, signal.SIGKILL]
+
+
+def test_the_command_of_a_lost_lock_is_ended_though_nobody_reads_what_is_said_of_it(
+    shell: Shell, tmp_path: Path
+) -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writer, b"x" * 4096)
+    os.set_blocking(writer, True)
+    to_pipe = f"os.dup2({writer}, 2); os.execv(sys.argv[1], sys.argv[1:])"
+    words = shell.line("lock", "l", "--seconds", "4", "--", "sh", "-c", "echo has; exec sleep 600")
+    holder = subprocess.Popen(
+        [sys.executable, "-c", f"import os, sys; {to_pipe}", *words],
+        env=shell.environment, stdout=subprocess.PIPE, text=True, pass_fds=[writer],
+    )  # fmt: skip
+    try:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "has\n"
+        shell.take_away("l")
+        assert holder.communicate(timeout=20) == ("", None)  # (its standard output is closed: it has ended)
+        assert holder.returncode == 76
+    finally:
+        holder.kill()
+        holder.communicate()
+        os.close(reader)
+        os.close(writer)
 
 
 class Waits(threading.Event):

@@ -144,6 +144,7 @@ async def is_told(
     await until(lambda: tree.stale_since is not None)
     assert tree.stale_since is not None
     assert before - PATIENCE < tree.stale_since < time.monotonic()
+    await until(lambda: log.records)
     watched = log.records[0].getMessage()
     assert watched.startswith(
         f"the nodes of tree {name} can't be followed, what is read of them may be old: "
@@ -153,6 +154,7 @@ async def is_told(
     assert (tree.stale_since, len(log.records)) == (since, 1)
     await asyncio.to_thread(back)
     await until(lambda: tree.stale_since is None)
+    await until(lambda: len(log.records) > 1)
     assert log.records[1].getMessage().startswith(f"the nodes of tree {name} are followed again, after ")
     assert len(log.records) == 2
     assert (await tree.set("/a", "1")) == tree.get("/a")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
+import logging
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from types import FrameType
 
 from gristmill.coordination import connect
@@ -18,6 +20,7 @@ from gristmill.coordination.connecting import open_store
 from gristmill.coordination.errors import CoordinationError, LockLost
 from gristmill.coordination.leases import holder_of, seconds_of, waiting
 from gristmill.coordination.port import RENEWED, Kind, Record
+from gristmill.coordination.saying import later
 from gristmill.coordination.sync import Lock
 from gristmill.local.processes import descendants_of, start_of
 
@@ -51,6 +54,7 @@ def run_locked(
     context: str | None,
 ) -> int:
     """Run a command while this holds a lock; return its exit code, NOT_HAD or LOST."""
+    logging.getLogger("gristmill.coordination").addHandler(_Lines())
     try:
         signals = _Signals()
         with connect(url, namespace=namespace, context=context) as client:
@@ -95,7 +99,7 @@ def _guard(lock: Lock, over: threading.Event, end: Callable[[int], None], second
     while lock.held:
         if over.wait(_LOOK_SECONDS):
             return
-    _say(f"lock {lock.name} is lost: the command is ended")
+    _say(f"lock {lock.name} is lost: the command is ended")  # (which takes no time)
     end(signal.SIGTERM)
     over.wait(max(0.0, seconds - _LOOK_SECONDS))  # (the loss may be as old as a look)
     end(signal.SIGKILL)  # (also what the command has left)
@@ -193,9 +197,22 @@ class _Command:
 
 
 def _say(what: str) -> None:
-    """Tell an error, if there is still somebody to tell it: what follows has to be done in any case."""
-    with suppress(OSError):
-        print(f"error: {what}", file=sys.stderr, flush=True)
+    """Tell an error soon, if there is somebody to tell it: what follows has to be done in any case."""
+    later(partial(_write, f"error: {what}"))
+
+
+def _write(line: str) -> None:
+    """Write a line to standard error by no lock: the end of this program would wait for who has it."""
+    os.write(sys.stderr.fileno(), f"{line}\n".encode(errors="backslashreplace"))
+
+
+class _Lines(logging.Handler):
+    """Logs as lines on standard error, by no lock either."""
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        """Write a line."""
+        _write(self.format(record))
+        return True
 
 
 def _has_terminal() -> bool:

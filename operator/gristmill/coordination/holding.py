@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from gristmill.coordination.clock import Clock, wall_time
 from gristmill.coordination.errors import Conflict, CoordinationError, Missing
 from gristmill.coordination.port import HOLDER, RENEWED, Record, Store
+from gristmill.coordination.saying import say
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ async def keep(store: Store, held: Hold, seconds: float, clock: Clock) -> str:
         except (Conflict, Missing) as error:
             return f"it was taken away ({error})"
         except (CoordinationError, TimeoutError) as error:
-            log.warning("%s %s can't be renewed now: %s", kind, name, error)
+            say(log, logging.WARNING, "%s %s can't be renewed now: %s", kind, name, error)
         else:
             held.until = begin + seconds * HOLDERS_PART
             pause = seconds * RENEW_PART

@@ -41,6 +41,7 @@ from gristmill.coordination.kube_objects import (
     selectors,
 )
 from gristmill.coordination.port import Change, Changes, Kind, Record, Scope, check_size
+from gristmill.coordination.saying import say
 
 log = logging.getLogger(__name__)
 
@@ -172,7 +173,7 @@ class KubeStore:
                     gone = event["type"] == "DELETED" or (scope.kind is Kind.LOCK and not is_lock(found))
                     yield Change(seen, record_of(scope.kind, found), gone)
         except (aiohttp.ClientError, OSError, ValueError, TimeoutError) as error:
-            log.debug("the watch of %s was cut, and is begun again: %s", scope, error)
+            say(log, logging.DEBUG, "the watch of %s was cut, and is begun again: %s", scope, error)
         finally:
             response.close()
 

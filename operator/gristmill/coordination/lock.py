@@ -21,6 +21,7 @@ from gristmill.coordination.clock import Clock
 from gristmill.coordination.errors import CoordinationError, LockLost, LockTimeout, NotHeld, closed
 from gristmill.coordination.holding import Hold, keep
 from gristmill.coordination.port import RENEWED, Store
+from gristmill.coordination.saying import say
 from gristmill.coordination.tasks import cancel, end
 
 log = logging.getLogger(__name__)
@@ -197,8 +198,8 @@ class Lock:
 
     async def _keep(self, hold: Hold) -> None:
         why = await keep(self._store, hold, self._seconds, self._clock)
-        log.warning("lock %s is lost: %s", self.name, why)
         self.lost.set()
+        say(log, logging.WARNING, "lock %s is lost: %s", self.name, why)
 
     async def _forget(self) -> None:
         """Forget the last hold."""
@@ -232,7 +233,8 @@ class Lock:
                 return await give_up(self._store, hold.record, hold.who)
             except CoordinationError as error:
                 if self._clock() + _RETRY_SECONDS >= hold.until:
-                    log.warning("lock %s can't be given up, it will end by itself: %s", self.name, error)
+                    words = "lock %s can't be given up, it will end by itself: %s"
+                    say(log, logging.WARNING, words, self.name, error)
                     return None
             await asyncio.sleep(_RETRY_SECONDS)
 

@@ -11,6 +11,7 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from gristmill.coordination.errors import Closed, closed
+from gristmill.coordination.saying import later
 
 T = TypeVar("T")
 
@@ -40,6 +41,7 @@ class Runner:
     def __init__(self) -> None:
         self._process = _process
         self._loop = asyncio.new_event_loop()
+        self._loop.set_exception_handler(_say)
         self._end = asyncio.Event()
         #: where it is told that something is done: the task, or None where the loop has ended before
         self._waiting: set[SimpleQueue[asyncio.Task[Any] | None]] = set()
@@ -172,6 +174,11 @@ class Runner:
     async def _until_end(self) -> None:
         await self._end.wait()
         await _cancel_all()
+
+
+def _say(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Log what went wrong in a loop, as it would do itself."""
+    later(lambda: loop.default_exception_handler(context))
 
 
 async def _cancel_all() -> None:

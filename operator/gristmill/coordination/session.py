@@ -18,6 +18,7 @@ from gristmill.coordination.errors import Conflict, CoordinationError, Missing, 
 from gristmill.coordination.holding import Hold, hold, keep
 from gristmill.coordination.names import session_name
 from gristmill.coordination.port import ACQUIRED, HOLDER, RENEWED, SECONDS, Kind, Owner, Record, Scope, Store
+from gristmill.coordination.saying import say
 from gristmill.coordination.tasks import end
 
 log = logging.getLogger(__name__)
@@ -79,8 +80,8 @@ class Session:
         self._lose(held, why)
 
     def _lose(self, held: Hold, why: str) -> None:
-        log.warning("session %s is lost, and what it made goes: %s", held.record.name, why)
         self.lost.set()
+        say(log, logging.WARNING, "session %s is lost, and what it made goes: %s", held.record.name, why)
 
 
 class Reaper:

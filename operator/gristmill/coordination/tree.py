@@ -35,6 +35,7 @@ from gristmill.coordination.nodes import (
     number_at_end,
 )
 from gristmill.coordination.port import Change, Kind, Owner, Record, Scope, Store
+from gristmill.coordination.saying import say
 from gristmill.coordination.schemas import Schemas
 from gristmill.coordination.session import Reaper, Session
 from gristmill.coordination.tasks import end
@@ -352,7 +353,7 @@ class ConfigTree:
         if not right and record.name not in self._strange:
             self._strange.add(record.name)
             remedy = f"name it {node_name(self.name, path)}" if path else "say its path in the annotation"
-            log.warning("tree %s: %s is no node of it; %s", self.name, record.name, remedy)
+            say(log, logging.WARNING, "tree %s: %s is no node of it; %s", self.name, record.name, remedy)
         return right
 
     def _has_ephemeral(self) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from gristmill.coordination.errors import CoordinationError, HistoryGone
 from gristmill.coordination.port import Change, Record, Scope, Store
+from gristmill.coordination.saying import say
 from gristmill.coordination.tasks import end
 
 log = logging.getLogger(__name__)
@@ -116,7 +117,7 @@ class View:
                     gone = False
                 await self._watch()
             except HistoryGone as error:
-                log.info("%s: %s; it is read again", self._scope, error)
+                say(log, logging.INFO, "%s: %s; it is read again", self._scope, error)
                 gone = True
             except Exception as error:
                 self._miss(error)
@@ -144,7 +145,8 @@ class View:
         now = time.monotonic()
         self._pause = _AGAIN_SECONDS[0]
         if self.stale_since is not None:
-            log.warning("%s are followed again, after %.1f s", self._scope, now - self.stale_since)
+            words = "%s are followed again, after %.1f s"
+            say(log, logging.WARNING, words, self._scope, now - self.stale_since)
         self.stale_since, self._heard_at = None, now
 
     def _miss(self, error: Exception) -> None:
@@ -153,7 +155,7 @@ class View:
             self.stale_since = self._heard_at
             unknown = None if isinstance(error, CoordinationError) else error
             words = "%s can't be followed, what is read of them may be old: %s"
-            log.warning(words, self._scope, error, exc_info=unknown)
+            say(log, logging.WARNING, words, self._scope, error, error=unknown)
 
     async def _read_again(self) -> None:
         """Tell of the gap, and then of what has changed in it: also back, where the server has lost what it had."""

@@ -1,0 +1,101 @@
+"""What a client has to say is said by a thread of its own, for who logs may be held up.
+
+By a standard error that takes nothing, a pipe that nobody empties; or by a lock that belongs to what a signal has
+interrupted, whose handler waits for the client. A loop that is held up renews no lock, and sees no loss.
+"""
+
+from __future__ import annotations
+
+import _thread
+import atexit
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from itertools import count
+from queue import SimpleQueue
+
+#: what may wait to be said; more is left out
+_MOST = 1_000
+#: seconds for which the end of a program waits for it
+_END_SECONDS = 1.0
+
+
+class _Speaker:
+    """A thread that does what may be held up, in turn. Who has it done takes no lock."""
+
+    def __init__(self) -> None:
+        self._waiting: SimpleQueue[Callable[[], object]] = SimpleQueue()
+        self._calls = count()
+        self._lives = False
+
+    def do(self, call: Callable[[], object]) -> None:
+        """Have something done soon, or not at all."""
+        if self._waiting.qsize() < _MOST:
+            self._waiting.put(call)
+        if next(self._calls) == 0:
+            self._lives = True
+            try:
+                _thread.start_new_thread(self._run, ())  # (a Thread takes locks when it starts)
+            except RuntimeError:  # (the program ends: `finish` does it)
+                self._lives = False
+
+    def finish(self) -> None:
+        """Wait until all is done, for a while."""
+        done = threading.Event()
+        self._waiting.put(done.set)
+        if self._lives:
+            done.wait(_END_SECONDS)
+        while not self._lives and not done.is_set():
+            self._next()
+
+    def _run(self) -> None:
+        while True:
+            self._next()
+
+    def _next(self) -> None:
+        call = self._waiting.get()
+        with suppress(Exception):
+            call()
+
+
+_speaker = _Speaker()
+
+
+def _begin() -> None:
+    """Begin anew in a process that was forked, which has no such thread."""
+    global _speaker
+    _speaker = _Speaker()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin)
+
+
+@atexit.register  # (so it is done after the clients, which come later, are closed)
+def _finish() -> None:
+    """Have all said before the program ends."""
+    _speaker.finish()
+
+
+def later(call: Callable[[], object]) -> None:
+    """Have something done soon that may be held up."""
+    _speaker.do(call)
+
+
+def say(
+    log: logging.Logger, level: int, words: str, *args: object, error: BaseException | None = None
+) -> None:
+    """Log a message, with the traceback of an error if there is one."""
+    about = (type(error), error, error.__traceback__) if error is not None else None
+    code, line = sys._getframe(1).f_code, sys._getframe(1).f_lineno
+    record = log.makeRecord(log.name, level, code.co_filename, line, words, args, about, code.co_name)
+    later(partial(_log, log, record))
+
+
+def _log(log: logging.Logger, record: logging.LogRecord) -> None:
+    if log.isEnabledFor(record.levelno):  # (asking takes logging's own lock)
+        log.handle(record)

@@ -1,0 +1,109 @@
+"""Who logs may be held up, for any time: a client is not."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+
+import pytest
+from tests.protocol.harness import Server
+
+from gristmill.coordination import connect, saying
+from gristmill.coordination.sync import Client
+
+LOG = logging.getLogger("gristmill.coordination")
+
+
+@pytest.fixture
+def client(own_valkey: Server) -> Iterator[Client]:
+    with connect(own_valkey.url) as made:
+        yield made
+
+
+@pytest.fixture
+def handler() -> Iterator[logging.Handler]:
+    """Return a handler of what a client logs."""
+    made = logging.NullHandler()
+    made.handle = made.emit = lambda record: None  # type: ignore[method-assign, assignment]
+    LOG.addHandler(made)
+    yield made
+    LOG.removeHandler(made)
+
+
+def take_away(server: Server, kind: str) -> None:
+    with server.connect() as raw:
+        raw.delete("gristmill:coordination:{default}:" + kind)
+
+
+def test_a_loss_is_known_while_nobody_takes_what_is_logged(
+    client: Client, own_valkey: Server, handler: logging.Handler
+) -> None:
+    goes_on = threading.Event()
+    handler.handle = lambda record: goes_on.wait(60)  # type: ignore[method-assign]
+    try:
+        lock, tree = client.lock("l", seconds=20), client.tree("t", seconds=20)
+        lock.acquire()
+        tree.create("/e", ephemeral=True)
+        take_away(own_valkey, "lock")
+        take_away(own_valkey, "session")
+        assert lock.wait_lost(8)
+        assert not lock.held
+        tree.set("/a", "1")
+        client.close()
+        assert tree._tree.session_lost
+    finally:
+        goes_on.set()
+
+
+@pytest.mark.parametrize("of_the_handler", [False, True])
+def test_a_loss_is_known_to_a_signal_s_handler_that_has_interrupted_logging(
+    client: Client, own_valkey: Server, of_the_handler: bool
+) -> None:
+    """Then what it has interrupted has a lock of logging: that of one who writes, or logging's own."""
+    made = logging.NullHandler()
+    made.handle = lambda record: made.acquire() or made.release()  # type: ignore
+    LOG.addHandler(made)
+    try:
+        lock = client.lock("l", seconds=20)
+        lock.acquire()
+        taken: AbstractContextManager[object] = threading.RLock()
+        if of_the_handler:
+            made.createLock()
+            made.lock = taken  # type: ignore[assignment]
+        else:
+            LOG.manager._clear_cache()  # type: ignore[attr-defined]
+            taken = logging._lock  # type: ignore[attr-defined]
+        with taken:
+            take_away(own_valkey, "lock")
+            assert lock.wait_lost(8)
+            client.close()
+    finally:
+        LOG.removeHandler(made)
+
+
+def test_what_is_said_last_is_said_before_a_program_ends_and_in_one_that_was_forked() -> None:
+    text = (
+        "import logging, os, sys; from gristmill.coordination.saying import say; log = logging.getLogger('here')\n"
+        "say(log, logging.WARNING, 'first'); say(log, logging.INFO, 'not this')\n"
+        "if os.fork() == 0: say(log, logging.WARNING, 'of the %s', 'child'); sys.exit()\n"
+        "os.wait(); say(log, logging.ERROR, 'last', error=KeyError('why'))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", text], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stderr.splitlines() == ["first", "of the child", "last", "KeyError: 'why'"]
+
+
+def test_of_what_nobody_takes_not_all_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(saying, "_MOST", 3)
+    speaker, goes_on, said = saying._Speaker(), threading.Event(), list[int]()
+    speaker.do(lambda: goes_on.wait(60))
+    for number in range(10):
+        speaker.do(lambda number=number: said.append(number))  # type: ignore[misc]
+    goes_on.set()
+    speaker.finish()
+    assert said in ([0, 1], [0, 1, 2])
