@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import secrets
@@ -17,8 +18,8 @@ from typing import Any
 import pytest
 from tests.protocol.harness import Server
 
-from gristmill.coordination import connect
-from gristmill.coordination.errors import Closed
+from gristmill.coordination import connect, saying
+from gristmill.coordination.errors import Closed, NotHeld
 from gristmill.coordination.nodes import Event
 from gristmill.coordination.sync import Client
 
@@ -158,6 +159,23 @@ def test_a_lock_whose_release_is_interrupted_is_given_up(
                 lock.release()
             with other.lock("m", timeout=0):
                 pass
+
+
+def test_what_a_handler_has_undone_before_is_not_told_as_an_error(
+    client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def work() -> bool:
+        return True
+
+    async def undo() -> None:
+        raise NotHeld("it is given up")
+
+    interrupt(monkeypatch, client, after=True)
+    with pytest.raises(Late):
+        client._runner.wait(work(), undo)
+    gc.collect()
+    saying._finish()
+    assert not caplog.records
 
 
 def test_what_a_second_signal_raises_is_raised(client: Client) -> None:

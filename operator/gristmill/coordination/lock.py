@@ -71,16 +71,17 @@ class Lock:
     @property
     def held(self) -> bool:
         """Whether the lock is held now, by one's own clock: a process that was stopped sees here that it is not."""
-        return self._hold is not None and not self.lost.is_set() and self._clock() < self._hold.until
+        return self._seen()[1]
 
     @property
     def token(self) -> Token:
         """The fencing token of this hold. NotHeld where there is none, LockLost where it is over."""
-        if self._hold is None:
+        hold, held = self._seen()
+        if hold is None:
             raise NotHeld(f"lock {self.name} is not held: acquire it first")
-        if not self.held:
+        if not held:
             raise LockLost(f"lock {self.name} was lost, and another may hold it now: stop what it protected")
-        return Token(self.name, self._hold.number)
+        return Token(self.name, hold.number)
 
     async def acquire(self, timeout: float | None = None, *, blocking: bool = True) -> bool:
         """Take the lock; return whether it was had within `timeout` seconds.
@@ -103,18 +104,13 @@ class Lock:
             self._turn.release()
 
     async def release(self) -> None:
-        """Give the lock up. NotHeld where it was not held, LockLost where it was lost meanwhile."""
-        async with self._turn:
-            hold, held = self._hold, self.held
-            if hold is None:
-                raise NotHeld(
-                    f"lock {self.name} is not held: it was never acquired, or has been released before"
-                )
-            await self._in_full(self._let_go(hold if held else None))
-            if not held:
-                raise LockLost(
-                    f"lock {self.name} was lost before it was released: another may have had it meanwhile"
-                )
+        """Give the lock up. NotHeld where it was not held, LockLost where it was lost meanwhile.
+
+        Where somebody takes it by this handle just then it is not held: they are not waited for.
+        """
+        if self._taking is not None:
+            raise NotHeld(f"lock {self.name} is not held, but is waited for by this handle: cancel that")
+        await self._release()
 
     async def wait_lost(self, timeout: float | None = None) -> bool:
         """Wait until the lock is lost or given up, or `timeout` seconds have passed; return whether it is lost.
@@ -133,7 +129,7 @@ class Lock:
         if self._taking is not None:
             cancel(self._taking)
         with suppress(NotHeld):
-            await self.release()
+            await self._release()
         if self._unended:
             await asyncio.wait(self._unended)
 
@@ -153,6 +149,19 @@ class Lock:
             if kind is None:
                 raise
 
+    async def _release(self) -> None:
+        async with self._turn:
+            hold, held = self._seen()
+            if hold is None:
+                raise NotHeld(
+                    f"lock {self.name} is not held: it was never acquired, or has been released before"
+                )
+            await self._in_full(self._let_go(hold if held else None))
+            if not held:
+                raise LockLost(
+                    f"lock {self.name} was lost before it was released: another may have had it meanwhile"
+                )
+
     async def _has_turn(self, timeout: float | None) -> bool:
         """Wait until nobody else takes or gives up the lock by this handle; return whether that was in time."""
         try:
@@ -168,10 +177,9 @@ class Lock:
             raise NotHeld(
                 f"lock {self.name} is held by this handle already: release it, or use another handle"
             )
-        await self._forget()
         who = f"{self._identity}-{secrets.token_hex(4)}"
         attempt = Acquisition(self._store, self.name, who, self._seconds, self._clock, self._sighting)
-        taking = asyncio.create_task(attempt.take(end), name=f"taking lock {self.name}")
+        taking = asyncio.create_task(self._take(attempt, end), name=f"taking lock {self.name}")
         self._taking = taking
         try:
             await asyncio.wait({taking})
@@ -187,6 +195,18 @@ class Lock:
             return False
         self._keeping = asyncio.create_task(self._keep(self._hold), name=f"lock {self.name}")
         return True
+
+    async def _take(self, attempt: Acquisition, end: float) -> Hold | None:
+        await self._forget()
+        return await attempt.take(end)
+
+    def _seen(self) -> tuple[Hold | None, bool]:
+        """Return the last hold, and whether it lasts: another thread may give it up, or lose it, meanwhile."""
+        lost, hold = (
+            self.lost.is_set(),
+            self._hold,
+        )  # (in this order: `lost` is of this hold, or of one before)
+        return hold, hold is not None and not lost and self._clock() < hold.until
 
     def _who_has_it(self) -> str:
         record = self._sighting.record if self._sighting else None

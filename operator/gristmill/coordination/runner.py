@@ -138,7 +138,8 @@ class Runner:
             tasks[0].cancel()
             await asyncio.wait(tasks)
             if undo and not tasks[0].cancelled() and not tasks[0].exception() and tasks[0].result():
-                await undo()
+                with suppress(Exception):  # (it may be undone already)
+                    await undo()
 
         with suppress(Exception):
             self._do(take_back(), [])
