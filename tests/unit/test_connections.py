@@ -19,7 +19,7 @@ from gristmill.coordination.connections import ByClient, InPod
 from gristmill.coordination.errors import Denied, Unavailable
 from gristmill.coordination.kube import KubeStore
 from gristmill.coordination.kube_objects import KIND_LABEL
-from gristmill.coordination.port import Kind, Record
+from gristmill.coordination.port import Kind, Record, Scope
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not there")
 LEASE = {
@@ -58,12 +58,18 @@ def visit(account: Path, monkeypatch: pytest.MonkeyPatch, cut: list[str]) -> Cal
     """Run what calls an API server that knows one Lease, for who has the token that is in the file."""
 
     async def answer(request: web.Request) -> web.Response:
-        if request.headers.get("Authorization") != f"Bearer {(account / 'token').read_text().strip()}":
+        token = (account / "token").read_text().strip()
+        if request.headers.get("Authorization") != f"Bearer {token}" or (account / "refused").exists():
             return web.json_response({"message": "Unauthorized"}, status=401)
         if request.method == "DELETE":
             cut.append(request.path)
             assert request.transport is not None
             request.transport.abort()
+        if "watch" in request.query:
+            response = web.StreamResponse()
+            await response.prepare(request)
+            while request.transport is not None and not request.transport.is_closing():
+                await asyncio.sleep(0.05)
         if request.method == "POST":
             return web.json_response(LEASE | await request.json() | {"metadata": LEASE["metadata"]})
         return web.json_response(LEASE)
@@ -109,10 +115,13 @@ def test_a_token_that_the_kubelet_writes_anew_is_read_again(
     async def calls(store: KubeStore) -> None:
         await store.get(Kind.LOCK, "l")
         (account / "token").write_text("second")
-        with pytest.raises(Denied, match="Unauthorized"):  # (not yet: it is read once a minute)
-            await store.get(Kind.LOCK, "l")
+        assert await store.get(Kind.LOCK, "l")  # (it is read once a minute, and where the server refuses it)
         monkeypatch.setattr(connections, "_TOKEN_SECONDS", 0.0)
+        (account / "token").write_text("third")
         assert await store.get(Kind.LOCK, "l")
+        (account / "refused").touch()
+        with pytest.raises(Denied, match=r"does not know who you are \(Unauthorized\): log in again"):
+            await store.get(Kind.LOCK, "l")
 
     visit(calls)
 
@@ -146,5 +155,22 @@ def test_a_deletion_whose_answer_is_lost_is_not_sent_again(
         assert len(cut) == 1
         if by_client:
             await store.close()
+
+    visit(calls)
+
+
+def test_many_may_wait_for_an_answer_at_the_same_time(
+    visit: Callable[..., None],
+) -> None:
+    """Each who waits for a lock does so for an event, and who holds one has to renew it."""
+
+    async def calls(store: KubeStore) -> None:
+        async with asyncio.timeout(30):
+            watches = [aiter(store.watch(Scope(Kind.LOCK, name="l"), 1)) for _ in range(101)]
+            changes = await asyncio.gather(*(anext(one) for one in watches))  # (each says that it has begun)
+            assert len(changes) == 101
+            assert await store.get(Kind.LOCK, "l")
+            for one in watches:
+                await one.aclose()  # type: ignore[attr-defined]
 
     visit(calls)

@@ -84,7 +84,7 @@ async def _of_config(namespace: str | None, context: str | None) -> Store:
     configuration.connection_pool_maxsize = 0  # (each who waits for a lock has a watch open)
     try:
         load: Any = config.load_kube_config
-        await load(context=context, client_configuration=configuration)
+        loader = await load(context=context, client_configuration=configuration)
         contexts, active = config.list_kube_config_contexts()  # type: ignore[no-untyped-call]
     except (config.ConfigException, OSError, YAMLError) as error:
         raise _nowhere(str(error)) from error
@@ -95,7 +95,12 @@ async def _of_config(namespace: str | None, context: str | None) -> Store:
     there = (active or {}).get("context", {}).get("namespace") or _NAMESPACE
     configuration.proxy = configuration.proxy or proxy_for(configuration.host)
     configuration.client_session_kwargs = {"trust_env": False}
-    return KubeStore(ByClient(api.ApiClient(configuration)), namespace or there)
+
+    async def log_in() -> None:
+        vars(loader).pop("exec_plugin_expiry", None)  # (or what the plugin has said were believed)
+        await loader.load_and_set(configuration)
+
+    return KubeStore(ByClient(api.ApiClient(configuration), log_in), namespace or there)
 
 
 def _nowhere(why: str) -> Unavailable:

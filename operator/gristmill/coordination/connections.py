@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 import os
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+from math import inf
 from pathlib import Path
 from typing import Any, Protocol
 
 import aiohttp
 
+from gristmill.coordination.saying import say
+
+log = logging.getLogger(__name__)
+
 #: seconds after which a token is read again: the kubelet writes another one long before it runs out
 _TOKEN_SECONDS = 60.0
+#: seconds that a login may take, and after which one that did not help is tried again
+_LOGIN_SECONDS = 5.0
 
 
 class Connection(Protocol):
@@ -31,10 +41,16 @@ class Connection(Protocol):
 
 
 class ByClient:
-    """A client of `kubernetes.aio`: it knows kube configs, and the many ways to log in there."""
+    """A client of `kubernetes.aio`: it knows kube configs, and the many ways to log in there.
 
-    def __init__(self, client: Any) -> None:
+    `login` logs in anew, where the API server does not know any more who asks: tokens run out.
+    """
+
+    def __init__(self, client: Any, login: Callable[[], Awaitable[None]] | None = None) -> None:
         self._client = client
+        self._login = login
+        self._logging_in = asyncio.Lock()
+        self._logged_in_at = -inf
         # (the session is made when it is first used)
         known = client.configuration.client_session_kwargs or {}
         client.configuration.client_session_kwargs = {**known, "middlewares": (_send_once,)}
@@ -43,6 +59,20 @@ class ByClient:
         self, method: str, path: str, headers: Mapping[str, str], body: Any, timeout: aiohttp.ClientTimeout
     ) -> aiohttp.ClientResponse:
         """See `Connection`."""
+        token = self._token()
+        response = await self._send(method, path, headers, body, timeout)
+        if response.status == HTTPStatus.UNAUTHORIZED and await self._has_other(token):
+            response.release()
+            response = await self._send(method, path, headers, body, timeout)
+        return response
+
+    async def close(self) -> None:
+        """See `Connection`."""
+        await self._client.close()
+
+    async def _send(
+        self, method: str, path: str, headers: Mapping[str, str], body: Any, timeout: aiohttp.ClientTimeout
+    ) -> aiohttp.ClientResponse:
         known = dict(headers)
         await self._client.update_params_for_auth(known, [], ["BearerToken"], path, method, body)
         url = self._client.configuration.host + path
@@ -50,9 +80,23 @@ class ByClient:
         response: aiohttp.ClientResponse = answer.response
         return response
 
-    async def close(self) -> None:
-        """See `Connection`."""
-        await self._client.close()
+    def _token(self) -> str | None:
+        token: str | None = self._client.configuration.api_key.get("BearerToken")
+        return token
+
+    async def _has_other(self, token: str | None) -> bool:
+        """Return whether there is another token now than one that was refused; log in anew if there may be."""
+        async with self._logging_in:  # (many are refused at the same time)
+            is_time = time.monotonic() >= self._logged_in_at + _LOGIN_SECONDS
+            if self._login is not None and self._token() == token and is_time:
+                try:
+                    async with asyncio.timeout(_LOGIN_SECONDS):
+                        await self._login()
+                except Exception as error:  # (of whatever a kube config names)
+                    words = "the kube config's login can't be renewed: %s"
+                    say(log, logging.WARNING, words, str(error) or type(error).__name__)
+                self._logged_in_at = time.monotonic()
+        return self._token() != token
 
 
 class InPod:
@@ -75,9 +119,27 @@ class InPod:
         self, method: str, path: str, headers: Mapping[str, str], body: Any, timeout: aiohttp.ClientTimeout
     ) -> aiohttp.ClientResponse:
         """See `Connection`."""
-        now = time.monotonic()
-        if not self._token or now >= self._read_at + _TOKEN_SECONDS:
-            self._token, self._read_at = self._token_file.read_text(encoding="utf-8").strip(), now
+        if not self._token or time.monotonic() >= self._read_at + _TOKEN_SECONDS:
+            self._read_token()
+        response = await self._send(method, path, headers, body, timeout)
+        if response.status == HTTPStatus.UNAUTHORIZED and self._read_token():
+            response.release()
+            response = await self._send(method, path, headers, body, timeout)
+        return response
+
+    async def close(self) -> None:
+        """See `Connection`."""
+        await self._session.close()
+
+    def _read_token(self) -> bool:
+        """Read the token; return whether it is another one."""
+        before, self._read_at = self._token, time.monotonic()
+        self._token = self._token_file.read_text(encoding="utf-8").strip()
+        return self._token != before
+
+    async def _send(
+        self, method: str, path: str, headers: Mapping[str, str], body: Any, timeout: aiohttp.ClientTimeout
+    ) -> aiohttp.ClientResponse:
         return await self._session.request(
             method,
             self._address + path,
@@ -85,10 +147,6 @@ class InPod:
             data=None if body is None else json.dumps(body),
             timeout=timeout,
         )
-
-    async def close(self) -> None:
-        """See `Connection`."""
-        await self._session.close()
 
 
 async def _send_once(

@@ -261,7 +261,12 @@ def _refuse(status: int, said: str) -> NoReturn:
         raise HistoryGone(message)
     if status == 422 and "rejected our request due to an error in our request" in message:
         raise _Unfit(message)
-    if status == 401 or (status == 403 and not _NO_MATTER_OF_RIGHTS.search(message)):
+    if status == 401:
+        remedy = (
+            "its service account may be deleted" if is_in_job() else "log in again, as your kube config says"
+        )
+        raise Denied(f"the API server does not know who you are ({message}): {remedy}")
+    if status == 403 and not _NO_MATTER_OF_RIGHTS.search(message):
         where = ", which `coordination: true` gives a ChunkJob" if is_in_job() else ""
         raise Denied(
             f"the API server does not let you: {message}; what coordinates needs get, list, watch, create, patch and "
