@@ -29,6 +29,18 @@ class Gap:
     revision: int
 
 
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """What was deleted: a record, as it was at a revision."""
+
+    uid: str
+    revision: int
+
+    def is_of(self, record: Record) -> bool:
+        """Whether a record is that one, or one that was there before it."""
+        return record.uid == self.uid or record.revision <= self.revision
+
+
 #: is told of each change in its order, with the record as it was known before
 Listener = Callable[[Change | Gap, Record | None], None]
 
@@ -49,8 +61,8 @@ class View:
         self._store = store
         self._scope = scope
         self._records: dict[str, Record] = {}
-        #: what was written from here and not seen yet: the record, or the uid of one that was deleted
-        self._ahead: dict[str, Record | str] = {}
+        #: what was written from here and not seen yet
+        self._ahead: dict[str, Record | Gone] = {}
         self._listeners: list[Listener] = []
         self._following: asyncio.Task[None] | None = None
 
@@ -67,13 +79,12 @@ class View:
 
     def get(self, name: str) -> Record | None:
         """Return a record, or None."""
-        record = self._records.get(name)
-        if not self._ahead:
-            return record
-        ahead = self._ahead.get(name)
+        # (first what is ahead: another thread may drop it, when it is a record like others)
+        ahead = self._ahead.get(name) if self._ahead else None
         if isinstance(ahead, Record):
             return ahead
-        return None if ahead is not None and record is not None and ahead == record.uid else record
+        record = self._records.get(name)
+        return None if ahead is not None and record is not None and ahead.is_of(record) else record
 
     def all(self) -> Mapping[str, Record]:
         """Return all records by name."""
@@ -92,20 +103,24 @@ class View:
         return lambda: self._listeners.remove(listener)
 
     def wrote(self, record: Record) -> None:
-        """Know a record that was written from here."""
-        if record.revision > self.revision:
+        """Know a record that was written from here; of two whose answers come in another order the newer one."""
+        ahead = self._ahead.get(record.name)
+        if isinstance(ahead, Record):
+            is_old = record.revision <= ahead.revision
+        else:
+            is_old = ahead is not None and ahead.is_of(record)
+        if record.revision > self.revision and not is_old:
             self._ahead[record.name] = record
 
     def deleted(self, record: Record) -> None:
         """Know that a record was deleted from here."""
+        gone, ahead = Gone(record.uid, record.revision), self._ahead.get(record.name)
+        if isinstance(ahead, Record) and not gone.is_of(ahead):  # (it was made anew before the answer came)
+            return
         known = self._records.get(record.name)
-        if known is None:
-            if (
-                record.revision > self.revision
-            ):  # (else the event of its deletion was seen before the answer came)
-                self._ahead[record.name] = record.uid
-        elif known.uid == record.uid:
-            self._ahead[record.name] = record.uid
+        # (else the event of its deletion was seen before the answer came)
+        if record.revision > self.revision or (known is not None and known.uid == record.uid):
+            self._ahead[record.name] = gone
 
     async def _follow(self) -> None:
         """Follow for ever: whatever a watch is answered, the next may be answered otherwise."""
@@ -175,12 +190,11 @@ class View:
         meanwhile = {name: one for name, one in self._ahead.items() if before.get(name) is not one}
         self._ahead = {name: one for name, one in meanwhile.items() if self._is_ahead(name, one)}
 
-    def _is_ahead(self, name: str, one: Record | str) -> bool:
+    def _is_ahead(self, name: str, one: Record | Gone) -> bool:
         """Whether what was written from here has not been seen yet."""
-        if isinstance(one, Record):
-            return one.revision > self.revision
-        record = self._records.get(name)
-        return record is not None and record.uid == one
+        known = self._records.get(name)
+        still = isinstance(one, Gone) and known is not None and known.uid == one.uid
+        return still or one.revision > self.revision
 
     def _take(self, change: Change, *, again: bool = False) -> None:
         """Take a change over; one that is older than what is known only where all is read again."""
@@ -206,8 +220,8 @@ class View:
         if isinstance(ahead, Record):
             seen = record.revision >= ahead.revision or (deleted and record.uid == ahead.uid)
         else:
-            seen = deleted or record.uid != ahead
-        if ahead is not None and seen:
+            seen = ahead is not None and (not ahead.is_of(record) or (deleted and record.uid == ahead.uid))
+        if seen:
             del self._ahead[record.name]
 
     def _tell(self, change: Change | Gap, before: Record | None) -> None:
