@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import random
@@ -18,7 +19,7 @@ from typing import Any
 import pytest
 from tests.protocol.harness import Server
 
-from gristmill.coordination import connect, saying
+from gristmill.coordination import connect, saying, sync
 from gristmill.coordination.errors import Closed, NotHeld
 from gristmill.coordination.nodes import Event
 from gristmill.coordination.sync import Client
@@ -159,6 +160,74 @@ def test_a_lock_whose_release_is_interrupted_is_given_up(
                 lock.release()
             with other.lock("m", timeout=0):
                 pass
+
+
+@pytest.mark.parametrize("before", [False, True])
+def test_what_is_held_is_given_up_though_the_client_s_end_is_interrupted(
+    valkey: Server, namespace: str, monkeypatch: pytest.MonkeyPatch, before: bool
+) -> None:
+    """Before its loop is told, or before the server is."""
+    client = connect(valkey.url, namespace=namespace)
+    client.lock("l").acquire()
+    real = client._client._close
+
+    async def close() -> None:
+        await asyncio.sleep(0.3)
+        await real()
+
+    def ring(*_: object) -> None:
+        raise Late
+
+    former = signal.signal(signal.SIGALRM, ring)
+    try:
+        if before:
+            interrupt(monkeypatch, client, after=False)
+        else:
+            monkeypatch.setattr(client._client, "_close", close)
+            signal.setitimer(signal.ITIMER_REAL, 0.1)
+        with pytest.raises(Late), client:
+            pass
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, former)
+    with valkey.connect() as raw:
+        assert not raw.hgetall(f"gristmill:coordination:{{{namespace}}}:lock")
+
+
+@pytest.mark.parametrize("what", ["made", "started"])
+def test_a_lead_that_is_interrupted_before_its_work_has_begun_is_given_up(
+    client: Client, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """As what it needs is made, or its thread is started."""
+    election, begun = client.election("e"), []
+
+    def late(*_: object, **__: object) -> None:
+        raise Late
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sync.threading.Thread, {"made": "__init__", "started": "start"}[what], late)
+        with pytest.raises(Late):
+            election.run(begun.append)
+    assert not election.leads
+    interrupt(monkeypatch, client, after=True)
+    with pytest.raises(Late):
+        election.run(begun.append)
+    assert not election.leads
+    assert begun == []
+    election.run(begun.append)
+    assert len(begun) == 1
+
+
+def test_who_leads_by_one_candidate_twice_is_told_and_leads_on(client: Client) -> None:
+    election = client.election("e")
+
+    def lead(_: object) -> None:
+        with pytest.raises(NotHeld, match="use another handle"):
+            election.run(lead)
+        assert election.leads
+
+    election.run(lead)
+    assert not election.leads
 
 
 def test_what_a_handler_has_undone_before_is_not_told_as_an_error(

@@ -5,15 +5,17 @@ Nothing is implemented twice: each call is made of the one in `aio`.
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from typing import Any, Self
 
 from gristmill.coordination import aio
-from gristmill.coordination.errors import Closed
+from gristmill.coordination.errors import Closed, NotHeld
 from gristmill.coordination.lock import Token
 from gristmill.coordination.nodes import Event, Node, Resync
 from gristmill.coordination.runner import Runner
@@ -23,6 +25,8 @@ log = logging.getLogger(__name__)
 
 #: seconds between two looks at whether a lock that was lost while its process stood still is lost
 _LOOK_SECONDS = 0.1
+#: seconds for which the server is waited for where the end of a client is interrupted
+_END_SECONDS = 1.0
 
 
 def connect(
@@ -64,13 +68,23 @@ class Client:
         return ConfigTree(tree, self._runner)
 
     def close(self) -> None:
-        """Give up what is held, and end."""
-        atexit.unregister(self.close)
+        """Give up what is held, and end; also where that is interrupted."""
         try:
             with suppress(Closed):
-                self._runner.wait(self._client.close())
+                self._runner.wait(self._close(), anyway=True)
         finally:
             self._runner.stop()
+            atexit.unregister(self.close)
+
+    async def _close(self) -> None:
+        """Close the client: go on for a moment where who waits for it is interrupted, for then the loop ends."""
+        try:
+            await self._client.close()
+        except asyncio.CancelledError:
+            with suppress(Exception):
+                async with asyncio.timeout(_END_SECONDS):
+                    await self._client.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -144,22 +158,52 @@ class Election:
         `on_elected` does, for a function can't be ended from outside. LockLost is raised when that has returned; what
         `on_elected` raises is raised.
         """
-        self._lock.acquire()
-        over = threading.Event()
+        over: SimpleQueue[None] = SimpleQueue()
         watcher = threading.Thread(target=self._watch, args=(over, on_lost), daemon=True)
-        with ExitStack() as stack:
-            stack.push(self._lock)
-            watcher.start()
-            stack.callback(watcher.join)
-            stack.callback(over.set)
-            on_elected(self._lock.token)
+        with _Lead(self._lock, over) as lead:
+            lead.begin()
+            try:
+                watcher.start()
+                on_elected(self._lock.token)
+            finally:
+                over.put(None)
+                if watcher.ident is not None:
+                    watcher.join()
 
-    def _watch(self, over: threading.Event, on_lost: Callable[[], None] | None) -> None:
-        while not over.wait(_LOOK_SECONDS):
-            if not self._lock.held:
-                if on_lost is not None:
-                    on_lost()
+    def _watch(self, over: SimpleQueue[None], on_lost: Callable[[], None] | None) -> None:
+        while self._lock.held:
+            with suppress(Empty):
+                over.get(timeout=_LOOK_SECONDS)
                 return
+        if on_lost is not None and over.empty():
+            on_lost()
+
+
+class _Lead:
+    """The time for which a lock is led by: it ends when that is left, wherever it is interrupted."""
+
+    def __init__(self, lock: Lock, over: SimpleQueue[None]) -> None:
+        self._lock = lock
+        self._over = over  # (an Event has a lock, which what interrupts it may leave as it should not be)
+        self._is_mine = True
+
+    def begin(self) -> None:
+        """Wait for the turn. NotHeld where somebody else leads by this lock: what they have is not given up."""
+        try:
+            self._lock.acquire()
+        except NotHeld:
+            self._is_mine = False
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        try:
+            self._over.put(None)  # (or giving up were taken for a loss)
+        finally:
+            if self._is_mine:
+                self._lock.__exit__(kind)
 
 
 class ConfigTree:
