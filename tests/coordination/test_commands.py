@@ -518,6 +518,31 @@ def test_the_command_of_a_lost_lock_is_ended_though_nobody_reads_what_is_said_of
         os.close(writer)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_who_gives_the_lock_up_at_a_server_that_is_away_can_be_ended(
+    own_valkey: Server, tmp_path: Path, until: Until, number: signal.Signals
+) -> None:
+    shell = Shell(own_valkey, tmp_path)
+    text = "import os; print(os.getpid(), flush=True); raise SystemExit(int(input()))"
+    holder = shell.start("lock", "l", "--seconds", "120", *python(text))
+    try:
+        assert holder.stdin is not None
+        assert holder.stdout is not None
+        command = int(holder.stdout.readline())
+        own_valkey.send(signal.SIGKILL)
+        holder.stdin.write("7\n")
+        holder.stdin.flush()
+        until(lambda: is_gone(command))
+        with pytest.raises(subprocess.TimeoutExpired):
+            holder.wait(1)
+        holder.send_signal(number)
+        holder.communicate(timeout=10)
+        assert holder.returncode == 7
+    finally:
+        holder.kill()
+        holder.communicate()
+
+
 class Waits(threading.Event):
     """An end of a command that does not come until it was waited for three times; no time passes."""
 

@@ -17,7 +17,7 @@ from types import FrameType
 
 from gristmill.coordination import connect
 from gristmill.coordination.connecting import open_store
-from gristmill.coordination.errors import CoordinationError, LockLost
+from gristmill.coordination.errors import CoordinationError
 from gristmill.coordination.leases import holder_of, seconds_of, waiting
 from gristmill.coordination.port import RENEWED, Kind, Record
 from gristmill.coordination.saying import later
@@ -54,6 +54,7 @@ def run_locked(
     context: str | None,
 ) -> int:
     """Run a command while this holds a lock; return its exit code, NOT_HAD or LOST."""
+    code: int | None = None
     logging.getLogger("gristmill.coordination").addHandler(_Lines())
     try:
         signals = _Signals()
@@ -61,12 +62,14 @@ def run_locked(
             lock = client.lock(name, seconds=seconds)
             if lock.acquire(timeout):
                 signals.keep()
-                return _run(lock, command, seconds, signals)
+                code = _run(lock, command, seconds, signals)
+                signals.end_waits()  # (what follows gives the lock up)
+                return code
         print(f"error: lock {name} was not had within {timeout:g} s", end="", file=sys.stderr, flush=True)
         print(asyncio.run(_why(name, url, namespace, context)), file=sys.stderr)
         return NOT_HAD
-    except _Ended as end:  # (what was asked for has been taken back)
-        return _BY_SIGNAL + end.number
+    except _Ended as end:  # (what was asked for has been taken back, or ends by itself)
+        return _BY_SIGNAL + end.number if code is None else code
 
 
 def _run(lock: Lock, words: Sequence[str], seconds: int, signals: _Signals) -> int:
@@ -77,19 +80,17 @@ def _run(lock: Lock, words: Sequence[str], seconds: int, signals: _Signals) -> i
             words, {"GRISTMILL_LOCK": lock.name, "GRISTMILL_LOCK_TOKEN": str(lock.token.number)}
         )
     except OSError as error:
-        lock.release()
         print(f"error: {words[0]} can't be run: {error.strerror}", file=sys.stderr)
         return _NOT_FOUND if isinstance(error, FileNotFoundError) else _CANT_RUN
     over = threading.Event()
     guard = threading.Thread(target=_guard, args=(lock, over, command.end, seconds * _END_PART))
     guard.start()
     signals.pass_to(command.pass_on)
-    code = command.wait()
+    command.wait()
     over.set()
     guard.join()
-    try:
-        lock.release()
-    except LockLost:
+    code = command.code()
+    if not lock.held:
         return LOST
     return code if code >= 0 else _BY_SIGNAL - code
 
@@ -116,7 +117,10 @@ class _Ended(BaseException):
 
 
 class _Signals:
-    """End the wait for a lock. Once it is had they are for the command, also those that come before it runs."""
+    """End the wait for a lock. Once it is had they are for the command, also those that come before it runs.
+
+    When that has ended they end the wait for the server.
+    """
 
     def __init__(self) -> None:
         self._waits = True
@@ -129,6 +133,10 @@ class _Signals:
     def keep(self) -> None:
         """End nothing any more."""
         self._waits = False
+
+    def end_waits(self) -> None:
+        """End again what is waited for."""
+        self._waits = True
 
     def pass_to(self, send: Callable[[int], None]) -> None:
         """Send them on, and first those that have come."""
@@ -157,8 +165,15 @@ class _Command:
         #: processes that are to be ended, and when they were started
         self._family = {self._process.pid: start_of(self._process.pid)}
 
-    def wait(self) -> int:
-        """Wait until the process has ended; return its exit code."""
+    def wait(self) -> None:
+        """Wait until the process has ended. Its number is not another's before `code`, so signals can't meet others."""
+        if sys.platform == "linux":
+            os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
+        else:
+            self._process.wait()
+
+    def code(self) -> int:
+        """Return the exit code."""
         return self._process.wait()
 
     def pass_on(self, number: int) -> None:
