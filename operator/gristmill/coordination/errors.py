@@ -64,7 +64,7 @@ class Fenced(CoordinationError):  # noqa: N818
 
 
 class Closed(CoordinationError):  # noqa: N818
-    """The client was closed, or made in another process."""
+    """The client was closed, or made in another process; or the program ends, and connects nowhere any more."""
 
 
 class NotEmpty(CoordinationError):  # noqa: N818
@@ -74,3 +74,10 @@ class NotEmpty(CoordinationError):  # noqa: N818
 def closed() -> Closed:
     """Return what is told to who uses something of a client that is closed."""
     return Closed("the client is closed: connect again")
+
+
+def ended(why: object) -> Closed:
+    """Return what is told where a program that ends can't connect any more: names are looked up by threads."""
+    return Closed(
+        f"no connection can be made any more, as where a program ends ({why}): use the client in a `with`"
+    )

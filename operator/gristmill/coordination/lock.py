@@ -18,7 +18,7 @@ from typing import Any
 from gristmill.coordination import leases
 from gristmill.coordination.acquiring import Acquisition, give_up
 from gristmill.coordination.clock import Clock
-from gristmill.coordination.errors import CoordinationError, LockLost, LockTimeout, NotHeld, closed
+from gristmill.coordination.errors import Closed, CoordinationError, LockLost, LockTimeout, NotHeld, closed
 from gristmill.coordination.holding import Hold, keep
 from gristmill.coordination.port import RENEWED, Store
 from gristmill.coordination.saying import say
@@ -252,7 +252,7 @@ class Lock:
             try:
                 return await give_up(self._store, hold.record, hold.who)
             except CoordinationError as error:
-                if self._clock() + _RETRY_SECONDS >= hold.until:
+                if isinstance(error, Closed) or self._clock() + _RETRY_SECONDS >= hold.until:
                     words = "lock %s can't be given up, it will end by itself: %s"
                     say(log, logging.WARNING, words, self.name, error)
                     return None

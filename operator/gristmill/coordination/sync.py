@@ -43,7 +43,10 @@ def connect(
 
 
 class Client:
-    """Makes locks, elections and trees. When it is closed, or the program ends, what is held is given up."""
+    """Makes locks, elections and trees. When it is closed, what is held is given up; `with` does that for sure.
+
+    When the program ends it is closed, too, but then no connection can be made to a host that has to be looked up.
+    """
 
     def __init__(self, client: aio.Client, runner: Runner) -> None:
         self._client = client

@@ -1,0 +1,48 @@
+"""What a program that ends without `close` can still give up, and what it says where it can't."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import subprocess
+import sys
+import time
+from typing import Any
+
+import pytest
+from tests.protocol.harness import Server
+
+from gristmill.coordination.errors import Closed
+from gristmill.coordination.kube import KubeStore
+from gristmill.coordination.port import Kind
+
+PROGRAM = """
+import sys, redis; from gristmill.coordination import connect
+lock = connect(sys.argv[1], namespace=sys.argv[2]).lock("l", seconds=60); lock.acquire()
+redis.Redis.from_url(sys.argv[1]).execute_command("CLIENT", "KILL", "TYPE", "NORMAL", "SKIPME", "yes")
+"""
+
+
+def test_a_lock_for_which_a_name_has_to_be_looked_up_at_the_end_is_told_in_a_line(own_valkey: Server) -> None:
+    """Threads, which look names up, can't be had any more then."""
+    with own_valkey.connect() as raw:
+        raw.config_set("bind", "127.0.0.1")
+        raw.config_set("port", port := 20_000 + secrets.randbelow(10_000))
+    begin = time.monotonic()
+    words = [sys.executable, "-c", PROGRAM, f"redis://localhost:{port}", "n"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(
+        "lock l can't be given up, it will end by itself: no connection can be made any more"
+    )
+    assert time.monotonic() - begin < 15
+
+
+def test_what_can_t_be_asked_of_the_api_server_any_more_is_told() -> None:
+    class Ended:
+        async def send(self, *_: Any) -> Any:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+
+    with pytest.raises(Closed, match=r"as where a program ends .* use the client in a `with`"):
+        asyncio.run(KubeStore(Ended(), "n").get(Kind.LOCK, "l"))  # type: ignore[arg-type]
