@@ -260,6 +260,31 @@ def test_the_exit_code_is_the_command_s_also_where_the_end_of_children_is_ignore
     assert holder.returncode == 7
 
 
+@pytest.mark.parametrize("words", [("lock", "l", "--", "true"), ("config", "ls")])
+def test_a_login_s_plugin_is_believed_also_where_the_end_of_children_is_ignored(
+    tmp_path: Path, words: Sequence[str]
+) -> None:
+    plugin, version = tmp_path / "plugin", "client.authentication.k8s.io/v1"
+    told = {"apiVersion": version, "kind": "ExecCredential", "status": {"token": "t"}}
+    plugin.write_text(f"#!/bin/sh\necho '{json.dumps(told)}'\n")
+    plugin.chmod(0o700)
+    user = {"exec": {"apiVersion": version, "command": str(plugin), "interactiveMode": "Never"}}
+    config = {
+        "clusters": [{"name": "c", "cluster": {"server": "http://127.0.0.1:1"}}],
+        "contexts": [{"name": "a", "context": {"cluster": "c", "user": "u"}}],
+        "users": [{"name": "u", "user": user}],
+        "current-context": "a",
+    }
+    (tmp_path / "config").write_text(json.dumps(config))
+    ignore = "signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
+    before = [sys.executable, "-c", f"import os, signal, sys; {ignore}", sys.executable, "-m", "gristmill"]
+    environment = {**os.environ, "KUBECONFIG": str(tmp_path / "config")}
+    timeout = ["--timeout", "0"] if words[0] == "lock" else []
+    line = [*before, *words[:2], *timeout, *words[2:]]
+    done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stderr.startswith("error: the API server does not answer: ")
+
+
 @pytest.mark.skipif(
     os.geteuid() != 0 or not shutil.which("setpriv"), reason="only root runs programs as another user"
 )

@@ -14,6 +14,8 @@ from gristmill.errors import GristmillError
 def main() -> NoReturn:
     """Run the command line. A keeper that turns out not to be needed is ended by `spawn`."""
     _open_what_is_closed()
+    # (where who has started this ignores it, and so this, the kernel throws the exit codes of what this starts away)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     if sys.argv[1:2] == ["run"] and not {"-h", "--help"} & set(sys.argv):
         if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             signal.signal(signal.SIGINT, signal.SIG_DFL)  # until `run_job`: imports don't stand an exception

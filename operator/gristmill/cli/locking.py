@@ -73,8 +73,6 @@ def run_locked(
 
 
 def _run(lock: Lock, words: Sequence[str], seconds: int, signals: _Signals) -> int:
-    # (where who has started this ignores it, and so this, the kernel throws the command's exit code away)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
         command = _Command(
             words, {"GRISTMILL_LOCK": lock.name, "GRISTMILL_LOCK_TOKEN": str(lock.token.number)}
