@@ -8,7 +8,7 @@ import pytest
 from tests.coordination.conftest import Place, until
 from tests.coordination.trees import Bench, run
 
-from gristmill.coordination.errors import Refused
+from gristmill.coordination.errors import BadName, Refused
 from gristmill.coordination.names import node_name
 from gristmill.coordination.port import Kind
 
@@ -108,5 +108,17 @@ def test_no_number_has_more_digits_than_sort(place: Place) -> None:
         with pytest.raises(Refused, match="/q: there is no number of 10 digits any more"):
             await tree.create("/q/n-", sequential=True)
         assert tree.children("/q") == ["n-9999999998", "n-9999999999"]
+
+    run(place, test)
+
+
+def test_a_path_that_is_too_long_with_its_number_is_refused_before_anything_is_made(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        tree = await bench.tree()
+        with pytest.raises(BadName, match="it has 1025 bytes, and may have 1024"):
+            await tree.create("/q/" + "a" * 1012, sequential=True)
+        assert tree.children() == []
+        made = await tree.create("/q/" + "a" * 1011, sequential=True)
+        assert tree.get(made.path) == made
 
     run(place, test)

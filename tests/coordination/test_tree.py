@@ -397,11 +397,17 @@ def test_what_another_deletes_at_the_same_time_is_missing_by_its_path(place: Pla
         (None, "it is a JSON object, not None"),
         ({"$schema": 5}, r"its \$schema is a URI, not 5"),
         ({"$schema": []}, r"its \$schema is a URI, not \[\]"),
+        ({"$schema": "http://[x"}, "Invalid IPv6 URL"),
     ],
 )
 def test_a_schema_that_is_none_is_told_when_the_tree_is_opened(schema: Any, words: str) -> None:
     with pytest.raises(BadValue, match=rf"the schema of /x\* is none: {words}"):
         Schemas({"/x*": schema})
+
+
+def test_a_schema_whose_path_is_no_text_is_told() -> None:
+    with pytest.raises(BadValue, match="1 has a schema, and is no path: paths are text"):
+        Schemas({1: True})  # type: ignore[dict-item]
 
 
 @pytest.mark.parametrize(

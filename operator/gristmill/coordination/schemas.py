@@ -28,6 +28,8 @@ class Schemas:
             except ImportError as error:
                 raise BadValue("schemas need the package jsonschema: pip install jsonschema") from error
             for pattern, schema in schemas.items():
+                if not isinstance(pattern, str):
+                    raise BadValue(f"{pattern!r} has a schema, and is no path: paths are text, as '/db/*'")
                 if not isinstance(schema, Mapping | bool):
                     raise BadValue(f"the schema of {pattern} is none: it is a JSON object, not {schema!r}")
                 named = schema.get("$schema", "") if isinstance(schema, Mapping) else ""
@@ -38,6 +40,8 @@ class Schemas:
                     kind.check_schema(schema)
                 except SchemaError as error:
                     raise BadValue(f"the schema of {pattern} is none: {error.message}") from None
+                except (ValueError, TypeError) as error:  # (of an address that is none, say)
+                    raise BadValue(f"the schema of {pattern} is none: {error}") from None
                 except RecursionError:
                     raise BadValue(f"the schema of {pattern} {_TOO_DEEP}") from None
                 # (with a registry of one's own nothing is fetched)

@@ -151,7 +151,7 @@ class ConfigTree:
         same parent, is put to the end of its path.
         """
         self._check_open()
-        check_path(path + "0" if sequential else path)
+        check_path(path + "0" * DIGITS if sequential else path)
         while True:
             number = f"{await self._count(parent_of(path + '0') or '/'):0{DIGITS}}" if sequential else ""
             data = self._checked(path + number, value)
