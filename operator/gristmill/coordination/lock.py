@@ -202,10 +202,8 @@ class Lock:
 
     def _seen(self) -> tuple[Hold | None, bool]:
         """Return the last hold, and whether it lasts: another thread may give it up, or lose it, meanwhile."""
-        lost, hold = (
-            self.lost.is_set(),
-            self._hold,
-        )  # (in this order: `lost` is of this hold, or of one before)
+        lost = self.lost.is_set()  # (first: so it is of this hold, or of one before)
+        hold = self._hold
         return hold, hold is not None and not lost and self._clock() < hold.until
 
     def _who_has_it(self) -> str:
