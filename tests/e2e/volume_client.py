@@ -51,6 +51,14 @@ def call(method: str, url: str, key: str | None, data: bytes | None = None) -> t
         return 0, str(error).encode()
 
 
+def written(url: str, key: str, data: bytes) -> int:
+    """Write a file, and return the status; what does not answer is tried again: a Service is new for a moment."""
+    deadline = time.monotonic() + 20
+    while (status := call("PUT", url, key, data)[0]) == 0 and time.monotonic() < deadline:
+        time.sleep(0.5)
+    return status
+
+
 def read(field: str) -> str:
     """Return what the mounted Secret says."""
     with open(f"{FOLDER}/{field}") as file:
@@ -68,7 +76,7 @@ def main() -> None:
             for number in range(int(first), int(stop)):
                 name = f"file-{number:05}"
                 if what == "put":
-                    status, _ = call("PUT", f"{url}/tests/{name}", key, content(name))
+                    status = written(f"{url}/tests/{name}", key, content(name))
                     good = status in (200, 201)
                 else:
                     status, body = call("GET", f"{url}/tests/{name}", key)

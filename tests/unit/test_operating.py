@@ -116,6 +116,32 @@ def test_an_operator_that_may_not_watch_what_it_needs_is_started_again(
     assert operator.fault() == ""
 
 
+def test_what_may_not_be_watched_is_soon_looked_at_again(
+    api: FakeApi, operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An API server that has just started refuses what it does not know yet."""
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 2:
+            api.refusals["GET /apis/apps/v1"] = (403, "RBAC is not there yet")
+        if len(pauses) == 4:
+            raise asyncio.CancelledError
+
+    api.refusals["GET /apis/apps/v1"] = (403, "RBAC is not there yet")
+    monkeypatch.setattr("gristmill.controllers.operating.asyncio.sleep", sleep)
+    operator._listed.set()
+    with suppress(asyncio.CancelledError):
+        asyncio.run(operator._resync())
+    assert pauses == [2.0] * 4
+    api.refusals.clear()
+    pauses[:] = [2.0] * 3
+    with suppress(asyncio.CancelledError):
+        asyncio.run(operator._resync())
+    assert pauses[3:] == [60.0]
+
+
 def test_a_write_to_what_is_gone_forgets_it(api: FakeApi, operator: Operator) -> None:
     """Whatever was to be written: here the finalizer."""
     found = mill()

@@ -323,6 +323,33 @@ def test_where_the_work_has_changed_nothing_else_is_taken_over_but_numbers_and_t
     assert "can get no workers" in shown["message"]
 
 
+def test_other_work_is_not_begun_where_the_queue_has_lost_the_job_and_its_workers_are_there() -> None:
+    before = resource(process={"function": "m:f", "modules": "code-a"}, workers={"max": 2})
+    found = resource(process={"function": "m:f", "modules": "code-b"}, workers={"max": 2})
+    lost = decided(found, job=job_of(before), told=None)
+    assert lost.actions == (Scale(0),)
+    assert (condition(lost, "SpecChanged") or {})["reason"] == "NotTakenOver"
+    assert kinds(decided(before, job=job_of(before), told=None)) == ["AdmitToQueue"]
+    assert kinds(decided(found, told=None)) == ["AdmitToQueue", "Create", "Create"]
+
+
+def test_processes_that_are_not_taken_over_make_no_fewer_workers() -> None:
+    for former, latter, wanted in ((1, 8, 16), (8, 1, 2)):
+        before = resource(workers={"max": 16, "processes": former})
+        found = resource(workers={"max": 16, "processes": latter})
+        facts: dict[str, Any] = {"job": job_of(before, 0), "told": told(workers=0, open="16", leased=0)}
+        assert decided(before, **facts).actions == (Scale(wanted),)
+        facts["told"]["job"]["spec_digest"] = "x"
+        assert decided(found, **facts).actions == (Scale(wanted),)
+
+
+def test_a_suspension_does_not_wait_for_the_queue_that_is_to_be_told_of_other_workers() -> None:
+    found = resource(workers={"image": "mine:2"}, suspend=True)
+    found["metadata"]["generation"] = 2
+    decision = decided(found, job=job_of(resource(), 2), pods=[pod()], told=told(), queue_answers=False)
+    assert decision.actions == (Scale(0),)
+
+
 def test_workers_are_made_when_the_queue_has_the_spec_that_they_read() -> None:
     found = resource(retry={"timeoutSeconds": 9})
     found["metadata"]["generation"] = 2

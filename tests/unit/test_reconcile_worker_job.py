@@ -164,7 +164,11 @@ _TEMPLATE = {"nodeSelector": {"disk": "ssd"}, "resources": {"requests": {"cpu": 
 )
 def test_another_version_of_the_operator_restarts_no_workers(spec: dict[str, Any], digest: str) -> None:
     """These digests are at Jobs that run: another would have all their workers made anew."""
-    assert job_of(resource(**spec))["metadata"]["annotations"]["gristmill.dev/pods"] == digest
+    annotations = job_of(resource(**spec))["metadata"]["annotations"]
+    assert (annotations["gristmill.dev/pods"], annotations["gristmill.dev/work"]) == (
+        digest,
+        "84f08b75d261e898",
+    )
 
 
 def test_modules_are_where_the_worker_looks_first() -> None:

@@ -163,7 +163,7 @@ def test_what_the_queue_lost_can_not_go_on_under_a_wrong_spec_and_says_so() -> N
         ({"max": 50, "template": {"hostPath": "x"}}, 50, 50),
         ({"max": 1, "template": {"hostPath": "x"}}, 1, 1),
         ({"max": 30, "template": {"hostPath": "x"}}, 50, 30),
-        ({"template": {"hostPath": "x"}, "max": 50, "processes": 200}, 5, 5),
+        ({"template": {"hostPath": "x"}, "max": 50, "processes": 200}, 5, 50),
         ({"max": "many"}, 50, 50),
         ({"max": "many"}, 1, 1),
         ({"max": "many"}, 0, 4),

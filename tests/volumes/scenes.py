@@ -50,8 +50,11 @@ class Scene:
     #: the one that is being played
     now: ClassVar[Scene]
 
-    def __init__(self, grace: float, *, named: bool, storage: str) -> None:
-        """`storage` is how it moves: `at once`, `copying` as an object store does, or as a `filer`."""
+    def __init__(self, grace: float, *, named: bool, storage: str, damaged: str = "") -> None:
+        """`storage` is how it moves: `at once`, `copying` as an object store does, or as a `filer`.
+
+        `damaged` is where the content of a filer is so: in its `place`, or `aside`, since it was put again.
+        """
         Scene.now = self
         self._elapsed = 0.0
         self.open = self._filer() if storage == "filer" else self._memory(moves_at_once=storage == "at once")
@@ -59,6 +62,11 @@ class Scene:
         self.store.put(SAME)
         if named:
             self.store.save("old", SAME)
+        if damaged:
+            for chunk in self.filer.chunks:
+                self.filer.chunks[chunk] = self.filer.chunks[chunk].replace(SAME, SAME[::-1])
+        if damaged == "aside":
+            self.store.put(SAME)
         self._grace = grace
         #: all that is there before is older than the grace
         self._elapsed = 2 * grace
@@ -136,7 +144,8 @@ class Scene:
         return time.time() + self._elapsed
 
     def _filer(self) -> Callable[[Callable[[], None]], Backend]:
-        return ModelFiler(self._clock).backend
+        self.filer = ModelFiler(self._clock)
+        return self.filer.backend
 
     def _memory(self, *, moves_at_once: bool) -> Callable[[Callable[[], None]], Backend]:
         backend = open_store(f"memory://schedules/{os.urandom(8).hex()}").backend

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 from tests.volumes.scenes import HOUR, WRITERS, Scene, lengths
 
+from gristmill.volumes import writing
 from gristmill.volumes.collection import collect
 from gristmill.volumes.errors import StorageFailed
 from gristmill.volumes.filer.calls import BrokenOff, Patience
@@ -153,4 +154,36 @@ def test_three_at_once_are_told_no_nonsense(
         actors = [scene.collect() if name == "collect" else scene.write(name) for name in writers]
         while going := [actor for actor in actors if not actor.is_over]:
             scene.step(sampled.choice(going), sampled.choice((1, 2, 3, 6)))
+        scene.end()
+
+
+@pytest.mark.parametrize("damaged", ["place", "aside"])
+@pytest.mark.parametrize("large", [False, True])
+@pytest.mark.parametrize(
+    "writers",
+    [("saved", "collect"), ("named", "collect"), ("saved", "saved too"), ("saved", "saved too", "collect")],
+)
+def test_who_puts_damaged_content_again_has_mended_it(
+    writers: tuple[str, ...],
+    large: bool,
+    damaged: str,
+    sampled: random.Random,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Patience, "wait", lambda self, limit, error: None)
+    if large:  # (a draft is moved to its place)
+        monkeypatch.setattr(writing, "_MOST_HELD", 0)
+    for _ in range(100):
+        scene = Scene(HOUR, named=False, storage="filer", damaged=damaged)
+        actors = [
+            scene.collect()
+            if name == "collect"
+            else scene.write(name)
+            if name == "named"
+            else scene.save(name)
+            for name in writers
+        ]
+        while going := [actor for actor in actors if not actor.is_over]:
+            scene.step(sampled.choice(going), sampled.choice((1, 2, 3, 6)))
+            scene.end_moves()  # (what of a move itself is not seen is told in docs/volumes.md)
         scene.end()

@@ -47,6 +47,9 @@ ImageName = Annotated[
     ),
 ]
 
+#: processes that a worker may have
+MOST_PROCESSES = 256
+
 
 class ProcessSpec(Model):
     """The work: exactly one of function, class and source."""
@@ -123,7 +126,7 @@ class WorkersSpec(Model):
     max: Annotated[int, Field(strict=True, ge=1, le=10_000)] | None = Field(
         None, description="The largest number of workers at a time."
     )
-    processes: Annotated[int, Field(strict=True, ge=1, le=256)] = Field(
+    processes: Annotated[int, Field(strict=True, ge=1, le=MOST_PROCESSES)] = Field(
         1, description="Processes in a worker."
     )
     lease_seconds: Annotated[float, Field(strict=True, ge=1, le=3600, allow_inf_nan=False)] = Field(

@@ -127,8 +127,11 @@ class Operator:
 
     def fault(self) -> str:
         """Return why this process should be started again, or ""."""
-        blind = (why for (place, _), why in self._forbidden.items() if place in self._needed)
-        return next(blind, "") or self._echoes.fault(time.monotonic())
+        return self._blind() or self._echoes.fault(time.monotonic())
+
+    def _blind(self) -> str:
+        """Return why the operator may not watch what it needs, or ""."""
+        return next((why for (place, _), why in self._forbidden.items() if place in self._needed), "")
 
     # -- watching
 
@@ -316,7 +319,8 @@ class Operator:
                     await step()
                 except Exception as error:
                     log.warning("what is looked at from time to time was not: %s", error)
-            await asyncio.sleep(_RESYNC_SECONDS if self._listed.is_set() else _RETRY_SECONDS)
+            is_well = self._listed.is_set() and not self._blind()
+            await asyncio.sleep(_RESYNC_SECONDS if is_well else _RETRY_SECONDS)
             for found in self.world.all(KIND):
                 self.job_queue.add(key_of(found))
             for found in self.world.all(CACHE_KIND):

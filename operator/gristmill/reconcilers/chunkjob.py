@@ -35,6 +35,7 @@ from gristmill.reconcilers.worker_job import (
     Images,
     belongs,
     is_current,
+    is_for,
     job_name,
     parallelism_of,
     queue_secret,
@@ -84,7 +85,7 @@ def decide(observed: Observed, settings: Settings, secret_url: str, now: float) 
         context = context_of(observed.resource)
     except ManifestError as error:
         return _keep_former(observed, settings, secret_url, str(error), now)
-    if observed.told is not None and not is_same_work(observed.told, context):
+    if _is_other_work(observed, context):
         return _keep_former(observed, settings, secret_url, OTHER_WORK, now)
     plan = _Plan()
     ended = has_ended(observed)
@@ -104,12 +105,25 @@ def decide(observed: Observed, settings: Settings, secret_url: str, now: float) 
     return Decision(tuple(plan.actions), status(observed, context, now), plan.again)
 
 
+def _is_other_work(observed: Observed, context: JobContext) -> bool:
+    """Whether the work is another than when the job began: where the queue has lost it, its Job has its mounts."""
+    if observed.told is not None:
+        return not is_same_work(observed.told, context)
+    ours = belongs(observed.job, observed.resource["metadata"]["uid"])
+    return (
+        ours
+        and observed.job is not None
+        and not is_for(observed.job, context.job)
+        and not has_ended(observed)
+    )
+
+
 def _keep_former(
     observed: Observed, settings: Settings, secret_url: str, message: str, now: float
 ) -> Decision:
     """Return what to do about a spec that is not taken over: nothing begins; what has begun goes on as it was."""
     plan = _Plan()
-    job = right_part_of(observed.resource, 0 if observed.job is None else parallelism_of(observed.job))
+    job = right_part_of(observed.resource, observed.job)
     if not has_begun(observed):
         _keep_ttl_of_wrong(plan, observed, job, now)
     else:
@@ -190,6 +204,8 @@ def _keep_workers(
         found = observed.job["metadata"]
         if not found.get("deletionTimestamp") and _is_told(observed):
             plan.actions.append(DeleteJob(found["name"], found["uid"]))
+        elif job.spec.suspend and parallelism_of(observed.job):
+            plan.actions.append(Scale(0))
         plan.look_again(_LOOK_SECONDS)
         return
     if has_ended(observed) and (observed.told is None or observed.job is None):

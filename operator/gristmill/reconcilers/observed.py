@@ -14,7 +14,7 @@ from gristmill.errors import ManifestError
 from gristmill.planning.progress import Sample, State
 from gristmill.protocol.job import JobContext
 from gristmill.reconcilers.times import seconds_of
-from gristmill.reconcilers.worker_job import WORK, belongs
+from gristmill.reconcilers.worker_job import WORK, belongs, parallelism_of, processes_of
 
 #: fields of a spec that are taken over while a job runs, whatever is wrong with the others
 _GOVERNING = ("suspend", "activeDeadlineSeconds", "ttlSecondsAfterFinished")
@@ -109,12 +109,13 @@ def context_of(resource: dict[str, Any]) -> JobContext:
     )
 
 
-def right_part_of(resource: dict[str, Any], present: int) -> ChunkJob:
+def right_part_of(resource: dict[str, Any], job: dict[str, Any] | None) -> ChunkJob:
     """Return what is right in a wrong spec of the number of workers and of times; the rest means nothing.
 
-    Where the most that there may be is not, those that are present stay.
+    Where the most that there may be is not, those that are present stay; each has as many processes as it began with.
     """
     given = resource["spec"]
+    present = 0 if job is None else parallelism_of(job)
     spec: dict[str, Any] = {"input": {"range": {"stop": 1}}, "process": {"function": "math:sqrt"}}
     for field in _GOVERNING:
         if field in given:
@@ -123,12 +124,15 @@ def right_part_of(resource: dict[str, Any], present: int) -> ChunkJob:
     workers = _workers(spec, said) if isinstance(said, dict) else {}
     if present and "max" not in workers and (not isinstance(said, dict) or said.get("max") is not None):
         workers = {"max": present}
-    return _load("job", {**spec, "workers": workers})
+    processes = 1 if job is None else processes_of(job)
+    return _load("job", {**spec, "workers": {**workers, "processes": processes}})
 
 
 def _workers(spec: dict[str, Any], said: dict[str, Any]) -> dict[str, Any]:
     workers: dict[str, Any] = {}
-    for field in sorted(said, key=lambda field: field != "max"):
+    for field in ("max", "min"):
+        if field not in said:
+            continue
         workers = _with({**spec, "workers": workers}, "workers", {**workers, field: said[field]})["workers"]
     return workers
 

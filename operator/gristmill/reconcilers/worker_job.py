@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-from gristmill.api.chunkjob import ChunkJob
+from gristmill.api.chunkjob import MOST_PROCESSES, ChunkJob
 from gristmill.api.names import GROUP, KIND
 from gristmill.api.template import WorkerTemplate
 from gristmill.reconcilers.accounts import account_name
@@ -31,20 +31,25 @@ from gristmill.reconcilers.objects import (
 WORK = "/work"
 #: more successes than there can be: a Job with completions goes on starting pods after the first success
 _NEVER = 2_147_483_647
-#: fields of the spec that make a worker's pod, or that it reads when it begins, and no more
-_SAID_OF_WORKERS: Any = {
-    "workers": {"image", "template", "processes", "lease_seconds"},
-    "retry": {"attempts", "timeout_seconds", "final_exceptions"},
-    "durability": True,
-    "coordination": True,
+#: annotations of a Job: digests of what the spec says of the pods, or is read by a worker when it begins; of the
+#: work; and how many processes a worker has
+_PODS = f"{GROUP}/pods"
+_WORK_DONE = f"{GROUP}/work"
+_PROCESSES = f"{GROUP}/processes"
+_FIELDS: dict[str, Any] = {
+    _PODS: {
+        "workers": {"image", "template", "processes", "lease_seconds"},
+        "retry": {"attempts", "timeout_seconds", "final_exceptions"},
+        "durability": True,
+        "coordination": True,
+    },
+    _WORK_DONE: {"input", "chunks", "process", "reduce", "output"},
 }
 #: seconds of its grace period that a worker leaves to the end of its processes
 _END_SECONDS = 3
 #: seconds after which the pods of a node that does not answer are replaced
 _NODE_SECONDS = 30
 _KUEUE = "kueue.x-k8s.io/"
-#: an annotation of the Job: for which image and template its pods were made
-_PODS = f"{GROUP}/pods"
 
 
 @dataclass(frozen=True)
@@ -84,7 +89,8 @@ def worker_job(owner: dict[str, Any], job: ChunkJob, images: Images, parallelism
     metadata = metadata_of(KIND, owner, job_name(owner["name"]))
     passed_on = {key: value for key, value in (owner.get("labels") or {}).items() if key.startswith(_KUEUE)}
     metadata["labels"] = {**passed_on, **metadata["labels"]}
-    metadata["annotations"] = {_PODS: _digest(job)}
+    metadata["annotations"] = {annotation: _digest(job, annotation) for annotation in _FIELDS}
+    metadata["annotations"][_PROCESSES] = str(job.spec.workers.processes)
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -111,6 +117,12 @@ def parallelism_of(found: dict[str, Any]) -> int:
     return int(found["spec"].get("parallelism") or 0)
 
 
+def processes_of(found: dict[str, Any]) -> int:
+    """Return how many processes each of its workers has."""
+    told = str((found["metadata"].get("annotations") or {}).get(_PROCESSES, ""))
+    return int(told) if told.isdecimal() and 0 < int(told) <= MOST_PROCESSES else 1
+
+
 def belongs(found: dict[str, Any] | None, uid: str) -> bool:
     """Whether a Job (or Secret) is there and is this ChunkJob's own."""
     return found is not None and is_owned(found, uid)
@@ -118,14 +130,22 @@ def belongs(found: dict[str, Any] | None, uid: str) -> bool:
 
 def is_current(found: dict[str, Any], job: ChunkJob) -> bool:
     """Whether a Job's pods are as the ChunkJob says; that another operator would make other ones does not count."""
-    made_for = (found["metadata"].get("annotations") or {}).get(_PODS)
-    return made_for is None or made_for == _digest(job)
+    return _is_made_for(found, job, _PODS)
 
 
-def _digest(job: ChunkJob) -> str:
-    """Return a digest of what a user says of the pods, and of what a worker is told once, when it begins."""
+def is_for(found: dict[str, Any], job: ChunkJob) -> bool:
+    """Whether a Job was made for this work."""
+    return _is_made_for(found, job, _WORK_DONE)
+
+
+def _is_made_for(found: dict[str, Any], job: ChunkJob, annotation: str) -> bool:
+    digest = (found["metadata"].get("annotations") or {}).get(annotation)
+    return digest is None or digest == _digest(job, annotation)
+
+
+def _digest(job: ChunkJob, annotation: str) -> str:
     # (without defaults: a version of the operator that knows more fields restarts nothing)
-    said = job.spec.model_dump(mode="json", by_alias=True, include=_SAID_OF_WORKERS, exclude_defaults=True)
+    said = job.spec.model_dump(mode="json", by_alias=True, include=_FIELDS[annotation], exclude_defaults=True)
     said = {name: value for name, value in said.items() if value}
     return hashlib.sha256(orjson.dumps(said, option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
 

@@ -14,7 +14,7 @@ import orjson
 from gristmill.api.names import API_VERSION, KIND
 from gristmill.errors import GristmillError
 from gristmill.reconcilers.worker_job import belongs, job_name
-from gristmill.remote.cluster import Cluster
+from gristmill.remote.cluster import Cluster, ClusterError
 from gristmill.remote.tunnel import dial
 from gristmill.worker.reading import END, PORT
 
@@ -64,7 +64,7 @@ def _await_start(cluster: Cluster, name: str) -> None:
             return
         if phase in ("Failed", "Succeeded") or time.monotonic() > deadline:
             raise GristmillError(
-                f"the pod {name}, which was to read the results, did not start ({phase}):\n{cluster.log(name, None)}"
+                f"the pod {name}, which was to read the results, did not start ({phase}):\n{_log(cluster, name)}"
             )
         time.sleep(_PAUSE)
 
@@ -78,9 +78,15 @@ def _received(cluster: Cluster, name: str, output: str) -> Iterator[list[Any]]:
             yield [orjson.loads(line) for line in (lines[:-1] if ended else lines)]
             if ended:
                 return
-    raise GristmillError(
-        f"the results at {output} could not be read to their end:\n{cluster.log(name, None)}"
-    )
+    raise GristmillError(f"the results at {output} could not be read to their end:\n{_log(cluster, name)}")
+
+
+def _log(cluster: Cluster, pod: str) -> str:
+    """Return what the reader has printed, or why that can't be told: its node may be lost."""
+    try:
+        return cluster.log(pod, None)
+    except ClusterError as error:
+        return str(error)
 
 
 def _connected(cluster: Cluster, name: str) -> Any:
@@ -98,5 +104,5 @@ def _connected(cluster: Cluster, name: str) -> Any:
         connection.close()
         found = cluster.get("Pod", name) or {}
         if time.monotonic() > deadline or (found.get("status") or {}).get("phase") != "Running":
-            raise GristmillError(f"the pod {name} did not hand out the results:\n{cluster.log(name, None)}")
+            raise GristmillError(f"the pod {name} did not hand out the results:\n{_log(cluster, name)}")
         time.sleep(_PAUSE)

@@ -2,7 +2,7 @@
 
 1. Content that was put `grace` seconds ago or earlier, and that no name points at, is set aside: moved to a heap of the
    trash, which is what one collection has set aside.
-2. *After that* the names are read again. Set-aside content that one points at by now goes back.
+2. *After that* the names are read again. Set-aside content that one points at by now goes back, if it is whole.
 3. What is of a heap that is `grace` seconds old, and no name points at, or is in its place as well, is removed.
 
 A writer does the opposite: it writes a name, and after that sees that the content is in its place, or puts it back from
@@ -46,6 +46,7 @@ from gristmill.volumes.names import (
 )
 from gristmill.volumes.naming import Names
 from gristmill.volumes.port import Backend, Entry
+from gristmill.volumes.reading import whole_aside
 
 #: seconds that content without a name is kept, and then lies in the trash
 GRACE_SECONDS = 3600.0
@@ -102,7 +103,8 @@ def collect(
     for key, entry in trash.items():
         sha256 = digest_of(key)
         if sha256 in named and backend.stat(content_key(sha256)) is None:
-            restored += backend.move(key, content_key(sha256))
+            whole = whole_aside(backend, sha256, blocks.size_in(entry.bytes))
+            restored += whole is not None and backend.move(whole, content_key(sha256))
         elif now - heap_time(key) >= grace:
             due[key] = entry
     if backend.move_seconds:

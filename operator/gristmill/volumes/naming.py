@@ -15,11 +15,13 @@ from gristmill.volumes import blocks, records
 from gristmill.volumes.errors import Damaged, NotThere, Taken
 from gristmill.volumes.names import NAMES, content_key, name_key
 from gristmill.volumes.port import Backend, Entry
-from gristmill.volumes.reading import locate
+from gristmill.volumes.reading import locate, whole_aside
 from gristmill.volumes.records import Record, Token
 
 #: records that are read at once
 _MOST_RECORDS = 1000
+#: times that content is looked for which is aside and not whole: another may be moving what is
+_LOOKS = 20
 
 
 class Names:
@@ -89,13 +91,17 @@ class Names:
     def keep(self, path: str, record: Record) -> None:
         """See that content which a name points at is in its place: a collector may have set it aside.
 
-        NotThere where it is nowhere, Damaged where it has another size.
+        NotThere where it is nowhere, Damaged where it has another size, or is aside and not whole.
         """
-        key = content_key(record.sha256)
+        key, looks = content_key(record.sha256), 0
         while (entry := self._backend.stat(key)) is None:
-            aside, _ = locate(self._backend, record.sha256, path)
-            if aside != key:
+            if aside := whole_aside(self._backend, record.sha256, record.size):
                 self._backend.move(aside, key)
+                continue
+            there, _ = locate(self._backend, record.sha256, path)
+            looks += there != key
+            if looks > _LOOKS:
+                raise Damaged(path, None, "its content is being put again, or is damaged: write it again")
         if entry.bytes != record.size + blocks.end_bytes(record.size):
             raise Damaged(path, None, f"its content has {entry.bytes:,} bytes with its checks")
 

@@ -5,13 +5,15 @@ A block that is not is read again from each copy that the storage has. What a co
 
 from __future__ import annotations
 
+import errno
 import io
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from gristmill.volumes import blocks
 from gristmill.volumes.blocks import BLOCK_BYTES, Manifest
-from gristmill.volumes.errors import Damaged, NotThere
+from gristmill.volumes.errors import Damaged, NotThere, StorageFailed
 from gristmill.volumes.names import TRASH, content_key
 from gristmill.volumes.port import Backend, Entry
 
@@ -37,9 +39,56 @@ def locate(backend: Backend, sha256: str, file: str) -> tuple[str, Entry]:
 
 
 def aside(backend: Backend, sha256: str) -> Iterator[tuple[str, Entry]]:
-    """Yield keys of content that was set aside, and what is there."""
-    for entry in backend.list(TRASH, sha256):
+    """Yield keys of content that was set aside, and what is there; what was set aside last comes first."""
+    for entry in sorted(backend.list(TRASH, sha256), key=lambda entry: entry.name, reverse=True):
         yield f"{TRASH}/{entry.name}", entry
+
+
+def places(backend: Backend, sha256: str) -> Iterator[str]:
+    """Yield where content may be; its place is last, too, as it may come back while one looks elsewhere."""
+    yield content_key(sha256)
+    for key, _ in aside(backend, sha256):
+        yield key
+    yield content_key(sha256)
+
+
+def whole_aside(backend: Backend, sha256: str, size: int) -> str | None:
+    """Return the key of content that was set aside and is whole: what was mended has left damaged content there."""
+    for key, entry in aside(backend, sha256):
+        if entry.bytes == size + blocks.end_bytes(size) and is_whole(backend, key, sha256, size):
+            return key
+    return None
+
+
+def is_whole(backend: Backend, key: str, sha256: str, size: int, *, every: bool = False) -> bool:
+    """Return whether of each block one of its copies is right, or `every`; False where nothing is there."""
+    right, end = all if every else any, size + blocks.end_bytes(size)
+    try:
+        found = [_manifest_in(data, sha256, size) for data in backend.copies(key, size, end)]
+        manifest = next(filter(None, found), None)
+        return (
+            manifest is not None
+            and right(found)
+            and all(
+                right(
+                    blocks.check_of(data) == manifest.check(block)
+                    for data in backend.copies(key, *blocks.block_span(block, size))
+                )
+                for block in range(manifest.blocks)
+            )
+        )
+    except FileNotFoundError:
+        return False
+    except StorageFailed as error:
+        if error.errno != errno.EIO:
+            raise
+        return False  # (all servers have lost it)
+
+
+def _manifest_in(data: bytes, sha256: str, size: int) -> Manifest | None:
+    with suppress(Damaged):
+        return blocks.decode(data, sha256, size, sha256)
+    return None
 
 
 class Content:
@@ -100,19 +149,25 @@ class Content:
 
     def _mended(self, block: int) -> bytes:
         start, stop = blocks.block_span(block, self.size)
-        for data in self._backend.copies(self._key, start, stop):
+        for data in self._copies(start, stop):
             if blocks.check_of(data) == self.manifest.check(block):
                 return data
         raise Damaged(self._file, block, f"bytes {start:,} to {stop:,} do not match their check")
 
     def _mended_manifest(self) -> Manifest:
         damage = Damaged(self._file, None, "the list of its blocks is cut")
-        for data in self._backend.copies(self._key, self.size, self.size + blocks.end_bytes(self.size) + 1):
+        for data in self._copies(self.size, self.size + blocks.end_bytes(self.size) + 1):
             try:
                 return blocks.decode(data, self._sha256, self.size, self._file)
             except Damaged as error:
                 damage = error
         raise damage
+
+    def _copies(self, start: int, stop: int) -> Iterator[bytes]:
+        """Yield the same bytes from each copy, and from wherever else the content is: where it was mended, say."""
+        for key in dict.fromkeys((self._key, *places(self._backend, self._sha256))):
+            with suppress(FileNotFoundError):
+                yield from self._backend.copies(key, start, stop)
 
 
 class ContentFile(io.RawIOBase):

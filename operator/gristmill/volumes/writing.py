@@ -6,21 +6,17 @@ is known and goes to its key at once; large content goes to a draft that is move
 
 from __future__ import annotations
 
-import errno
 import hashlib
 from collections import deque
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
 from gristmill.volumes import blocks
 from gristmill.volumes.blocks import BLOCK_BYTES, Bytes, Manifest
-from gristmill.volumes.errors import StorageFailed
 from gristmill.volumes.names import content_key, heap_name, hold_key, trash_key
 from gristmill.volumes.port import Backend, Draft
-from gristmill.volumes.reading import aside
+from gristmill.volumes.reading import is_whole, places
 
 #: blocks that are kept in memory before a draft is begun
 _MOST_HELD = 8
@@ -126,38 +122,13 @@ class ContentWriter:
     def _whole_at(self, manifest: Manifest, *, every: bool) -> str | None:
         """Return where the content is whole; None where it is not."""
         key = content_key(manifest.sha256)
-        for there in self._places(manifest.sha256):
-            with suppress(FileNotFoundError):
-                if self._is_whole(manifest, there, every=every):
-                    return there
-                if there == key:
-                    self._backend.move(key, trash_key(heap_name(self._backend.now()), manifest.sha256))
-                    return None
+        for there in places(self._backend, manifest.sha256):
+            if is_whole(self._backend, there, manifest.sha256, manifest.size, every=every):
+                return there
+            if there == key and self._backend.stat(key) is not None:
+                self._backend.move(key, trash_key(heap_name(self._backend.now()), manifest.sha256))
+                return None
         return None
-
-    def _places(self, sha256: str) -> Iterator[str]:
-        """Yield where content may be; its place is last, too, as it may come back while one looks elsewhere."""
-        yield content_key(sha256)
-        for there, _ in aside(self._backend, sha256):
-            yield there
-        yield content_key(sha256)
-
-    def _is_whole(self, manifest: Manifest, key: str, *, every: bool) -> bool:
-        """Return whether of each block one of its copies is right, or `every`. FileNotFoundError: nothing is there."""
-        size, right = manifest.size, all if every else any
-        try:
-            ends = self._backend.copies(key, size, size + blocks.end_bytes(size))
-            return right(end == manifest.encode() for end in ends) and all(
-                right(
-                    blocks.check_of(data) == manifest.check(block)
-                    for data in self._backend.copies(key, *blocks.block_span(block, size))
-                )
-                for block in range(manifest.blocks)
-            )
-        except StorageFailed as error:
-            if error.errno != errno.EIO:
-                raise
-            return False  # (all servers have lost it)
 
     def _take(self, block: bytes) -> None:
         self._checks += blocks.check_of(block)
