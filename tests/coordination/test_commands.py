@@ -15,7 +15,7 @@ import sys
 import termios
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -515,9 +515,9 @@ def test_after_an_orderly_end_nothing_is_said_or_ended() -> None:
     assert sent == [signal.SIGTERM, signal.SIGKILL]
 
 
-def test_the_command_of_a_lost_lock_is_ended_though_nobody_reads_what_is_said_of_it(
-    shell: Shell, tmp_path: Path
-) -> None:
+@contextmanager
+def unread(line: Sequence[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """Run a program whose standard error is a pipe that is full, and that nobody empties."""
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     with suppress(BlockingIOError):
@@ -525,22 +525,33 @@ def test_the_command_of_a_lost_lock_is_ended_though_nobody_reads_what_is_said_of
             os.write(writer, b"x" * 4096)
     os.set_blocking(writer, True)
     to_pipe = f"os.dup2({writer}, 2); os.execv(sys.argv[1], sys.argv[1:])"
-    words = shell.line("lock", "l", "--seconds", "4", "--", "sh", "-c", "echo has; exec sleep 600")
-    holder = subprocess.Popen(
-        [sys.executable, "-c", f"import os, sys; {to_pipe}", *words],
-        env=shell.environment, stdout=subprocess.PIPE, text=True, pass_fds=[writer],
+    process = subprocess.Popen(
+        [sys.executable, "-c", f"import os, sys; {to_pipe}", *line],
+        env=environment, stdout=subprocess.PIPE, text=True, pass_fds=[writer],
     )  # fmt: skip
     try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+        os.close(reader)
+        os.close(writer)
+
+
+def test_the_command_of_a_lost_lock_is_ended_though_nobody_reads_what_is_said_of_it(shell: Shell) -> None:
+    line = shell.line("lock", "l", "--seconds", "4", "--", "sh", "-c", "echo has; exec sleep 600")
+    with unread(line, shell.environment) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "has\n"
         shell.take_away("l")
         assert holder.communicate(timeout=20) == ("", None)  # (its standard output is closed: it has ended)
         assert holder.returncode == 76
-    finally:
-        holder.kill()
-        holder.communicate()
-        os.close(reader)
-        os.close(writer)
+
+
+def test_the_lock_for_a_command_that_is_not_there_is_given_up_though_nobody_reads_that(shell: Shell) -> None:
+    with unread(shell.line("lock", "l", "--", "/nothing"), shell.environment) as holder:
+        assert holder.wait(20) == 127
+        assert not shell.record("l")
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -78,7 +78,7 @@ def _run(lock: Lock, words: Sequence[str], seconds: int, signals: _Signals) -> i
             words, {"GRISTMILL_LOCK": lock.name, "GRISTMILL_LOCK_TOKEN": str(lock.token.number)}
         )
     except OSError as error:
-        print(f"error: {words[0]} can't be run: {error.strerror}", file=sys.stderr)
+        _say(f"{words[0]} can't be run: {error.strerror}")  # (the lock is held)
         return _NOT_FOUND if isinstance(error, FileNotFoundError) else _CANT_RUN
     over = threading.Event()
     guard = threading.Thread(target=_guard, args=(lock, over, command.end, seconds * _END_PART))
