@@ -232,6 +232,7 @@ def test_a_signal_that_comes_before_the_command_runs_is_for_the_command() -> Non
     sent: list[int] = []
     try:
         signals = _Signals()
+        signals.hear()
         signals.keep()
         signal.raise_signal(signal.SIGINT)
         signals.pass_to(sent.append)
@@ -240,6 +241,32 @@ def test_a_signal_that_comes_before_the_command_runs_is_for_the_command() -> Non
         for number, handler in before.items():
             signal.signal(number, handler)
     assert sent == [signal.SIGINT, signal.SIGTERM]
+
+
+LATE = """
+import os, signal, sys
+from gristmill.cli.locking import run_locked
+words = [sys.executable, "-c", "raise SystemExit(7)"]
+code = run_locked("l", words, timeout=0, seconds=15, url=sys.argv[1], namespace=sys.argv[2], context=None)
+for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    signal.raise_signal(number)
+sys.exit(code)
+"""
+
+
+def test_a_signal_that_comes_when_all_is_over_changes_nothing(shell: Shell, valkey: Server) -> None:
+    words = [sys.executable, "-c", LATE, valkey.url, shell.namespace]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (7, "")
+
+
+def test_who_can_t_tell_an_error_can_be_ended(shell: Shell) -> None:
+    line = shell.line("lock", "--url", "redis://127.0.0.1:1", "l", "--timeout", "0", "--", "true")
+    with unread(line, shell.environment) as holder:
+        with pytest.raises(subprocess.TimeoutExpired):
+            holder.wait(3)
+        holder.send_signal(signal.SIGTERM)
+        assert holder.wait(10) == 128 + signal.SIGTERM
 
 
 def test_a_signal_that_who_holds_the_lock_ignores_is_ignored_by_the_command(shell: Shell) -> None:

@@ -55,9 +55,10 @@ def run_locked(
 ) -> int:
     """Run a command while this holds a lock; return its exit code, NOT_HAD or LOST."""
     code: int | None = None
+    signals = _Signals()
     logging.getLogger("gristmill.coordination").addHandler(_Lines())
     try:
-        signals = _Signals()
+        signals.hear()
         with connect(url, namespace=namespace, context=context) as client:
             lock = client.lock(name, seconds=seconds)
             if lock.acquire(timeout):
@@ -70,6 +71,13 @@ def run_locked(
         return NOT_HAD
     except _Ended as end:  # (what was asked for has been taken back, or ends by itself)
         return _BY_SIGNAL + end.number if code is None else code
+    except CoordinationError:
+        signals.failed = True
+        raise
+    finally:
+        signals.over = (
+            True  # (no handler is called between the above and this: Python calls them where it calls)
+        )
 
 
 def _run(lock: Lock, words: Sequence[str], seconds: int, signals: _Signals) -> int:
@@ -117,13 +125,19 @@ class _Ended(BaseException):
 class _Signals:
     """End the wait for a lock. Once it is had they are for the command, also those that come before it runs.
 
-    When that has ended they end the wait for the server.
+    When that has ended they end the wait for the server. When that is `over` they do nothing; where it has `failed`
+    they end the program, which may not get rid of what it says of it.
     """
 
     def __init__(self) -> None:
+        self.over = False
+        self.failed = False
         self._waits = True
         self._early: list[int] = []
         self._send: Callable[[int], None] = self._early.append
+
+    def hear(self) -> None:
+        """Take them from now on."""
         for number in _PASSED_ON:
             if signal.getsignal(number) is not signal.SIG_IGN:  # (by `nohup`: the command ignores it, too)
                 signal.signal(number, self._hear)
@@ -143,6 +157,10 @@ class _Signals:
             send(number)
 
     def _hear(self, number: int, _: FrameType | None) -> None:
+        if self.failed:
+            os._exit(_BY_SIGNAL + number)
+        if self.over:
+            return
         if self._waits:
             raise _Ended(number)
         self._send(number)
