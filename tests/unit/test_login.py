@@ -1,9 +1,12 @@
-"""A login that runs out: the plugin of a kube config is asked again, once, and a lock is kept."""
+"""A login that runs out: the plugin of a kube config is asked again, in time, once, and however long it takes."""
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
+import logging
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -11,11 +14,13 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from gristmill.coordination import kube, login, saying
 from gristmill.coordination.connecting import open_store
 from gristmill.coordination.connections import ByClient
-from gristmill.coordination.errors import Denied
+from gristmill.coordination.errors import Denied, Unavailable
 from gristmill.coordination.kube import KubeStore
 from gristmill.coordination.kube_objects import KIND_LABEL
+from gristmill.coordination.login import Login
 from gristmill.coordination.port import Kind, Store
 
 LEASE = {
@@ -29,6 +34,7 @@ class Cluster:
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.token, self._calls = folder / "token", folder / "calls"
+        self.refused = 0
         self._plugin, self._config = folder / "plugin", folder / "kubeconfig"
         for name in ("GRISTMILL_COORDINATION", "GRISTMILL_JOB", "KUBERNETES_SERVICE_HOST"):
             monkeypatch.delenv(name, raising=False)
@@ -40,18 +46,20 @@ class Cluster:
     def calls(self) -> int:
         return len(self._calls.read_text().splitlines())
 
-    def says(self, token: str) -> None:
-        """Have the plugin print a token, which it says is good for an hour."""
+    def says(self, token: str, seconds: float = 3600, first: str = "true") -> None:
+        """Have the plugin do something first, and print a token, which it says is good for some time."""
         version = "client.authentication.k8s.io/v1"
-        until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 3600))
+        until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + seconds))
         status = {"token": token, "expirationTimestamp": until}
         told = json.dumps({"apiVersion": version, "kind": "ExecCredential", "status": status})
-        self._plugin.write_text(f"#!/bin/sh\necho called >> {self._calls}\necho '{told}'\n")
+        self._plugin.write_text(f"#!/bin/sh\necho called >> {self._calls}\n{first}\necho '{told}'\n")
         self._plugin.chmod(0o700)
 
     def run(self, test: Callable[[Store], Awaitable[None]]) -> None:
         async def answer(request: web.Request) -> web.Response:
-            if request.headers.get("Authorization") != f"Bearer {self.token.read_text()}":
+            known = [f"Bearer {token}" for token in self.token.read_text().split()]
+            if request.headers.get("Authorization") not in known:
+                self.refused += 1
                 return web.json_response({"message": "Unauthorized"}, status=401)
             return web.json_response(LEASE)
 
@@ -115,9 +123,131 @@ def test_one_that_is_over_is_told_and_asked_for_again_after_a_while(cluster: Clu
                 await store.get(Kind.LOCK, "l")
         assert cluster.calls == 2
         cluster.says("second")
-        assert isinstance(store, KubeStore)
-        assert isinstance(store._connection, ByClient)
-        store._connection._logged_in_at -= 60
+        login_of(store)._not_before -= 60
         assert await store.get(Kind.LOCK, "l")
 
     cluster.run(test)
+
+
+def login_of(store: Store) -> Login:
+    assert isinstance(store, KubeStore)
+    assert isinstance(store._connection, ByClient)
+    assert store._connection._login is not None
+    return store._connection._login
+
+
+def test_a_plugin_that_takes_long_is_waited_for_as_long_as_each_can_and_asked_once(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kube, "_ANSWER_SECONDS", 0.5)
+    monkeypatch.setattr(login, "_PAUSE_SECONDS", 0.0)
+
+    async def test(store: Store) -> None:
+        cluster.token.write_text("second")
+        cluster.says("second", first="sleep 2")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.2):
+                await store.get(Kind.LOCK, "l")
+        waits = [store.get(Kind.LOCK, "l") for _ in range(3)]
+        for error in await asyncio.gather(*waits, return_exceptions=True):
+            assert isinstance(error, Unavailable)
+            assert str(error).endswith(": the kube config's login has not ended for 0.5 s")
+        monkeypatch.setattr(kube, "_ANSWER_SECONDS", 10.0)
+        assert await store.get(Kind.LOCK, "l")
+        assert cluster.calls == 2
+
+    cluster.run(test)
+
+
+def test_a_login_whose_end_is_known_is_renewed_before_that(cluster: Cluster) -> None:
+    cluster.says("first", seconds=4)
+    cluster.token.write_text("first second")
+
+    async def test(store: Store) -> None:
+        assert await store.get(Kind.LOCK, "l")
+        cluster.says("second")
+        begin = time.monotonic()
+        while cluster.calls == 1:
+            assert time.monotonic() < begin + 4
+            assert await store.get(Kind.LOCK, "l")
+            await asyncio.sleep(0.05)
+        assert time.monotonic() > begin + 2
+        await login_of(store).renew(10)
+        cluster.token.write_text("second")
+        assert await store.get(Kind.LOCK, "l")
+        assert (cluster.calls, cluster.refused) == (2, 0)
+
+    cluster.run(test)
+
+
+def test_a_clock_by_which_each_login_is_over_has_none_renewed(cluster: Cluster) -> None:
+    cluster.says("first", seconds=-60)
+
+    async def test(store: Store) -> None:
+        for _ in range(3):
+            assert await store.get(Kind.LOCK, "l")
+        assert cluster.calls == 1
+
+    cluster.run(test)
+
+
+def test_a_client_that_is_closed_waits_for_no_login(cluster: Cluster) -> None:
+    async def test(store: Store) -> None:
+        cluster.token.write_text("second")
+        cluster.says("second", first="exec sleep 15")
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.3):
+                await store.get(Kind.LOCK, "l")
+        async with asyncio.timeout(5):
+            await store.close()
+
+    cluster.run(test)
+
+
+def test_why_a_plugin_fails_is_told_once_though_nobody_takes_what_is_logged(cluster: Cluster) -> None:
+    """`kubernetes` logs that itself, in the loop."""
+    goes_on, lines = threading.Event(), list[str]()
+    handler = logging.NullHandler()
+    handler.handle = lambda record: lines.append(record.getMessage()) or goes_on.wait(30)  # type: ignore
+    names = ("kubernetes.aio.config", "gristmill.coordination")
+
+    async def test(store: Store) -> None:
+        cluster.token.write_text("second")
+        cluster.says("second", first="echo 'log in at https://there' >&2; exit 1")
+        begin = time.monotonic()
+        with pytest.raises(Denied, match="log in again"):
+            await store.get(Kind.LOCK, "l")
+        assert time.monotonic() < begin + 10
+
+    try:
+        for name in names:
+            logging.getLogger(name).addHandler(handler)
+        cluster.run(test)
+        goes_on.set()
+        saying._speaker.finish()
+    finally:
+        goes_on.set()
+        for name in names:
+            logging.getLogger(name).removeHandler(handler)
+    (line,) = lines
+    assert line.startswith("the kube config's login can't be renewed: exec: process returned 1. ")
+    assert "log in at https://there" in line
+
+
+def test_the_end_of_a_token_is_read_where_it_tells_it() -> None:
+    said = base64.urlsafe_b64encode(json.dumps({"exp": 1_800_000_000}).encode()).decode().rstrip("=")
+    assert login.end_of(f"Bearer head.{said}.sign") == 1_800_000_000
+    for token in (
+        "",
+        "Bearer none",
+        "Bearer a.b.c",
+        "Bearer k8s-aws-v1.aHR0cHM6Ly9z",
+        "Bearer a.W10=.c",
+        "a.eyJleHAiOiBbXX0.c",
+    ):
+        assert login.end_of(token) is None
+
+
+def test_a_login_is_renewed_a_fifth_of_its_life_and_a_minute_at_the_most_before_its_end() -> None:
+    for life, left in ((100, 20), (3600, 60)):
+        assert login._due_at(time.time() + life) == pytest.approx(time.monotonic() + life - left, abs=1)

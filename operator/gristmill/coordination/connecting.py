@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,16 @@ from urllib.request import getproxies, proxy_bypass
 from gristmill.coordination.errors import BadName, CoordinationError, Unavailable
 from gristmill.coordination.jobs import is_in_job, not_allowed
 from gristmill.coordination.port import Store
+from gristmill.coordination.saying import apart, say
+
+log = logging.getLogger(__name__)
 
 #: says where, in the environment: redis://... or unix://... of a Valkey
 VARIABLE = "GRISTMILL_COORDINATION"
 #: the name space of a Valkey where none is said
 _NAMESPACE = "default"
+#: logs the errors of a login, and does not raise them
+_LOADER = "kubernetes.aio.config.kube_config"
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
@@ -79,12 +85,16 @@ async def _of_config(namespace: str | None, context: str | None) -> Store:
         ) from error
     from gristmill.coordination.connections import ByClient
     from gristmill.coordination.kube import KubeStore
+    from gristmill.coordination.login import Login, end_of
 
     configuration: Any = api.Configuration()
     configuration.connection_pool_maxsize = 0  # (each who waits for a lock has a watch open)
     try:
         load: Any = config.load_kube_config
-        loader = await load(context=context, client_configuration=configuration)
+        with apart(_LOADER) as errors:
+            loader = await load(context=context, client_configuration=configuration)
+        for words in errors:
+            say(log, logging.WARNING, "the kube config's login failed: %s", words)
         contexts, active = config.list_kube_config_contexts()  # type: ignore[no-untyped-call]
     except (config.ConfigException, OSError, YAMLError) as error:
         raise _nowhere(str(error)) from error
@@ -96,11 +106,21 @@ async def _of_config(namespace: str | None, context: str | None) -> Store:
     configuration.proxy = configuration.proxy or proxy_for(configuration.host)
     configuration.client_session_kwargs = {"trust_env": False}
 
-    async def log_in() -> None:
-        vars(loader).pop("exec_plugin_expiry", None)  # (or what the plugin has said were believed)
-        await loader.load_and_set(configuration)
+    def until() -> float | None:
+        """Return when the login runs out."""
+        said = vars(loader).get("exec_plugin_expiry")
+        return said.timestamp() if said else end_of(configuration.api_key.get("BearerToken", ""))
 
-    return KubeStore(ByClient(api.ApiClient(configuration), log_in), namespace or there)
+    async def log_in() -> float | None:
+        vars(loader).pop("exec_plugin_expiry", None)  # (or what the plugin has said were believed)
+        with apart(_LOADER) as errors:
+            await loader.load_and_set(configuration)
+        if errors:
+            raise CoordinationError("; ".join(errors))
+        return until()
+
+    login = Login(log_in, until())
+    return KubeStore(ByClient(api.ApiClient(configuration), login), namespace or there)
 
 
 def _nowhere(why: str) -> Unavailable:

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import logging
 import os
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from http import HTTPStatus
-from math import inf
 from pathlib import Path
 from typing import Any, Protocol
 
 import aiohttp
 
-from gristmill.coordination.saying import say
-
-log = logging.getLogger(__name__)
+from gristmill.coordination.login import Login
 
 #: seconds after which a token is read again: the kubelet writes another one long before it runs out
 _TOKEN_SECONDS = 60.0
-#: seconds that a login may take, and after which one that did not help is tried again
-_LOGIN_SECONDS = 5.0
 
 
 class Connection(Protocol):
@@ -43,14 +36,12 @@ class Connection(Protocol):
 class ByClient:
     """A client of `kubernetes.aio`: it knows kube configs, and the many ways to log in there.
 
-    `login` logs in anew, where the API server does not know any more who asks: tokens run out.
+    `login` logs in anew: tokens run out. Where that takes longer than an answer may, TimeoutError says so.
     """
 
-    def __init__(self, client: Any, login: Callable[[], Awaitable[None]] | None = None) -> None:
+    def __init__(self, client: Any, login: Login | None = None) -> None:
         self._client = client
         self._login = login
-        self._logging_in = asyncio.Lock()
-        self._logged_in_at = -inf
         # (the session is made when it is first used)
         known = client.configuration.client_session_kwargs or {}
         client.configuration.client_session_kwargs = {**known, "middlewares": (_send_once,)}
@@ -59,15 +50,25 @@ class ByClient:
         self, method: str, path: str, headers: Mapping[str, str], body: Any, timeout: aiohttp.ClientTimeout
     ) -> aiohttp.ClientResponse:
         """See `Connection`."""
+        if self._login is not None:
+            self._login.look()
         token = self._token()
         response = await self._send(method, path, headers, body, timeout)
-        if response.status == HTTPStatus.UNAUTHORIZED and await self._has_other(token):
-            response.release()
-            response = await self._send(method, path, headers, body, timeout)
+        if response.status == HTTPStatus.UNAUTHORIZED:
+            try:
+                has_other = await self._has_other(token, timeout.total or timeout.sock_connect)
+            except BaseException:
+                response.close()
+                raise
+            if has_other:
+                response.release()
+                response = await self._send(method, path, headers, body, timeout)
         return response
 
     async def close(self) -> None:
         """See `Connection`."""
+        if self._login is not None:
+            await self._login.close()
         await self._client.close()
 
     async def _send(
@@ -84,18 +85,10 @@ class ByClient:
         token: str | None = self._client.configuration.api_key.get("BearerToken")
         return token
 
-    async def _has_other(self, token: str | None) -> bool:
+    async def _has_other(self, token: str | None, seconds: float | None) -> bool:
         """Return whether there is another token now than one that was refused; log in anew if there may be."""
-        async with self._logging_in:  # (many are refused at the same time)
-            is_time = time.monotonic() >= self._logged_in_at + _LOGIN_SECONDS
-            if self._login is not None and self._token() == token and is_time:
-                try:
-                    async with asyncio.timeout(_LOGIN_SECONDS):
-                        await self._login()
-                except Exception as error:  # (of whatever a kube config names)
-                    words = "the kube config's login can't be renewed: %s"
-                    say(log, logging.WARNING, words, str(error) or type(error).__name__)
-                self._logged_in_at = time.monotonic()
+        if self._login is not None and self._token() == token:
+            await self._login.renew(seconds)
         return self._token() != token
 
 

@@ -12,8 +12,9 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from functools import partial
 from itertools import count
 from queue import SimpleQueue
@@ -99,3 +100,30 @@ def say(
 def _log(log: logging.Logger, record: logging.LogRecord) -> None:
     if log.isEnabledFor(record.levelno):  # (asking takes logging's own lock)
         log.handle(record)
+
+
+#: the errors that are logged apart in this task
+_errors: ContextVar[list[str] | None] = ContextVar("errors", default=None)
+
+
+@contextmanager
+def apart(name: str) -> Iterator[list[str]]:
+    """Have what this task logs by a logger (of another package) said as by `say`; return its errors, which are not."""
+    logging.getLogger(name).addFilter(_hand_over)  # (of which there is one, however often)
+    errors: list[str] = []
+    mark = _errors.set(errors)
+    try:
+        yield errors
+    finally:
+        _errors.reset(mark)
+
+
+def _hand_over(record: logging.LogRecord) -> bool:
+    """Return whether what is logged is to be logged by who does it."""
+    if (errors := _errors.get()) is None:
+        return True
+    if record.levelno >= logging.ERROR:
+        errors.append(record.getMessage())
+    else:
+        later(partial(logging.getLogger(record.name).handle, record))
+    return False

@@ -1,0 +1,82 @@
+"""When the login of a kube config is renewed: before it runs out, where that is known, and when it was refused."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from math import inf
+
+from gristmill.coordination.saying import say
+from gristmill.coordination.tasks import end
+
+log = logging.getLogger(__name__)
+
+#: seconds after a login until the next one
+_PAUSE_SECONDS = 5.0
+#: the time before its end, in seconds and as a part of its life, at which a login is renewed: the lesser of both
+_AHEAD_SECONDS = 60.0
+_AHEAD_PART = 1 / 5
+
+
+class Login:
+    """Logs in anew by `call`, by one call at a time, however long that takes and however many want it.
+
+    `call` returns the time at which what was got runs out, in seconds since 1970, or None where that is not known; so
+    does `until` of what there is.
+    """
+
+    def __init__(self, call: Callable[[], Awaitable[float | None]], until: float | None) -> None:
+        self._call = call
+        self._task: asyncio.Task[None] | None = None
+        self._not_before = -inf
+        self._due_at = _due_at(until)
+
+    def look(self) -> None:
+        """Begin to log in where it is time for that."""
+        if time.monotonic() >= self._due_at:
+            self._begin()
+
+    async def renew(self, seconds: float | None) -> None:
+        """Log in anew, unless that was done just now. TimeoutError where it takes longer; it goes on then."""
+        self._begin()
+        if self._task is not None:  # (who waits is not who does it: where they go others still get it)
+            _, left = await asyncio.wait({self._task}, timeout=seconds)
+            if left:
+                raise TimeoutError(f"the kube config's login has not ended for {seconds:g} s")
+
+    async def close(self) -> None:
+        """End what goes on."""
+        await end(self._task)
+
+    def _begin(self) -> None:
+        goes_on = self._task is not None and not self._task.done()
+        if not goes_on and time.monotonic() >= self._not_before:
+            self._task = asyncio.create_task(self._log_in(), name="logging in")
+
+    async def _log_in(self) -> None:
+        try:
+            self._due_at = _due_at(await self._call())
+        except Exception as error:  # (of whatever a kube config names)
+            words = "the kube config's login can't be renewed: %s"
+            say(log, logging.WARNING, words, str(error) or type(error).__name__)
+        finally:
+            self._not_before = time.monotonic() + _PAUSE_SECONDS
+
+
+def _due_at(until: float | None) -> float:
+    """Return when by time.monotonic() it is time to log in: never where the end is not known, or the clock is wrong."""
+    life = 0.0 if until is None else until - time.time()
+    return time.monotonic() + life - min(_AHEAD_SECONDS, life * _AHEAD_PART) if life > 0 else inf
+
+
+def end_of(token: str) -> float | None:
+    """Return when a token says that it runs out, in seconds since 1970; None where it is no JWT."""
+    with suppress(ValueError, LookupError, TypeError):
+        said = token.split(".")[1]
+        return float(json.loads(base64.urlsafe_b64decode(said + "=" * (-len(said) % 4)))["exp"])
+    return None
