@@ -6,6 +6,7 @@ import logging
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
@@ -107,3 +108,29 @@ def test_of_what_nobody_takes_not_all_is_kept(monkeypatch: pytest.MonkeyPatch) -
     goes_on.set()
     speaker.finish()
     assert said in ([0, 1], [0, 1, 2])
+
+
+def test_what_a_client_has_said_is_logged_when_it_is_closed(
+    own_valkey: Server, handler: logging.Handler
+) -> None:
+    lines: list[str] = []
+
+    def handle(record: logging.LogRecord) -> None:
+        time.sleep(0.4)
+        lines.append(record.getMessage())
+
+    handler.handle = handle  # type: ignore[method-assign, assignment]
+    with connect(own_valkey.url) as client:
+        lock = client.lock("l", seconds=2)
+        lock.acquire()
+        take_away(own_valkey, "lock")
+        assert lock.wait_lost(8)
+    assert [line for line in lines if line.startswith("lock l is lost")]
+
+
+def test_a_handler_that_ends_the_program_does_not_end_what_is_said() -> None:
+    speaker, said = saying._Speaker(), list[int]()
+    speaker.do(lambda: sys.exit(1))
+    speaker.do(lambda: said.append(1))
+    speaker.finish()
+    assert said == [1]

@@ -18,6 +18,7 @@ from gristmill.coordination.lock import Lock, Token
 from gristmill.coordination.names import check_lock, check_tree
 from gristmill.coordination.nodes import Event, EventKind, Node, Resync
 from gristmill.coordination.port import Store
+from gristmill.coordination.saying import all_said
 from gristmill.coordination.tree import ConfigTree
 from gristmill.coordination.watching import Depth, Watch
 
@@ -119,7 +120,7 @@ class Client:
             return tree
 
     async def close(self) -> None:
-        """Give up what is held, and end; who waits for a lock is told Closed.
+        """Give up what is held, and end; who waits for a lock is told Closed. What there is to say is logged then.
 
         It is done once, however often it is called, and in full where who waits for it is cancelled.
         """
@@ -142,7 +143,10 @@ class Client:
                     *(one.close() for one in self._trees.values()), return_exceptions=True
                 )
         finally:
-            await self._store.close()
+            try:
+                await self._store.close()
+            finally:
+                await all_said()
         for error in filter(None, (*locks, *trees)):
             raise error
 

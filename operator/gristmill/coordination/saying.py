@@ -7,6 +7,7 @@ interrupted, whose handler waits for the client. A loop that is held up renews n
 from __future__ import annotations
 
 import _thread
+import asyncio
 import atexit
 import logging
 import os
@@ -21,7 +22,7 @@ from queue import SimpleQueue
 
 #: what may wait to be said; more is left out
 _MOST = 1_000
-#: seconds for which the end of a program waits for it
+#: seconds for which the end of a program, and of a client, waits for it
 _END_SECONDS = 1.0
 
 
@@ -53,13 +54,23 @@ class _Speaker:
         while not self._lives and not done.is_set():
             self._next()
 
+    async def wait(self) -> None:
+        """Wait until all is done that is to be done now, for a while."""
+        if not self._lives:  # (nothing, or `finish` does it)
+            return
+        loop, done = asyncio.get_running_loop(), asyncio.Event()
+        self._waiting.put(lambda: loop.call_soon_threadsafe(done.set))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_END_SECONDS):
+                await done.wait()
+
     def _run(self) -> None:
         while True:
             self._next()
 
     def _next(self) -> None:
         call = self._waiting.get()
-        with suppress(Exception):
+        with suppress(BaseException):  # (a handler may end the program, and ends this thread only)
             call()
 
 
@@ -80,6 +91,11 @@ if hasattr(os, "register_at_fork"):
 def _finish() -> None:
     """Have all said before the program ends."""
     _speaker.finish()
+
+
+async def all_said() -> None:
+    """Wait until what has been said is logged, for a while."""
+    await _speaker.wait()
 
 
 def later(call: Callable[[], object]) -> None:
