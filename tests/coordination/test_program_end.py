@@ -6,15 +6,17 @@ import asyncio
 import secrets
 import subprocess
 import sys
+import threading
 import time
 from typing import Any
 
 import pytest
 from tests.protocol.harness import Server
 
-from gristmill.coordination.errors import Closed
+from gristmill.coordination.errors import Closed, Unavailable
 from gristmill.coordination.kube import KubeStore
 from gristmill.coordination.port import Kind
+from gristmill.coordination.valkey import ValkeyStore
 
 PROGRAM = """
 import sys, redis; from gristmill.coordination import connect
@@ -46,3 +48,33 @@ def test_what_can_t_be_asked_of_the_api_server_any_more_is_told() -> None:
 
     with pytest.raises(Closed, match=r"as where a program ends .* use the client in a `with`"):
         asyncio.run(KubeStore(Ended(), "n").get(Kind.LOCK, "l"))  # type: ignore[arg-type]
+
+
+def test_a_thread_that_is_not_to_be_had_now_is_no_end() -> None:
+    """As where a pod may have no more."""
+
+    class Full:
+        async def send(self, *_: Any) -> Any:
+            raise RuntimeError("can't start new thread")
+
+    with pytest.raises(Unavailable, match="no connection can be made now: can't start new thread"):
+        asyncio.run(KubeStore(Full(), "n").get(Kind.LOCK, "l"))  # type: ignore[arg-type]
+
+
+def test_a_thread_that_is_not_to_be_had_now_is_none_of_a_valkey_s_client(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def call() -> None:
+        store = ValkeyStore("redis://localhost:1", "n")
+        try:
+            with monkeypatch.context() as patch:
+                patch.setattr(threading.Thread, "start", full)
+                await store.get(Kind.LOCK, "l")
+        finally:
+            await store.close()
+
+    with pytest.raises(Unavailable, match="no connection can be made now: "):
+        asyncio.run(call())

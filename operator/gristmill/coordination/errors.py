@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from gristmill.errors import GristmillError
+
+#: what Python and aiohttp say when no thread or connection can be had any more
+_ENDS = re.compile("shutdown|is closed")
 
 
 class CoordinationError(GristmillError):
@@ -76,8 +81,13 @@ def closed() -> Closed:
     return Closed("the client is closed: connect again")
 
 
-def ended(why: object) -> Closed:
-    """Return what is told where a program that ends can't connect any more: names are looked up by threads."""
-    return Closed(
-        f"no connection can be made any more, as where a program ends ({why}): use the client in a `with`"
-    )
+def unconnected(why: object) -> CoordinationError:
+    """Return what is told where no connection can be made: names are looked up by threads, which may be not to be had.
+
+    Closed where that is for good, since the program or its loop ends; else Unavailable.
+    """
+    if _ENDS.search(str(why)):
+        return Closed(
+            f"no connection can be made any more, as where a program ends ({why}): use the client in a `with`"
+        )
+    return Unavailable(f"no connection can be made now: {why}")

@@ -29,7 +29,7 @@ from gristmill.coordination.errors import (
     Missing,
     Refused,
     Unavailable,
-    ended,
+    unconnected,
 )
 from gristmill.coordination.jobs import is_in_job
 from gristmill.coordination.kube_objects import (
@@ -217,7 +217,7 @@ class KubeStore:
             response = await self._connection.send(method, path, headers, body, timeout)
             said = (await response.read()).decode(errors="replace") if response.status >= 400 else ""
         except RuntimeError as error:
-            raise ended(error) from error
+            raise unconnected(error) from error
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             words = str(error) or type(error).__name__
             raise Unavailable(f"the API server does not answer: {words}") from error

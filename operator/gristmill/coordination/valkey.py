@@ -29,7 +29,7 @@ from gristmill.coordination.errors import (
     Missing,
     Refused,
     Unavailable,
-    ended,
+    unconnected,
 )
 from gristmill.coordination.port import Change, Changes, Kind, Owner, Record, Scope, check_size
 
@@ -196,7 +196,7 @@ def _change(scope: Scope, revision: int, entry: dict[bytes, bytes]) -> Change:
 def _refuse(error: Exception) -> NoReturn:
     words = str(error)
     if isinstance(error.__cause__, RuntimeError):
-        raise ended(words) from error
+        raise unconnected(words) from error
     known = _REFUSALS.get(words.partition(" ")[0])
     if isinstance(error, ResponseError) and known is not None:
         raise known(f"{words.partition(' ')[2]}: {known.__name__.lower()}") from None
