@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import itertools
 import os
 import random
 import secrets
 import signal
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from types import FrameType
 from typing import Any
 
 import pytest
 from tests.protocol.harness import Server
 
 from gristmill.coordination import connect, saying, sync
-from gristmill.coordination.errors import Closed, NotHeld
+from gristmill.coordination.errors import Closed, LockLost, NotHeld
 from gristmill.coordination.nodes import Event
 from gristmill.coordination.sync import Client
 
@@ -194,9 +197,9 @@ def test_what_is_held_is_given_up_though_the_client_s_end_is_interrupted(
         assert not raw.hgetall(f"gristmill:coordination:{{{namespace}}}:lock")
 
 
-@pytest.mark.parametrize("what", ["made", "started"])
+@pytest.mark.parametrize("what", [(sync._Watcher, "__init__"), (sync._thread, "start_new_thread")])
 def test_a_lead_that_is_interrupted_before_its_work_has_begun_is_given_up(
-    client: Client, monkeypatch: pytest.MonkeyPatch, what: str
+    client: Client, monkeypatch: pytest.MonkeyPatch, what: tuple[object, str]
 ) -> None:
     """As what it needs is made, or its thread is started."""
     election, begun = client.election("e"), []
@@ -205,7 +208,7 @@ def test_a_lead_that_is_interrupted_before_its_work_has_begun_is_given_up(
         raise Late
 
     with monkeypatch.context() as patch:
-        patch.setattr(sync.threading.Thread, {"made": "__init__", "started": "start"}[what], late)
+        patch.setattr(*what, late)
         with pytest.raises(Late):
             election.run(begun.append)
     assert not election.leads
@@ -216,6 +219,55 @@ def test_a_lead_that_is_interrupted_before_its_work_has_begun_is_given_up(
     assert begun == []
     election.run(begun.append)
     assert len(begun) == 1
+
+
+def test_what_interrupts_a_lead_as_its_watcher_is_started_or_ended_is_raised(client: Client) -> None:
+    """At each line of those that this takes, also of Python's own."""
+    election, left, here = client.election("e"), 0, threading.get_ident()
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal left
+        its = frame.f_code.co_filename in (threading.__file__, sync.__file__)
+        names = ("__init__", "start", "wait", "end", "join", "_takes_turn", "_wait_for_tstate_lock")
+        if not its or frame.f_code.co_name not in names or threading.get_ident() != here:
+            return None
+        left -= event == "line"
+        if left == 0 and event == "line":
+            raise Late
+        return trace
+
+    for number in itertools.count(1):
+        left, former = number, sys.gettrace()
+        try:
+            sys.settrace(trace)
+            election.run(lambda token: None)
+        except Late:
+            pass
+        finally:
+            sys.settrace(former)
+        assert not election.leads
+        if left > 0:
+            break
+    assert number > 5
+
+
+def test_what_is_to_end_the_work_of_a_leader_may_fail(
+    client: Client, valkey: Server, namespace: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    election, told = client.election("e", seconds=2), threading.Event()
+
+    def lead(_: object) -> None:
+        with valkey.connect() as raw:
+            raw.hdel(f"gristmill:coordination:{{{namespace}}}:lock", "e")
+        assert told.wait(8)
+
+    def fail() -> None:
+        told.set()
+        raise KeyError("why")
+
+    with pytest.raises(LockLost):
+        election.run(lead, fail)
+    assert "what was to end the work of a leader of e failed" in caplog.text
 
 
 def test_who_leads_by_one_candidate_twice_is_told_and_leads_on(client: Client) -> None:

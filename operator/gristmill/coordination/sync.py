@@ -5,6 +5,7 @@ Nothing is implemented twice: each call is made of the one in `aio`.
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import atexit
 import logging
@@ -161,25 +162,59 @@ class Election:
         `on_elected` does, for a function can't be ended from outside. LockLost is raised when that has returned; what
         `on_elected` raises is raised.
         """
-        over: SimpleQueue[None] = SimpleQueue()
-        watcher = threading.Thread(target=self._watch, args=(over, on_lost), daemon=True)
-        with _Lead(self._lock, over) as lead:
+        watcher = _Watcher(self._lock, on_lost)
+        with _Lead(self._lock, watcher.over) as lead:
             lead.begin()
             try:
-                watcher.start()
+                _thread.start_new_thread(
+                    watcher.run, ()
+                )  # (what interrupts the start of a Thread breaks its locks)
                 on_elected(self._lock.token)
             finally:
-                over.put(None)
-                if watcher.ident is not None:
-                    watcher.join()
+                watcher.end()
 
-    def _watch(self, over: SimpleQueue[None], on_lost: Callable[[], None] | None) -> None:
+
+class _Watcher:
+    """Looks at a lock by which is led, until it is `over`; calls `on_lost` where it is lost before."""
+
+    def __init__(self, lock: Lock, on_lost: Callable[[], None] | None) -> None:
+        self.over: SimpleQueue[None] = SimpleQueue()
+        self._lock = lock
+        self._on_lost = on_lost
+        self._has_ended: SimpleQueue[None] = SimpleQueue()
+        #: who takes what is in it first does its part: the thread, or who ends it before it has begun
+        self._turn: SimpleQueue[None] = SimpleQueue()
+        self._turn.put(None)
+
+    def run(self) -> None:
+        """Look, in a thread."""
+        if self._takes_turn():
+            try:
+                self._look()
+            except Exception:
+                log.exception("what was to end the work of a leader of %s failed", self._lock.name)
+            finally:
+                self._has_ended.put(None)
+
+    def end(self) -> None:
+        """Look no more; wait until what has begun has ended."""
+        self.over.put(None)
+        if not self._takes_turn():
+            self._has_ended.get()
+
+    def _takes_turn(self) -> bool:
+        with suppress(Empty):
+            self._turn.get_nowait()
+            return True
+        return False
+
+    def _look(self) -> None:
         while self._lock.held:
             with suppress(Empty):
-                over.get(timeout=_LOOK_SECONDS)
+                self.over.get(timeout=_LOOK_SECONDS)
                 return
-        if on_lost is not None and over.empty():
-            on_lost()
+        if self._on_lost is not None and self.over.empty():
+            self._on_lost()
 
 
 class _Lead:
