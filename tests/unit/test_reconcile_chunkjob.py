@@ -324,13 +324,27 @@ def test_where_the_work_has_changed_nothing_else_is_taken_over_but_numbers_and_t
 
 
 def test_other_work_is_not_begun_where_the_queue_has_lost_the_job_and_its_workers_are_there() -> None:
-    before = resource(process={"function": "m:f", "modules": "code-a"}, workers={"max": 2})
-    found = resource(process={"function": "m:f", "modules": "code-b"}, workers={"max": 2})
+    began = {"state": "Running", "startTime": text_of(NOW - 60)}
+    before = resource(began, process={"function": "m:f", "modules": "code-a"}, workers={"max": 2})
+    found = resource(began, process={"function": "m:f", "modules": "code-b"}, workers={"max": 2})
     lost = decided(found, job=job_of(before), told=None)
     assert lost.actions == (Scale(0),)
-    assert (condition(lost, "SpecChanged") or {})["reason"] == "NotTakenOver"
+    for kind in ("SpecChanged", "Progressing"):
+        assert (condition(lost, kind) or {})["reason"] == "NotTakenOver"
     assert kinds(decided(before, job=job_of(before), told=None)) == ["AdmitToQueue"]
     assert kinds(decided(found, told=None)) == ["AdmitToQueue", "Create", "Create"]
+
+
+def test_other_work_is_begun_where_the_queue_was_never_told_of_the_job() -> None:
+    """Its workers' Job was made while the queue was not there yet: it has the mounts of the former work."""
+    before = resource(process={"function": "m:f", "modules": "code-a"}, workers={"max": 2})
+    found = resource(process={"function": "m:f", "modules": "code-b"}, workers={"max": 2})
+    job = job_of(before)
+    job["metadata"]["uid"] = "j1"
+    away = decided(found, job=job, told=None, queue_answers=False)
+    assert (away.actions, condition(away, "SpecChanged")) == ((), None)
+    assert kinds(decided(found, job=job, told=None)) == ["AdmitToQueue", "DeleteJob"]
+    assert kinds(decided(found, job=job, told=told())) == ["DeleteJob"]
 
 
 def test_processes_that_are_not_taken_over_make_no_fewer_workers() -> None:

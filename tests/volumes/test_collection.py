@@ -21,6 +21,7 @@ from gristmill.volumes.names import content_key, trash_key
 from gristmill.volumes.port import Entry
 from gristmill.volumes.records import Record
 from gristmill.volumes.store import ContentStore
+from gristmill.volumes.verification import Finding, verify
 
 HOUR = 3600.0
 #: content that names share
@@ -231,3 +232,27 @@ def test_what_is_aside_is_not_listed_again_for_every_some_objects(monkeypatch: p
     assert collect(backend, 0).removed == 451
     # (one to begin with, and two for each of two rounds)
     assert walked.count("trash") == walked.count("doomed") == 1 + 2 * 2
+
+
+def test_what_is_right_in_the_trash_mends_what_is_damaged_in_its_place(
+    folder: ContentStore, tmp_path: Path
+) -> None:
+    folder.save("file", content(3 * MIB))
+    folder.remove("file")
+    aged(tmp_path / "volume", 2)
+    assert collect(folder.backend, 1).aside == 1
+    folder.save("file", content(3 * MIB))
+    (path,) = objects(tmp_path / "volume", "content")
+    flip(path, MIB + 5)
+    assert folder.open("file").read() == content(3 * MIB)
+    assert [(one.kind, one.block) for one in findings(folder)] == [("damaged", 1)]
+    found: list[Finding] = []
+    verify(folder.backend, found.append, repair=True)
+    assert [one.kind for one in found] == ["mended"]
+    assert findings(folder) == []
+    flip(path, 5)
+    (aside,) = objects(tmp_path / "volume", "trash")
+    flip(aside, 5)
+    found.clear()
+    verify(folder.backend, found.append, repair=True)
+    assert [one.kind for one in found] == ["damaged"]

@@ -106,16 +106,13 @@ def decide(observed: Observed, settings: Settings, secret_url: str, now: float) 
 
 
 def _is_other_work(observed: Observed, context: JobContext) -> bool:
-    """Whether the work is another than when the job began: where the queue has lost it, its Job has its mounts."""
+    """Whether the work is another than when the job began: where the queue has lost it, its Job says it."""
     if observed.told is not None:
         return not is_same_work(observed.told, context)
+    if has_ended(observed) or not (observed.resource.get("status") or {}).get("startTime"):
+        return False
     ours = belongs(observed.job, observed.resource["metadata"]["uid"])
-    return (
-        ours
-        and observed.job is not None
-        and not is_for(observed.job, context.job)
-        and not has_ended(observed)
-    )
+    return ours and observed.job is not None and not is_for(observed.job, context.job)
 
 
 def _keep_former(

@@ -19,8 +19,8 @@ from gristmill.reconcilers.worker_job import belongs
 
 #: what `SpecChanged` says where the work itself is another
 OTHER_WORK = (
-    "input, chunks, process, reduce or output changed after the job began; it goes on with the former ones: "
-    "delete it and apply it again"
+    "input, chunks, process, reduce or output changed after the job began, which is not taken over: "
+    "change it back, or delete the ChunkJob and apply it again"
 )
 
 
@@ -44,16 +44,16 @@ def status_when_wrong(observed: Observed, message: str, now: float) -> dict[str,
     if not has_begun(observed):
         refused = _condition(ConditionType.FAILED, True, Reason.INVALID_SPEC, message, now)
         return {"state": str(State.FAILED), "conditions": _kept(old, [refused], generation)}
+    reason = Reason.NOT_TAKEN_OVER if message == OTHER_WORK else Reason.INVALID_SPEC
     if told is not None:
         shown = _as_told(observed, told, told["job"].get("output") or "", now)
         if _lacks_workers(observed, told):
-            reason = Reason.NOT_TAKEN_OVER if message == OTHER_WORK else Reason.INVALID_SPEC
             shown = _hindered(shown, reason, f"it can get no workers: {message}", now)
     elif has_ended(observed):
         return _with_edit(old, message, generation, now)
     else:
         lost = f"the queue has lost the job, and can't be told of it: {message}"
-        shown = _untold(old, _no_answer(observed) or (Reason.INVALID_SPEC, lost), now)
+        shown = _untold(old, _no_answer(observed) or (reason, lost), now)
     conditions = [*shown["conditions"], _not_taken_over(message, now)]
     return {**shown, "conditions": _kept(old, conditions, generation)}
 

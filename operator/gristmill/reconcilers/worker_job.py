@@ -130,7 +130,7 @@ def belongs(found: dict[str, Any] | None, uid: str) -> bool:
 
 def is_current(found: dict[str, Any], job: ChunkJob) -> bool:
     """Whether a Job's pods are as the ChunkJob says; that another operator would make other ones does not count."""
-    return _is_made_for(found, job, _PODS)
+    return all(_is_made_for(found, job, annotation) for annotation in _FIELDS)
 
 
 def is_for(found: dict[str, Any], job: ChunkJob) -> bool:

@@ -61,7 +61,7 @@ def verify(
     """Read all that names point at, and tell what is wrong; content that many names share is read once.
 
     `looked` is told of bytes that were read. `below`: only the names in that folder, or that one. `repair`: what is
-    right in one copy and damaged in another is put again, which gives new copies of it.
+    damaged, and right in another copy or in the trash, is put again, which gives new copies of it.
     """
     contents: dict[str, list[Finding]] = {}
     names = size = 0
@@ -76,8 +76,9 @@ def verify(
             continue
         if record.inline is None and record.sha256 not in contents:
             findings = list(_look(backend, path, record, looked))
-            if findings and repair and all(one.kind == "copy" for one in findings):
-                findings = [_mended(findings[0], partial(_put_again, backend, path, record))]
+            if findings and repair and all(one.kind != "missing" for one in findings):
+                mended = _mended(findings[0], partial(_put_again, backend, path, record))
+                findings = [mended] if mended.kind == "mended" else findings
             contents[record.sha256] = findings
             size += record.size
         if record.inline is None:

@@ -318,7 +318,11 @@ class FilerBackend:
     def _told(self, key: str, more: str = "") -> dict[str, Any] | None:
         """Return what the filer tells of an object."""
         answer = self._calls.call("GET", f"{self._path(key)}?metadata=true{more}", expected=(200, 404))
-        return None if answer.status == 404 else dict(answer.told())
+        if answer.status == 404:
+            if self._remembered[0] == key:
+                self._remembered = "", 0.0, []
+            return None
+        return dict(answer.told())
 
     def _chunks(self, key: str, *, afresh: bool = False) -> Sequence[Chunk]:
         """Return the chunks of an object: a large one has many, and is read block by block."""
