@@ -24,6 +24,7 @@ COUNT = 600
 def victim() -> Iterator[str]:
     """Give a node that has neither the control plane nor the queue; in the end it is back."""
     control = node()
+    until(lambda: "1/1" in kubectl("-n", SYSTEM, "get", "pod", QUEUE_POD))  # (before that it is on no node)
     found = json.loads(kubectl("get", "nodes", "-o", "json"))["items"]
     pod = ["-n", SYSTEM, "get", "pod", QUEUE_POD, "-o", "jsonpath={.spec.nodeName}"]
     kept = {control, kubectl(*pod).strip()}
