@@ -251,6 +251,36 @@ def test_what_interrupts_a_lead_as_its_watcher_is_started_or_ended_is_raised(cli
     assert number > 5
 
 
+def test_who_is_forked_while_one_leads_ends_when_its_work_is_done(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has not the thread that looks at the lead, and waits for none."""
+    election, looks, look, child = client.election("e"), threading.Event(), sync._Watcher._look, -1
+
+    def seen(watcher: sync._Watcher) -> None:
+        looks.set()
+        look(watcher)
+
+    def lead(_: object) -> None:
+        nonlocal child
+        assert looks.wait(10)
+        child = os.fork()
+        if child == 0:
+            signal.alarm(10)  # (which ends it)
+            sys.exit(7)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+        assert election.leads
+
+    monkeypatch.setattr(sync._Watcher, "_look", seen)
+    try:
+        election.run(lead)
+    except SystemExit as error:
+        os._exit(int(error.code or 0))
+    finally:
+        if child == 0:
+            os._exit(1)
+
+
 def test_what_is_to_end_the_work_of_a_leader_may_fail(
     client: Client, valkey: Server, namespace: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -9,6 +9,7 @@ import _thread
 import asyncio
 import atexit
 import logging
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -181,6 +182,7 @@ class _Watcher:
         self.over: SimpleQueue[None] = SimpleQueue()
         self._lock = lock
         self._on_lost = on_lost
+        self._process = os.getpid()
         self._has_ended: SimpleQueue[None] = SimpleQueue()
         #: who takes what is in it first does its part: the thread, or who ends it before it has begun
         self._turn: SimpleQueue[None] = SimpleQueue()
@@ -197,9 +199,9 @@ class _Watcher:
                 self._has_ended.put(None)
 
     def end(self) -> None:
-        """Look no more; wait until what has begun has ended."""
+        """Look no more; wait until what has begun has ended (a process that was forked has no such thread)."""
         self.over.put(None)
-        if not self._takes_turn():
+        if not self._takes_turn() and self._process == os.getpid():
             self._has_ended.get()
 
     def _takes_turn(self) -> bool:
