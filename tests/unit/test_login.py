@@ -235,6 +235,64 @@ def test_why_a_plugin_fails_is_told_once_though_nobody_takes_what_is_logged(clus
     assert "log in at https://there" in line
 
 
+@pytest.mark.parametrize("fails", ["exit 1", "echo '{}'; exit"])
+def test_a_plugin_that_fails_is_asked_again_though_nobody_hears_of_it(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fails: str
+) -> None:
+    """`kubernetes` does not raise what a plugin fails by: it logs it, which a program may have forbidden."""
+    monkeypatch.setattr(login, "_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(logging.getLogger("kubernetes.aio.config.kube_config"), "disabled", True)
+    cluster.says("first", seconds=4)
+    cluster.token.write_text("first second")
+
+    async def test(store: Store) -> None:
+        cluster.says("second", first=fails)
+        begin = time.monotonic()
+        while cluster.calls < 3:
+            assert time.monotonic() < begin + 6
+            assert await store.get(Kind.LOCK, "l")
+            await asyncio.sleep(0.05)
+        cluster.says("second")
+        await login_of(store).renew(10)  # (one that may go on)
+        await login_of(store).renew(10)
+        cluster.token.write_text("second")
+        assert await store.get(Kind.LOCK, "l")
+        assert cluster.refused == 0
+
+    cluster.run(test)
+    saying._speaker.finish()
+    assert "the kube config's login can't be renewed: it gave no token" in caplog.text
+
+
+def test_a_login_that_tells_its_end_no_more_is_asked_again_after_a_pause(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A plugin may have failed in favour of what else the kube config has."""
+    monkeypatch.setattr(login, "_PAUSE_SECONDS", 0.2)
+    ends, calls = [None, None, time.time() + 3600, None], 0
+
+    async def call() -> float | None:
+        nonlocal calls
+        calls += 1
+        return ends[calls - 1]
+
+    async def test() -> None:
+        made = Login(call, time.time() + 0.1)
+        begin = time.monotonic()
+        while calls < 3:
+            assert time.monotonic() < begin + 5
+            made.look()
+            await asyncio.sleep(0.01)
+        assert time.monotonic() > begin + 0.4
+        await asyncio.sleep(0.3)
+        made.look()
+        await asyncio.sleep(0.01)
+        assert calls == 3
+        await made.close()
+
+    asyncio.run(test())
+
+
 def test_the_end_of_a_token_is_read_where_it_tells_it() -> None:
     said = base64.urlsafe_b64encode(json.dumps({"exp": 1_800_000_000}).encode()).decode().rstrip("=")
     assert login.end_of(f"Bearer head.{said}.sign") == 1_800_000_000

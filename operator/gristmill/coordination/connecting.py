@@ -112,11 +112,13 @@ async def _of_config(namespace: str | None, context: str | None) -> Store:
         return said.timestamp() if said else end_of(configuration.api_key.get("BearerToken", ""))
 
     async def log_in() -> float | None:
-        vars(loader).pop("exec_plugin_expiry", None)  # (or what the plugin has said were believed)
-        with apart(_LOADER) as errors:
+        for known in ("exec_plugin_expiry", "token"):  # (or what the plugin has said were believed)
+            vars(loader).pop(known, None)
+        with apart(_LOADER) as errors:  # (which has none where the program lets `kubernetes` log nothing)
             await loader.load_and_set(configuration)
-        if errors:
-            raise CoordinationError("; ".join(errors))
+        takes_token = "BearerToken" in configuration.api_key or not configuration.cert_file
+        if errors or (takes_token and "token" not in vars(loader)):
+            raise CoordinationError("; ".join(errors) or "it gave no token")
         return until()
 
     login = Login(log_in, until())

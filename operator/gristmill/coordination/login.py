@@ -60,7 +60,9 @@ class Login:
 
     async def _log_in(self) -> None:
         try:
-            self._due_at = _due_at(await self._call())
+            until = await self._call()
+            if until is not None or self._due_at == inf:  # (else it is due still: it has told its end before)
+                self._due_at = _due_at(until)
         except Exception as error:  # (of whatever a kube config names)
             words = "the kube config's login can't be renewed: %s"
             say(log, logging.WARNING, words, str(error) or type(error).__name__)
