@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import logging
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from queue import SimpleQueue
 
 import pytest
 from tests.protocol.harness import Server
@@ -135,3 +137,21 @@ def test_a_handler_that_ends_the_program_does_not_end_what_is_said() -> None:
     speaker.do(lambda: said.append(1))
     speaker.finish()
     assert said == [1]
+
+
+def test_what_no_thread_could_be_had_for_is_said_when_one_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a pod may have no more for a moment."""
+    speaker, said = saying._Speaker(), SimpleQueue[int]()
+
+    def full(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_thread, "start_new_thread", full)
+        speaker.do(lambda: said.put(1))
+        speaker.do(lambda: said.put(2))
+    speaker.do(lambda: said.put(3))
+    assert [said.get(timeout=8) for _ in range(3)] == [1, 2, 3]
+    speaker.do(lambda: said.put(threading.get_ident()))
+    speaker.do(lambda: said.put(threading.get_ident()))
+    assert said.get(timeout=8) == said.get(timeout=8) != threading.get_ident()

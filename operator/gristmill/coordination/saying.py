@@ -17,8 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import partial
-from itertools import count
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 #: what may wait to be said; more is left out
 _MOST = 1_000
@@ -31,38 +30,46 @@ class _Speaker:
 
     def __init__(self) -> None:
         self._waiting: SimpleQueue[Callable[[], object]] = SimpleQueue()
-        self._calls = count()
-        self._lives = False
+        #: who takes what is in it starts the thread, or does its work: it is empty while that lives
+        self._turn: SimpleQueue[None] = SimpleQueue()
+        self._turn.put(None)
 
     def do(self, call: Callable[[], object]) -> None:
         """Have something done soon, or not at all."""
         if self._waiting.qsize() < _MOST:
             self._waiting.put(call)
-        if next(self._calls) == 0:
-            self._lives = True
+        if self._takes_turn():
             try:
                 _thread.start_new_thread(self._run, ())  # (a Thread takes locks when it starts)
-            except RuntimeError:  # (the program ends: `finish` does it)
-                self._lives = False
+            except RuntimeError:  # (none is to be had now: the next call tries again, or `finish` does it)
+                self._turn.put(None)
 
     def finish(self) -> None:
         """Wait until all is done, for a while."""
         done = threading.Event()
         self._waiting.put(done.set)
-        if self._lives:
+        if not self._takes_turn():
             done.wait(_END_SECONDS)
-        while not self._lives and not done.is_set():
+            return
+        while not done.is_set():
             self._next()
+        self._turn.put(None)
 
     async def wait(self) -> None:
         """Wait until all is done that is to be done now, for a while."""
-        if not self._lives:  # (nothing, or `finish` does it)
+        if not self._turn.empty():  # (there is nothing, or no thread for it)
             return
         loop, done = asyncio.get_running_loop(), asyncio.Event()
         self._waiting.put(lambda: loop.call_soon_threadsafe(done.set))
         with suppress(TimeoutError):
             async with asyncio.timeout(_END_SECONDS):
                 await done.wait()
+
+    def _takes_turn(self) -> bool:
+        with suppress(Empty):
+            self._turn.get_nowait()
+            return True
+        return False
 
     def _run(self) -> None:
         while True:
