@@ -30,12 +30,16 @@ LEASE = {
 
 
 class Cluster:
-    """An API server that knows the token of a file, which a kube config's plugin prints; and how often it did."""
+    """An API server that knows the token of a file, which a kube config's plugin prints; and how often it did.
+
+    With `file` the kube config names that, which has the token, instead.
+    """
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.token, self._calls = folder / "token", folder / "calls"
         self.refused = 0
         self._plugin, self._config = folder / "plugin", folder / "kubeconfig"
+        self.file: Path | None = None
         for name in ("GRISTMILL_COORDINATION", "GRISTMILL_JOB", "KUBERNETES_SERVICE_HOST"):
             monkeypatch.delenv(name, raising=False)
         monkeypatch.setattr(
@@ -88,7 +92,9 @@ class Cluster:
         config = {
             "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
             "contexts": [{"name": "a", "context": {"cluster": "c", "user": "u"}}],
-            "users": [{"name": "u", "user": {"exec": plugin}}],
+            "users": [
+                {"name": "u", "user": {"tokenFile": str(self.file)} if self.file else {"exec": plugin}}
+            ],
             "current-context": "a",
         }
         self._config.write_text(json.dumps(config))
@@ -291,6 +297,30 @@ def test_a_login_that_tells_its_end_no_more_is_asked_again_after_a_pause(
         await made.close()
 
     asyncio.run(test())
+
+
+def test_a_file_with_a_token_may_end_its_line(cluster: Cluster) -> None:
+    cluster.file = cluster.token
+
+    async def test(store: Store) -> None:
+        assert await store.get(Kind.LOCK, "l")
+        cluster.token.write_text("second\r\n")
+        assert await store.get(Kind.LOCK, "l")
+
+    cluster.token.write_text("first\n")
+    cluster.run(test)
+
+
+def test_a_token_that_can_t_be_sent_is_told(cluster: Cluster) -> None:
+    cluster.file = cluster.token
+
+    async def test(store: Store) -> None:
+        cluster.token.write_text("second\nthird")
+        for _ in range(2):
+            with pytest.raises(Unavailable, match="can't be asked: "):
+                await store.get(Kind.LOCK, "l")
+
+    cluster.run(test)
 
 
 def test_the_end_of_a_token_is_read_where_it_tells_it() -> None:

@@ -93,6 +93,7 @@ async def _of_config(namespace: str | None, context: str | None) -> Store:
         load: Any = config.load_kube_config
         with apart(_LOADER) as errors:
             loader = await load(context=context, client_configuration=configuration)
+        _strip_token(configuration)
         for words in errors:
             say(log, logging.WARNING, "the kube config's login failed: %s", words)
         contexts, active = config.list_kube_config_contexts()  # type: ignore[no-untyped-call]
@@ -116,6 +117,7 @@ async def _of_config(namespace: str | None, context: str | None) -> Store:
             vars(loader).pop(known, None)
         with apart(_LOADER) as errors:  # (which has none where the program lets `kubernetes` log nothing)
             await loader.load_and_set(configuration)
+        _strip_token(configuration)
         takes_token = "BearerToken" in configuration.api_key or not configuration.cert_file
         if errors or (takes_token and "token" not in vars(loader)):
             raise CoordinationError("; ".join(errors) or "it gave no token")
@@ -123,6 +125,12 @@ async def _of_config(namespace: str | None, context: str | None) -> Store:
 
     login = Login(log_in, until())
     return KubeStore(ByClient(api.ApiClient(configuration), login), namespace or there)
+
+
+def _strip_token(configuration: Any) -> None:
+    """Leave the newline out that a file with a token may end in."""
+    if token := configuration.api_key.get("BearerToken"):
+        configuration.api_key["BearerToken"] = token.strip()
 
 
 def _nowhere(why: str) -> Unavailable:

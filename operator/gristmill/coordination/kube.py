@@ -221,6 +221,8 @@ class KubeStore:
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             words = str(error) or type(error).__name__
             raise Unavailable(f"the API server does not answer: {words}") from error
+        except ValueError as error:  # (of a token with what no header may have)
+            raise Unavailable(f"the API server can't be asked: {error}") from error
         return response, said
 
     def _path(self, kind: Kind, name: str = "") -> str:
