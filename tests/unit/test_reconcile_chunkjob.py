@@ -343,8 +343,18 @@ def test_other_work_is_begun_where_the_queue_was_never_told_of_the_job() -> None
     job["metadata"]["uid"] = "j1"
     away = decided(found, job=job, told=None, queue_answers=False)
     assert (away.actions, condition(away, "SpecChanged")) == ((), None)
-    assert kinds(decided(found, job=job, told=None)) == ["AdmitToQueue", "DeleteJob"]
-    assert kinds(decided(found, job=job, told=told())) == ["DeleteJob"]
+    assert kinds(decided(found, job=job, told=None)) == ["DeleteJob"]
+    job["metadata"]["deletionTimestamp"] = text_of(NOW)
+    assert kinds(decided(found, job=job, pods=[pod()], told=None)) == []
+    leaving = decided(found, pods=[pod()], told=None)
+    assert "AdmitToQueue" not in kinds(leaving)
+    assert leaving.again is not None
+    assert kinds(decided(found, pods=[pod("Failed")], told=None)) == ["AdmitToQueue", "Create", "Create"]
+    new = job_of(found)
+    new["metadata"]["uid"] = "j2"
+    for owner, done in (("j1", []), ("j2", ["AdmitToQueue"])):
+        worker = pod(metadata={"ownerReferences": [{"uid": owner}]})
+        assert kinds(decided(found, job=new, pods=[worker], told=None)) == done
 
 
 def test_processes_that_are_not_taken_over_make_no_fewer_workers() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import time
@@ -256,3 +257,27 @@ def test_what_is_right_in_the_trash_mends_what_is_damaged_in_its_place(
     found.clear()
     verify(folder.backend, found.append, repair=True)
     assert [one.kind for one in found] == ["damaged"]
+
+
+def test_what_can_not_be_put_again_is_told_and_the_rest_is_looked_at(
+    folder: ContentStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, name in enumerate(("a", "b")):
+        folder.save(name, content(5000, number))
+    for path in objects(tmp_path / "volume", "content"):
+        flip(path, 5)
+    found: list[Finding] = []
+    verify(folder.backend, found.append, repair=True)
+    assert sorted((one.path, one.kind) for one in found) == [("a", "damaged"), ("b", "damaged")]
+    assert objects(tmp_path / "volume", "drafts") == []
+
+    def full(*_: object, **__: object) -> None:
+        error = StorageFailed("no space left")
+        error.errno = errno.ENOSPC
+        raise error
+
+    monkeypatch.setattr("gristmill.volumes.verification._put_again", full)
+    found.clear()
+    verify(folder.backend, found.append, repair=True)
+    told = [one.path for one in found if "could not be put again: no space left" in one.reason]
+    assert sorted(told) == ["a", "b"]

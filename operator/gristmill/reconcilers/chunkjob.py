@@ -27,6 +27,7 @@ from gristmill.reconcilers.actions import (
     SetUser,
 )
 from gristmill.reconcilers.job_status import OTHER_WORK, is_same_work, status, status_when_wrong
+from gristmill.reconcilers.objects import is_owned
 from gristmill.reconcilers.observed import Observed, begun, context_of, has_begun, has_ended, right_part_of
 from gristmill.reconcilers.obstacles import has_crashed, is_alive, is_being_made, lacks_secret
 from gristmill.reconcilers.removal import remove
@@ -148,7 +149,8 @@ def _keep_in_queue(plan: _Plan, observed: Observed, context: JobContext, now: fl
         return
     told = observed.told
     if told is None:
-        plan.actions.append(AdmitToQueue(int(now * 1000)))
+        if _has_workers_of_this(observed, context):
+            plan.actions.append(AdmitToQueue(int(now * 1000)))
         plan.look_again(_LOOK_SECONDS)
         return
     tolerance: dict[str, str | int] = {}
@@ -159,6 +161,17 @@ def _keep_in_queue(plan: _Plan, observed: Observed, context: JobContext, now: fl
     if not _is_told(observed) or not is_meant:
         spec = context.to_json().decode()
         plan.actions.append(Configure({**context.parameters(), **tolerance, "spec": spec}))
+
+
+def _has_workers_of_this(observed: Observed, context: JobContext) -> bool:
+    """Whether all workers that there are were made for this work: those that wait begin at once."""
+    found = observed.job
+    if found is None or not belongs(found, observed.resource["metadata"]["uid"]):
+        return not any(is_alive(pod) for pod in observed.pods)
+    metadata = found["metadata"]
+    if not is_for(found, context.job) or metadata.get("deletionTimestamp"):
+        return False
+    return all(is_owned(pod, metadata.get("uid", "")) for pod in observed.pods if is_alive(pod))
 
 
 def _keep_suspended(plan: _Plan, observed: Observed, told: dict[str, Any], job: ChunkJob) -> None:

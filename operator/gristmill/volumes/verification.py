@@ -77,8 +77,8 @@ def verify(
         if record.inline is None and record.sha256 not in contents:
             findings = list(_look(backend, path, record, looked))
             if findings and repair and all(one.kind != "missing" for one in findings):
-                mended = _mended(findings[0], partial(_put_again, backend, path, record))
-                findings = [mended] if mended.kind == "mended" else findings
+                mended = _mended(findings[0], partial(_put_again, backend, path, record, findings[0].kind))
+                findings = [mended] if mended.kind == "mended" else [mended, *findings[1:]]
             contents[record.sha256] = findings
             size += record.size
         if record.inline is None:
@@ -161,14 +161,22 @@ def _lost(path: str, error: StorageFailed) -> Finding:
 
 def _mended(finding: Finding, mend: Callable[[], None]) -> Finding:
     """Return what a finding is after mending; it stays what it is where that was not possible."""
-    with suppress(NotThere, Damaged):  # (it was removed meanwhile, or the good copy is lost, too)
+    try:
         mend()
-        return replace(finding, kind="mended", reason=f"{finding.reason}; it was put again")
-    return finding
+    except (NotThere, Damaged):  # (it was removed meanwhile, or the good copy is lost, too)
+        return finding
+    except StorageFailed as error:
+        if error.errno not in (errno.EIO, errno.ENOSPC):
+            raise
+        return replace(finding, reason=f"{finding.reason}; it could not be put again: {error}")
+    return replace(finding, kind="mended", reason=f"{finding.reason}; it was put again")
 
 
-def _put_again(backend: Backend, path: str, record: Record) -> None:
+def _put_again(backend: Backend, path: str, record: Record, kind: str) -> None:
     content = Content(backend, record.sha256, path, record.size)
+    if kind == "damaged":  # (where no other is right, nothing is written)
+        for _ in content.read_blocks(0, content.manifest.blocks):
+            pass
     with ContentWriter(backend) as writer:
         for block in content.read_blocks(0, content.manifest.blocks):
             writer.write(block)
