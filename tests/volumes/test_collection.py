@@ -75,6 +75,11 @@ def test_set_aside_first_removed_later(folder: ContentStore, tmp_path: Path) -> 
     assert list((root / "trash").iterdir()) == []
 
 
+def test_what_a_collection_has_not_put_into_the_trash_ends_no_collection(folder: ContentStore) -> None:
+    folder.backend.write("trash/strange", b"x")
+    assert collect(folder.backend, HOUR).removed == 1
+
+
 def test_naming_what_is_set_aside_brings_it_back(folder: ContentStore, tmp_path: Path) -> None:
     sha256 = folder.put(content(5000)).sha256
     aged(tmp_path / "volume", HOUR + 1)

@@ -75,9 +75,8 @@ def run_locked(
         signals.failed = True
         raise
     finally:
-        signals.over = (
-            True  # (no handler is called between the above and this: Python calls them where it calls)
-        )
+        # (no handler is called between the above and this: Python calls them where it calls)
+        signals.over = True
 
 
 def _run(lock: Lock, words: Sequence[str], seconds: int, signals: _Signals) -> int:

@@ -10,10 +10,8 @@ from datetime import datetime
 from math import inf
 from typing import Any
 
-from aiohttp import ClientError
-
 from gristmill.api.names import FILE_VOLUME_KIND, FINALIZER, KIND
-from gristmill.controllers.cluster import ApiError, Cluster, Gone, NameTaken, Outdated
+from gristmill.controllers.cluster import NOT_DONE, ApiError, Cluster, Gone, NameTaken, Outdated
 from gristmill.controllers.config import Config
 from gristmill.controllers.failpoints import reach
 from gristmill.controllers.finalizers import set_finalizer
@@ -191,7 +189,7 @@ class ChunkJobs:
         selector = f"regarding.uid={metadata['uid']},type=Warning"
         try:
             found = await self._cluster.list("Event", metadata["namespace"], fieldSelector=selector)
-        except (ApiError, TimeoutError, ClientError) as error:  # (they only say why: nothing waits for them)
+        except NOT_DONE as error:  # (they only say why: nothing waits for them)
             log.warning("no Events about %s: %s", metadata["name"], error)
             return []
         found.sort(key=lambda event: event["metadata"]["creationTimestamp"], reverse=True)

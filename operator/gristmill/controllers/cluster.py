@@ -9,6 +9,8 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import urlencode
 
+from aiohttp import ClientError
+
 from gristmill.api.names import API_VERSION, CACHE_PLURAL, FILE_VOLUME_PLURAL, PLURAL
 from gristmill.controllers.failpoints import reach
 
@@ -45,6 +47,10 @@ class ApiError(Exception):
     def __init__(self, status: int, message: str) -> None:
         self.status = status
         super().__init__(message)
+
+
+#: what a call may end by that was not done, or of which that is not known
+NOT_DONE = (ApiError, TimeoutError, ClientError)
 
 
 class NameTaken(ApiError):  # noqa: N818

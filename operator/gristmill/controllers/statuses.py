@@ -6,9 +6,7 @@ import logging
 from datetime import UTC, datetime
 from typing import Any
 
-from aiohttp import ClientError
-
-from gristmill.controllers.cluster import ApiError, Cluster, Outdated
+from gristmill.controllers.cluster import NOT_DONE, Cluster, Outdated
 from gristmill.controllers.world import World, key_of
 from gristmill.reconcilers.actions import Note
 from gristmill.reconcilers.showing import notes
@@ -38,11 +36,7 @@ class Statuses:
         """Tell of something by an Event."""
         try:
             await self._cluster.create(event_of(resource, kind, note, self._identity))
-        except (
-            ApiError,
-            TimeoutError,
-            ClientError,
-        ) as error:  # (a namespace that is being deleted takes none)
+        except NOT_DONE as error:  # (a namespace that is being deleted takes none)
             log.warning("no Event for %s: %s", resource["metadata"]["name"], error)
 
 

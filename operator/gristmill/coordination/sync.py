@@ -167,9 +167,8 @@ class Election:
         with _Lead(self._lock, watcher.over) as lead:
             lead.begin()
             try:
-                _thread.start_new_thread(
-                    watcher.run, ()
-                )  # (what interrupts the start of a Thread breaks its locks)
+                # (what interrupts the start of a Thread breaks its locks)
+                _thread.start_new_thread(watcher.run, ())
                 on_elected(self._lock.token)
             finally:
                 watcher.end()

@@ -85,9 +85,9 @@ def decide(observed: Observed, settings: Settings, secret_url: str, now: float) 
     try:
         context = context_of(observed.resource)
     except ManifestError as error:
-        return _keep_former(observed, settings, secret_url, str(error), now)
+        return _keep_former(observed, settings, secret_url, Reason.INVALID_SPEC, str(error), now)
     if _is_other_work(observed, context):
-        return _keep_former(observed, settings, secret_url, OTHER_WORK, now)
+        return _keep_former(observed, settings, secret_url, Reason.NOT_TAKEN_OVER, OTHER_WORK, now)
     plan = _Plan()
     ended = has_ended(observed)
     if FINALIZER not in (metadata.get("finalizers") or ()) and not (ended and observed.told is None):
@@ -117,7 +117,7 @@ def _is_other_work(observed: Observed, context: JobContext) -> bool:
 
 
 def _keep_former(
-    observed: Observed, settings: Settings, secret_url: str, message: str, now: float
+    observed: Observed, settings: Settings, secret_url: str, reason: Reason, message: str, now: float
 ) -> Decision:
     """Return what to do about a spec that is not taken over: nothing begins; what has begun goes on as it was."""
     plan = _Plan()
@@ -137,7 +137,7 @@ def _keep_former(
                 _keep_number(plan, observed, settings, job, now)
         _keep_pods(plan, observed, now)
         _keep_ttl(plan, observed, job, now)
-    return Decision(tuple(plan.actions), status_when_wrong(observed, message, now), plan.again)
+    return Decision(tuple(plan.actions), status_when_wrong(observed, reason, message, now), plan.again)
 
 
 # -- the parts of a decision

@@ -37,14 +37,13 @@ def status(observed: Observed, context: JobContext, now: float) -> dict[str, Any
     return {**shown, "conditions": _kept(old, shown["conditions"], context.generation)}
 
 
-def status_when_wrong(observed: Observed, message: str, now: float) -> dict[str, Any]:
+def status_when_wrong(observed: Observed, reason: Reason, message: str, now: float) -> dict[str, Any]:
     """Return the status of a ChunkJob whose spec is not taken over: it has failed, or goes on with the former one."""
     old, told = observed.resource.get("status") or {}, observed.told
     generation = int(observed.resource["metadata"].get("generation") or 0)
     if not has_begun(observed):
-        refused = _condition(ConditionType.FAILED, True, Reason.INVALID_SPEC, message, now)
+        refused = _condition(ConditionType.FAILED, True, reason, message, now)
         return {"state": str(State.FAILED), "conditions": _kept(old, [refused], generation)}
-    reason = Reason.NOT_TAKEN_OVER if message == OTHER_WORK else Reason.INVALID_SPEC
     if told is not None:
         shown = _as_told(observed, told, told["job"].get("output") or "", now)
         if _lacks_workers(observed, told):

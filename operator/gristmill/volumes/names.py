@@ -108,7 +108,7 @@ def digest_of(key: str) -> str:
 
 def heap_time(key: str) -> float:
     """Return when content was set aside, in seconds by the storage's clock."""
-    number = key.split("/")[1].split("-")[1]
+    number = key.split("/")[1].partition("-")[2].partition("-")[0]
     return float(number) if number.isdecimal() else 0.0
 
 

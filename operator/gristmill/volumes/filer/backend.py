@@ -214,7 +214,7 @@ class FilerBackend:
     def list(self, folder: str, prefix: str = "") -> list[Entry]:
         """See `Backend`. A filer keeps folders that were emptied: they are left out."""
         with told(f"{self.url}/{folder}", "listed"):
-            entries = list(self._entries(folder, prefix=prefix))
+            entries = list(self._entries(folder, _FEW if prefix else _PAGE, prefix))
             folders = [
                 f"{folder}/{entry.name}" if folder else entry.name for entry in entries if entry.is_folder
             ]
@@ -347,7 +347,6 @@ class FilerBackend:
     def _entries(self, folder: str, page: int = _PAGE, prefix: str = "") -> Iterator[Entry]:
         """Yield what is in a folder, also folders that were emptied, by name."""
         path, last = folder_path(self._root, folder), prefix
-        page = _FEW if prefix else page
         while found := self._listed(path, f"?limit={page}&lastFileName={quote(last, safe='')}"):
             for entry in map(entry_of, found["Entries"] or ()):
                 if not goes_on(entry.name, prefix):
