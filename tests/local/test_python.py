@@ -127,6 +127,17 @@ def test_state_goes_on(here: Here) -> None:
     assert list(gristmill.run(chunk_job(**numbers(5)), 1, "kept", fresh=True).results()) == list(range(5))
 
 
+def test_a_run_that_has_ended_keeps_nothing_open(here: Here) -> None:
+    gristmill.run(chunk_job(), 1, "before").wait()
+    before = sorted(os.listdir("/dev/fd"))
+    run = gristmill.run(chunk_job(), 1, "kept")
+    assert list(run.results()) == list(range(10))
+    stopped = gristmill.run(chunk_job(), 1)
+    assert stopped.status["name"]
+    stopped.cancel(now=True)
+    assert sorted(os.listdir("/dev/fd")) == before
+
+
 def test_failures(here: Here) -> None:
     text = "def process(x):\n    return 10 // (x - 3)\n"
     job = chunk_job(**numbers(10, 5), **source(text), retry={"attempts": 1}, failures={"tolerated": 1})

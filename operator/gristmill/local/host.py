@@ -90,6 +90,7 @@ class KeeperHost:
         """Tell the keeper to stop, and wait until it and all below it have ended; return its last word of the job."""
         if self.is_copy:
             return None
+        self._close_queue()
         self._process.terminate()  # (the end of its pipe says the same, unless somebody has a copy of it)
         try:
             self._process.wait(_STOP_SECONDS)
@@ -104,6 +105,7 @@ class KeeperHost:
         """End the keeper and all below it at once."""
         if self.is_copy:
             return
+        self._close_queue()
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
@@ -155,6 +157,10 @@ class KeeperHost:
                 job: dict[str, Any] = told["job"]
                 return job
         return None
+
+    def _close_queue(self) -> None:
+        if self._queue is not None:
+            self._queue.close()
 
     def _close(self) -> None:
         for pipe in (self._process.stdin, self._process.stdout):
