@@ -13,7 +13,7 @@ WORKER = $(REGISTRY)/worker:$(VERSION)
 VALKEY = $(shell sed -n 's/^  image: \(valkey.*\)/\1/p' charts/gristmill/values.yaml)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint manifests verify bench chaos images deploy e2e e2e-faults
+.PHONY: help demo test lint manifests verify bench bench-cluster chaos images deploy e2e e2e-faults
 
 help:  ## this list
 	@sed -n 's/^\([a-z0-9-]*\):.*##  *\(.*\)/make \1	\2/p' $(MAKEFILE_LIST) | expand -t 18

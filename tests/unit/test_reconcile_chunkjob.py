@@ -443,7 +443,7 @@ def test_one_that_was_wrong_from_its_start_goes_in_its_time_too() -> None:
     before = decided(found, now=NOW - 10)
     assert before.actions == ()
     assert before.again == pytest.approx(10)
-    assert decided(found, job=job_of(resource())).actions == (Scale(0),)
+    assert decided(found, job=job_of(resource())).actions == (Scale(0), DeleteResource())
     assert decided(found, queue_answers=False).actions == ()
     found["spec"]["ttlSecondsAfterFinished"] = "soon"
     assert decided(found).actions == ()
@@ -462,6 +462,16 @@ def test_what_has_begun_goes_on_under_a_spec_that_became_wrong() -> None:
     late = resource(**wrong, activeDeadlineSeconds=10, ttlSecondsAfterFinished="soon")
     decision = decided(late, job=job_of(resource(), 3), told=told(created=str(int((NOW - 20) * 1000))))
     assert "FailJob" in kinds(decision)
+
+
+def test_a_spec_that_became_wrong_before_the_queue_had_the_job_has_failed() -> None:
+    found = resource(process={"source": "def process(x:"})
+    away = decided(found, job=job_of(resource(), 2), queue_answers=False)
+    assert away.actions == ()
+    assert condition(away, "Failed") is None
+    there = decided(found, job=job_of(resource(), 2))
+    assert there.actions == (Scale(0),)
+    assert (condition(there, "Failed") or {})["reason"] == "InvalidSpec"
 
 
 def test_a_mended_spec_starts() -> None:

@@ -123,6 +123,8 @@ def _keep_former(
     plan = _Plan()
     job = right_part_of(observed.resource, observed.job)
     if not has_begun(observed):
+        if belongs(observed.job, observed.resource["metadata"]["uid"]):
+            _have_none(plan, observed)
         _keep_ttl_of_wrong(plan, observed, job, now)
     else:
         _keep_deadline(plan, observed, job, now)

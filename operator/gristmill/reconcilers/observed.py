@@ -60,10 +60,11 @@ class Observed:
 
 
 def has_begun(observed: Observed) -> bool:
-    """Whether the job was ever in the queue, by all that there is of it: the queue may have lost it since."""
+    """Whether the job was ever in the queue, which may have lost it since, or may be unable to tell."""
     metadata, status = observed.resource["metadata"], observed.resource.get("status") or {}
-    known = observed.told is not None or has_ended(observed)
-    return known or belongs(observed.job, metadata["uid"]) or bool(status.get("startTime"))
+    if observed.told is not None or has_ended(observed) or status.get("startTime"):
+        return True
+    return not observed.queue_answers and belongs(observed.job, metadata["uid"])
 
 
 def begun(resource: dict[str, Any], told: dict[str, Any]) -> float:

@@ -33,17 +33,17 @@ WORK = "/work"
 _NEVER = 2_147_483_647
 #: annotations of a Job: digests of what the spec says of the pods, or is read by a worker when it begins; of the
 #: work; and how many processes a worker has
-_PODS = f"{GROUP}/pods"
-_WORK_DONE = f"{GROUP}/work"
+_PODS_DIGEST = f"{GROUP}/pods"
+_WORK_DIGEST = f"{GROUP}/work"
 _PROCESSES = f"{GROUP}/processes"
 _FIELDS: dict[str, Any] = {
-    _PODS: {
+    _PODS_DIGEST: {
         "workers": {"image", "template", "processes", "lease_seconds"},
         "retry": {"attempts", "timeout_seconds", "final_exceptions"},
         "durability": True,
         "coordination": True,
     },
-    _WORK_DONE: {"input", "chunks", "process", "reduce", "output"},
+    _WORK_DIGEST: {"input", "chunks", "process", "reduce", "output"},
 }
 #: seconds of its grace period that a worker leaves to the end of its processes
 _END_SECONDS = 3
@@ -135,7 +135,7 @@ def is_current(found: dict[str, Any], job: ChunkJob) -> bool:
 
 def is_for(found: dict[str, Any], job: ChunkJob) -> bool:
     """Whether a Job was made for this work."""
-    return _is_made_for(found, job, _WORK_DONE)
+    return _is_made_for(found, job, _WORK_DIGEST)
 
 
 def _is_made_for(found: dict[str, Any], job: ChunkJob, annotation: str) -> bool:
