@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 from tests.protocol.harness import Server
 
-from gristmill.coordination import connect, saying, sync
+from gristmill.coordination import connect, leading, saying, sync
 from gristmill.coordination.errors import Closed, LockLost, NotHeld
 from gristmill.coordination.nodes import Event
 from gristmill.coordination.sync import Client
@@ -197,7 +197,7 @@ def test_what_is_held_is_given_up_though_the_client_s_end_is_interrupted(
         assert not raw.hgetall(f"gristmill:coordination:{{{namespace}}}:lock")
 
 
-@pytest.mark.parametrize("what", [(sync._Watcher, "__init__"), (sync._thread, "start_new_thread")])
+@pytest.mark.parametrize("what", [(sync.Watcher, "__init__"), (sync._thread, "start_new_thread")])
 def test_a_lead_that_is_interrupted_before_its_work_has_begun_is_given_up(
     client: Client, monkeypatch: pytest.MonkeyPatch, what: tuple[object, str]
 ) -> None:
@@ -227,7 +227,7 @@ def test_what_interrupts_a_lead_as_its_watcher_is_started_or_ended_is_raised(cli
 
     def trace(frame: FrameType, event: str, _: object) -> Any:
         nonlocal left
-        its = frame.f_code.co_filename in (threading.__file__, sync.__file__)
+        its = frame.f_code.co_filename in (threading.__file__, sync.__file__, leading.__file__)
         names = ("__init__", "start", "wait", "end", "join", "_takes_turn", "_wait_for_tstate_lock")
         if not its or frame.f_code.co_name not in names or threading.get_ident() != here:
             return None
@@ -255,9 +255,9 @@ def test_who_is_forked_while_one_leads_ends_when_its_work_is_done(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It has not the thread that looks at the lead, and waits for none."""
-    election, looks, look, child = client.election("e"), threading.Event(), sync._Watcher._look, -1
+    election, looks, look, child = client.election("e"), threading.Event(), leading.Watcher._look, -1
 
-    def seen(watcher: sync._Watcher) -> None:
+    def seen(watcher: leading.Watcher) -> None:
         looks.set()
         look(watcher)
 
@@ -271,7 +271,7 @@ def test_who_is_forked_while_one_leads_ends_when_its_work_is_done(
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
         assert election.leads
 
-    monkeypatch.setattr(sync._Watcher, "_look", seen)
+    monkeypatch.setattr(leading.Watcher, "_look", seen)
     try:
         election.run(lead)
     except SystemExit as error:

@@ -17,7 +17,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import partial
-from queue import Empty, SimpleQueue
+from queue import SimpleQueue
+
+from gristmill.coordination.turn import Turn
 
 #: what may wait to be said; more is left out
 _MOST = 1_000
@@ -30,46 +32,39 @@ class _Speaker:
 
     def __init__(self) -> None:
         self._waiting: SimpleQueue[Callable[[], object]] = SimpleQueue()
-        #: who takes what is in it starts the thread, or does its work: it is empty while that lives
-        self._turn: SimpleQueue[None] = SimpleQueue()
-        self._turn.put(None)
+        #: who has it starts the thread, which keeps it, or does its work
+        self._turn = Turn()
 
     def do(self, call: Callable[[], object]) -> None:
         """Have something done soon, or not at all."""
         if self._waiting.qsize() < _MOST:
             self._waiting.put(call)
-        if self._takes_turn():
+        if self._turn.take():
             try:
                 _thread.start_new_thread(self._run, ())  # (a Thread takes locks when it starts)
             except RuntimeError:  # (none is to be had now: the next call tries again, or `finish` does it)
-                self._turn.put(None)
+                self._turn.give_back()
 
     def finish(self) -> None:
         """Wait until all is done, for a while."""
         done = threading.Event()
         self._waiting.put(done.set)
-        if not self._takes_turn():
+        if not self._turn.take():
             done.wait(_END_SECONDS)
             return
         while not done.is_set():
             self._next()
-        self._turn.put(None)
+        self._turn.give_back()
 
     async def wait(self) -> None:
         """Wait until all is done that is to be done now, for a while."""
-        if not self._turn.empty():  # (there is nothing, or no thread for it)
+        if not self._turn.is_taken:  # (there is nothing, or no thread for it)
             return
         loop, done = asyncio.get_running_loop(), asyncio.Event()
         self._waiting.put(lambda: loop.call_soon_threadsafe(done.set))
         with suppress(TimeoutError):
             async with asyncio.timeout(_END_SECONDS):
                 await done.wait()
-
-    def _takes_turn(self) -> bool:
-        with suppress(Empty):
-            self._turn.get_nowait()
-            return True
-        return False
 
     def _run(self) -> None:
         while True:

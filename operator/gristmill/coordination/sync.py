@@ -9,15 +9,14 @@ import _thread
 import asyncio
 import atexit
 import logging
-import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from queue import Empty, SimpleQueue
 from typing import Any, Self
 
 from gristmill.coordination import aio
-from gristmill.coordination.errors import Closed, NotHeld
+from gristmill.coordination.errors import Closed
+from gristmill.coordination.leading import Lead, Watcher
 from gristmill.coordination.lock import Token
 from gristmill.coordination.nodes import Event, Node, Resync
 from gristmill.coordination.runner import Runner
@@ -25,8 +24,6 @@ from gristmill.coordination.watching import Depth
 
 log = logging.getLogger(__name__)
 
-#: seconds between two looks at whether a lock that was lost while its process stood still is lost
-_LOOK_SECONDS = 0.1
 #: seconds for which the server is waited for where the end of a client is interrupted
 _END_SECONDS = 1.0
 
@@ -163,8 +160,8 @@ class Election:
         `on_elected` does, for a function can't be ended from outside. LockLost is raised when that has returned; what
         `on_elected` raises is raised.
         """
-        watcher = _Watcher(self._lock, on_lost)
-        with _Lead(self._lock, watcher.over) as lead:
+        watcher = Watcher(self._lock, on_lost)
+        with Lead(self._lock, watcher.over) as lead:
             lead.begin()
             try:
                 # (what interrupts the start of a Thread breaks its locks)
@@ -172,77 +169,6 @@ class Election:
                 on_elected(self._lock.token)
             finally:
                 watcher.end()
-
-
-class _Watcher:
-    """Looks at a lock by which is led, until it is `over`; calls `on_lost` where it is lost before."""
-
-    def __init__(self, lock: Lock, on_lost: Callable[[], None] | None) -> None:
-        self.over: SimpleQueue[None] = SimpleQueue()
-        self._lock = lock
-        self._on_lost = on_lost
-        self._process = os.getpid()
-        self._has_ended: SimpleQueue[None] = SimpleQueue()
-        #: who takes what is in it first does its part: the thread, or who ends it before it has begun
-        self._turn: SimpleQueue[None] = SimpleQueue()
-        self._turn.put(None)
-
-    def run(self) -> None:
-        """Look, in a thread."""
-        if self._takes_turn():
-            try:
-                self._look()
-            except Exception:
-                log.exception("what was to end the work of a leader of %s failed", self._lock.name)
-            finally:
-                self._has_ended.put(None)
-
-    def end(self) -> None:
-        """Look no more; wait until what has begun has ended (a process that was forked has no such thread)."""
-        self.over.put(None)
-        if not self._takes_turn() and self._process == os.getpid():
-            self._has_ended.get()
-
-    def _takes_turn(self) -> bool:
-        with suppress(Empty):
-            self._turn.get_nowait()
-            return True
-        return False
-
-    def _look(self) -> None:
-        while self._lock.held:
-            with suppress(Empty):
-                self.over.get(timeout=_LOOK_SECONDS)
-                return
-        if self._on_lost is not None and self.over.empty():
-            self._on_lost()
-
-
-class _Lead:
-    """The time for which a lock is led by: it ends when that is left, wherever it is interrupted."""
-
-    def __init__(self, lock: Lock, over: SimpleQueue[None]) -> None:
-        self._lock = lock
-        self._over = over  # (an Event has a lock, which what interrupts it may leave as it should not be)
-        self._is_mine = True
-
-    def begin(self) -> None:
-        """Wait for the turn. NotHeld where somebody else leads by this lock: what they have is not given up."""
-        try:
-            self._lock.acquire()
-        except NotHeld:
-            self._is_mine = False
-            raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        try:
-            self._over.put(None)  # (or giving up were taken for a loss)
-        finally:
-            if self._is_mine:
-                self._lock.__exit__(kind)
 
 
 class ConfigTree:
