@@ -15,6 +15,7 @@ from gristmill.reconcilers.worker_job import Images, worker_job
 
 NOW = 1_800_000_000.0
 UID = "0b1e"
+JOB_UID = "70b1"
 SETTINGS = Settings(Images("worker:1"), default_workers=4)
 URL = "redis://user:password@queue:6379/0"
 
@@ -72,12 +73,13 @@ def told(phase: str = "running", workers: int = 2, **facts: Any) -> dict[str, An
 def job_of(found: dict[str, Any], parallelism: int = 2, **status: Any) -> dict[str, Any]:
     """Return the Job that was made for a ChunkJob."""
     made = worker_job(found["metadata"], context_of(found).job, SETTINGS.images, parallelism)
+    made["metadata"]["uid"] = JOB_UID
     return made | {"status": status}
 
 
 def pod(phase: str = "Running", name: str = "p", **more: Any) -> dict[str, Any]:
     """Return a pod in a phase; `more` is of its status, but `metadata`."""
-    metadata = {"name": name} | more.pop("metadata", {})
+    metadata = {"name": name, "ownerReferences": [{"uid": JOB_UID}]} | more.pop("metadata", {})
     return {"metadata": metadata, "status": {"phase": phase, **more}}
 
 

@@ -168,7 +168,8 @@ def test_a_job_whose_labels_were_taken_away_gets_them_back(api: FakeApi, operato
     told(operator, "Job", made)
     told(operator, "Job", made, "DELETED")
     api.objects["Job", "here", "job-workers"]["metadata"]["labels"] = {}
-    operator.queue.asked = True
+    operator.queue.asked = operator.queue.answers = True
+    operator.jobs.told["0b1e"] = queue_says(workers=0)
     asyncio.run(operator.jobs.reconcile(("here", "job")))
     assert operator.world.all("Job") == api.all("Job")
     assert api.all("Job")[0]["metadata"]["labels"]["gristmill.dev/uid"] == "0b1e"

@@ -49,6 +49,19 @@ def test_it_is_looked_for_now_and_then_and_where_pods_are_refused_for_it(
     assert expected or (decision.again or inf) <= 60 - age
 
 
+def test_it_is_kept_where_the_spec_is_not_taken_over() -> None:
+    before = resource(coordination=True)
+    for later in (resource(process={"function": "m:other"}), resource(process={"source": "def process(x:"})):
+        facts: dict[str, Any] = {
+            "job": job_of(before),
+            "told": told(spec_digest="former"),
+            "account_age": inf,
+        }
+        assert made(decided(later, **facts)) == ACCOUNT
+    ended: dict[str, Any] = {"job": job_of(before), "told": told("complete", 0), "account_age": inf}
+    assert made(decided(resource(process={"source": "def process(x:"}), **ended)) == []
+
+
 def test_it_is_in_the_way_of_nothing_else() -> None:
     """What the API server refuses ends the pass."""
     decision = running(account_age=inf, told=told(workers=2, chunks="100", open="90"), pods=[pod(), pod()])

@@ -316,7 +316,8 @@ def test_where_the_work_has_changed_nothing_else_is_taken_over_but_numbers_and_t
     decision = decided(found, job=job_of(before), pods=[pod()], told=told(**facts))
     assert decision.actions == (Configure({"suspended": 1}), Scale(0))
     found = resource(workers={"max": 1}, suspend=False)
-    without = decided(found, told=told(**facts, suspended="0"))
+    assert condition(decided(found, told=told(**facts, suspended="0")), "Progressing")["reason"] == "Running"  # type: ignore[index]
+    without = decided(found, told=told(workers=0, **facts, suspended="0"))
     assert without.actions == ()
     shown = condition(without, "Progressing") or {}
     assert (shown["status"], shown["reason"]) == ("False", "NotTakenOver")
@@ -346,15 +347,53 @@ def test_other_work_is_begun_where_the_queue_was_never_told_of_the_job() -> None
     assert kinds(decided(found, job=job, told=None)) == ["DeleteJob"]
     job["metadata"]["deletionTimestamp"] = text_of(NOW)
     assert kinds(decided(found, job=job, pods=[pod()], told=None)) == []
-    leaving = decided(found, pods=[pod()], told=None)
+    leaving = decided(found, pods=[pod(name="former-x")], told=None)
     assert "AdmitToQueue" not in kinds(leaving)
     assert leaving.again is not None
+    assert "until former workers have ended: former-x" in (condition(leaving, "Progressing") or {})["message"]
     assert kinds(decided(found, pods=[pod("Failed")], told=None)) == ["AdmitToQueue", "Create", "Create"]
     new = job_of(found)
     new["metadata"]["uid"] = "j2"
-    for owner, done in (("j1", []), ("j2", ["AdmitToQueue"])):
-        worker = pod(metadata={"ownerReferences": [{"uid": owner}]})
+    for owner, phase, done in (
+        ("j1", "Running", []),
+        ("j1", "Failed", ["AdmitToQueue"]),
+        ("j2", "Running", ["AdmitToQueue"]),
+    ):
+        worker = pod(phase, metadata={"ownerReferences": [{"uid": owner}]})
         assert kinds(decided(found, job=new, pods=[worker], told=None)) == done
+    another = job_of(found)
+    another["metadata"]["ownerReferences"][0]["uid"] = "another"
+    assert "AdmitToQueue" not in kinds(decided(found, job=another, pods=[pod()], told=None))
+
+
+def test_workers_are_made_when_it_is_known_what_they_will_do() -> None:
+    """A queue that is away may have the job as it was when it began; they would do that with other mounts."""
+    for status in ({"state": "Running", "startTime": text_of(NOW - 60)}, None):
+        away = decided(resource(status), told=None, queue_answers=False)
+        assert (away.actions, away.again) == ((), 1.0)
+
+
+def test_pods_that_are_nobodys_are_deleted_and_hold_nothing_up_for_good() -> None:
+    """Their Job was deleted with `--cascade=orphan`."""
+    found = resource(workers={"max": 1})
+    orphan = pod(name="orphan", metadata={"ownerReferences": []})
+    waiting = decided(found, job=job_of(found, 1), pods=[orphan], told=None)
+    assert waiting.actions == (DeletePod("orphan", at_once=False),)
+    assert "orphan" in (condition(waiting, "Progressing") or {})["message"]
+    orphan["metadata"]["deletionTimestamp"] = text_of(NOW)
+    orphan["metadata"]["deletionGracePeriodSeconds"] = 30
+    assert decided(found, job=job_of(found, 1), pods=[orphan], told=None).actions == ()
+    ended = pod("Succeeded", name="orphan", metadata={"ownerReferences": []})
+    assert kinds(decided(found, job=job_of(found, 1), pods=[ended], told=None)) == ["AdmitToQueue"]
+
+
+def test_a_job_that_has_ended_and_that_the_queue_has_forgotten_is_the_one_that_ended() -> None:
+    status = decided(resource(), told=told("complete", workers=0)).status
+    found = resource(status, process={"function": "m:other"})
+    ended = decided(found, job=job_of(resource(), 0), told=None)
+    assert ended.actions == ()
+    assert (condition(ended, "Complete") or {})["status"] == "True"
+    assert condition(ended, "SpecChanged") is None
 
 
 def test_processes_that_are_not_taken_over_make_no_fewer_workers() -> None:

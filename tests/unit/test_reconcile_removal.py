@@ -5,10 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.unit.reconcile_builders import NOW, condition, decided, job_of, kinds, observed, resource, told
+from tests.unit.reconcile_builders import (
+    NOW,
+    condition,
+    decided,
+    job_of,
+    kinds,
+    observed,
+    pod,
+    resource,
+    told,
+)
 
 from gristmill.api.names import FINALIZER
-from gristmill.reconcilers.actions import Cancel, DeleteJob, Forget, Note, Scale, SetFinalizer
+from gristmill.reconcilers.actions import Cancel, DeleteJob, DeletePod, Forget, Note, Scale, SetFinalizer
 from gristmill.reconcilers.times import text_of
 
 
@@ -50,6 +60,25 @@ def test_while_it_is_cleaned_there_is_one_worker() -> None:
 @pytest.mark.parametrize("answer", [None, told("removed", workers=0)])
 def test_when_nothing_is_left_it_may_go(answer: dict[str, Any] | None) -> None:
     assert decided(deleted(), told=answer).actions == (Forget(), SetFinalizer(False))
+
+
+def test_what_a_job_that_the_queue_has_lost_may_have_left_is_said() -> None:
+    began = {"state": "Running", "startTime": text_of(NOW - 60)}
+    decision = decided(deleted(output={"url": "/data"}) | {"status": began}, told=None)
+    note = decision.actions[0]
+    assert isinstance(note, Note)
+    assert note.message == "the queue has lost the job: parts may be left in /data"
+    ended = decided(resource(output={"url": "/data"}), told=told("complete", workers=0)).status
+    for status in ({}, ended):
+        found = deleted(output={"url": "/data"}) | {"status": status}
+        assert decided(found, told=None).actions == (Forget(), SetFinalizer(False))
+    assert decided(deleted() | {"status": began}, told=None).actions == (Forget(), SetFinalizer(False))
+
+
+def test_pods_that_are_nobodys_go_too() -> None:
+    orphan = pod(name="orphan", metadata={"ownerReferences": []})
+    end = DeletePod("orphan", at_once=False)
+    assert decided(deleted(), pods=[orphan, pod()], told=None).actions == (Forget(), end, SetFinalizer(False))
 
 
 @pytest.mark.parametrize("answers", [True, False])

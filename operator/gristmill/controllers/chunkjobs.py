@@ -220,10 +220,10 @@ class ChunkJobs:
                     self._world.put("Job", found)
             case actions.DeleteJob(job, job_uid):
                 await self._cluster.delete("Job", namespace, job, uid=job_uid)
-            case actions.DeletePod(pod):
+            case actions.DeletePod(pod, at_once):
                 if lost := self._world.get("Pod", (namespace, pod)):
                     uid = lost["metadata"]["uid"]
-                    await self._cluster.delete("Pod", namespace, pod, uid=uid, grace=0)
+                    await self._cluster.delete("Pod", namespace, pod, uid=uid, grace=0 if at_once else None)
             case actions.DeleteResource():
                 await self._cluster.delete(KIND, namespace, name, uid=uid)
             case actions.AdmitToQueue(epoch):

@@ -47,9 +47,10 @@ class DeleteJob(Action):
 
 @dataclass(frozen=True)
 class DeletePod(Action):
-    """Delete a pod at once: its node does not answer."""
+    """Delete a pod, `at_once` where its node does not answer."""
 
     name: str
+    at_once: bool = True
 
 
 @dataclass(frozen=True)

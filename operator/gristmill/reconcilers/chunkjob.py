@@ -27,14 +27,22 @@ from gristmill.reconcilers.actions import (
     SetUser,
 )
 from gristmill.reconcilers.job_status import OTHER_WORK, is_same_work, status, status_when_wrong
-from gristmill.reconcilers.objects import is_owned
-from gristmill.reconcilers.observed import Observed, begun, context_of, has_begun, has_ended, right_part_of
-from gristmill.reconcilers.obstacles import has_crashed, is_alive, is_being_made, lacks_secret
+from gristmill.reconcilers.observed import (
+    Observed,
+    begun,
+    context_of,
+    former_workers,
+    has_begun,
+    has_ended,
+    right_part_of,
+)
+from gristmill.reconcilers.obstacles import has_crashed, is_alive, is_being_made, is_orphan, lacks_secret
 from gristmill.reconcilers.removal import remove
 from gristmill.reconcilers.times import seconds_of
 from gristmill.reconcilers.worker_job import (
     Images,
     belongs,
+    coordinates,
     is_current,
     is_for,
     job_name,
@@ -121,9 +129,10 @@ def _keep_former(
 ) -> Decision:
     """Return what to do about a spec that is not taken over: nothing begins; what has begun goes on as it was."""
     plan = _Plan()
+    owner = observed.resource["metadata"]
     job = right_part_of(observed.resource, observed.job)
     if not has_begun(observed):
-        if belongs(observed.job, observed.resource["metadata"]["uid"]):
+        if belongs(observed.job, owner["uid"]):
             _have_none(plan, observed)
         _keep_ttl_of_wrong(plan, observed, job, now)
     else:
@@ -132,11 +141,13 @@ def _keep_former(
             _keep_suspended(plan, observed, observed.told, job)
             _keep_user(plan, observed)
             _keep_secret(plan, observed, secret_url, now)
-        if belongs(observed.job, observed.resource["metadata"]["uid"]):
+        if observed.job is not None and belongs(observed.job, owner["uid"]):
             if observed.told is None and (observed.queue_answers or has_ended(observed)):
                 _have_none(plan, observed)
             else:
                 _keep_number(plan, observed, settings, job, now)
+            if coordinates(observed.job, owner["name"]) and not has_ended(observed):
+                _keep_account(plan, observed, settings)
         _keep_pods(plan, observed, now)
         _keep_ttl(plan, observed, job, now)
     return Decision(tuple(plan.actions), status_when_wrong(observed, reason, message, now), plan.again)
@@ -151,7 +162,7 @@ def _keep_in_queue(plan: _Plan, observed: Observed, context: JobContext, now: fl
         return
     told = observed.told
     if told is None:
-        if _has_workers_of_this(observed, context):
+        if _may_begin(observed, context.job):
             plan.actions.append(AdmitToQueue(int(now * 1000)))
         plan.look_again(_LOOK_SECONDS)
         return
@@ -165,15 +176,11 @@ def _keep_in_queue(plan: _Plan, observed: Observed, context: JobContext, now: fl
         plan.actions.append(Configure({**context.parameters(), **tolerance, "spec": spec}))
 
 
-def _has_workers_of_this(observed: Observed, context: JobContext) -> bool:
-    """Whether all workers that there are were made for this work: those that wait begin at once."""
-    found = observed.job
-    if found is None or not belongs(found, observed.resource["metadata"]["uid"]):
-        return not any(is_alive(pod) for pod in observed.pods)
-    metadata = found["metadata"]
-    if not is_for(found, context.job) or metadata.get("deletionTimestamp"):
-        return False
-    return all(is_owned(pod, metadata.get("uid", "")) for pod in observed.pods if is_alive(pod))
+def _may_begin(observed: Observed, job: ChunkJob) -> bool:
+    """Whether there are no workers, and none are being made, that would do this work with the mounts of another."""
+    ours = belongs(observed.job, observed.resource["metadata"]["uid"])
+    is_others = ours and observed.job is not None and not is_for(observed.job, job)
+    return not is_others and not former_workers(observed, job)
 
 
 def _keep_suspended(plan: _Plan, observed: Observed, told: dict[str, Any], job: ChunkJob) -> None:
@@ -224,9 +231,9 @@ def _keep_workers(
         _have_none(plan, observed)
         return
     wanted = _keep_number(plan, observed, settings, job, now)
-    knows = observed.told is None or _is_told(observed)
     refused = observed.told is None and observed.queue_refuses
-    if observed.job is None and wanted and knows and not refused:
+    # (a queue that is away may know the job, by other work)
+    if observed.job is None and wanted and _is_told(observed) and not refused:
         plan.actions.append(Create(queue_secret(owner, secret_url)))
         if job.spec.coordination:
             plan.actions += _making_account(owner, settings)
@@ -304,8 +311,10 @@ def _keep_number(plan: _Plan, observed: Observed, settings: Settings, job: Chunk
 
 
 def _keep_pods(plan: _Plan, observed: Observed, now: float) -> None:
-    """Have pods of a lost node gone, after the job's end too: in their namespace they would stay for ever."""
+    """Have pods gone that nobody else removes, after the job's end too: those of a lost node, and those of no Job."""
     for pod in observed.pods:
+        if is_orphan(pod):
+            plan.actions.append(DeletePod(pod["metadata"]["name"], at_once=False))
         if (late := _stuck_at(pod)) is None:
             continue
         if now > late:

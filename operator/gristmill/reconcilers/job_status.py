@@ -12,7 +12,7 @@ from gristmill.client.status import status_of
 from gristmill.planning.progress import State
 from gristmill.protocol.job import JobContext
 from gristmill.reconcilers.objects import is_young
-from gristmill.reconcilers.observed import Observed, begun, has_begun, has_ended
+from gristmill.reconcilers.observed import Observed, begun, former_workers, has_begun, has_ended
 from gristmill.reconcilers.obstacles import crashes_of, obstacle_of, refusal_of, waits_for_collection
 from gristmill.reconcilers.times import text_of
 from gristmill.reconcilers.worker_job import belongs
@@ -20,7 +20,7 @@ from gristmill.reconcilers.worker_job import belongs
 #: what `SpecChanged` says where the work itself is another
 OTHER_WORK = (
     "input, chunks, process, reduce or output changed after the job began, which is not taken over: "
-    "change it back, or delete the ChunkJob and apply it again"
+    "change it back, or delete the ChunkJob and apply it again, with another output.url or an emptied one"
 )
 
 
@@ -32,7 +32,7 @@ def status(observed: Observed, context: JobContext, now: float) -> dict[str, Any
     elif has_ended(observed):
         return _without_former_edit(old, context.generation)
     else:
-        why = _taken(observed, now) or _no_answer(observed) or (Reason.STARTING, "")
+        why = _taken(observed, now) or _no_answer(observed) or (Reason.STARTING, _awaited(observed, context))
         shown = _untold(old, why, now)
     return {**shown, "conditions": _kept(old, shown["conditions"], context.generation)}
 
@@ -86,9 +86,9 @@ def _hindered(shown: dict[str, Any], reason: str, message: str, now: float) -> d
 
 
 def _lacks_workers(observed: Observed, told: dict[str, Any]) -> bool:
-    """Whether a job that goes on in the queue has no Job of workers, and wants one."""
+    """Whether a job that goes on in the queue has no workers and no Job of them, and wants one."""
     wanted = not has_ended(observed) and told["job"].get("suspended", "0") == "0" and observed.queue_answers
-    return wanted and not belongs(observed.job, observed.resource["metadata"]["uid"])
+    return wanted and not told["alive"] and not belongs(observed.job, observed.resource["metadata"]["uid"])
 
 
 def _untold(old: dict[str, Any], why: tuple[str, str], now: float) -> dict[str, Any]:
@@ -154,6 +154,12 @@ def _no_answer(observed: Observed) -> tuple[str, str] | None:
     if not observed.queue_answers:
         return Reason.QUEUE_UNREACHABLE, "the queue does not answer; what runs goes on"
     return (Reason.REFUSED, observed.queue_refuses) if observed.queue_refuses else None
+
+
+def _awaited(observed: Observed, context: JobContext) -> str:
+    """Return what a job waits for that is to begin, and does not at once."""
+    former = former_workers(observed, context.job)
+    return f"it waits until former workers have ended: {listed(former, 'and')}" if former else ""
 
 
 def _taken(observed: Observed, now: float) -> tuple[Reason, str] | None:

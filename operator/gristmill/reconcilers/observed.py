@@ -13,8 +13,10 @@ from gristmill.api.names import API_VERSION, KIND, ConditionType, Reason
 from gristmill.errors import ManifestError
 from gristmill.planning.progress import Sample, State
 from gristmill.protocol.job import JobContext
+from gristmill.reconcilers.objects import is_owned
+from gristmill.reconcilers.obstacles import is_alive
 from gristmill.reconcilers.times import seconds_of
-from gristmill.reconcilers.worker_job import WORK, belongs, parallelism_of, processes_of
+from gristmill.reconcilers.worker_job import WORK, belongs, is_for, parallelism_of, processes_of
 
 #: fields of a spec that are taken over while a job runs, whatever is wrong with the others
 _GOVERNING = ("suspend", "activeDeadlineSeconds", "ttlSecondsAfterFinished")
@@ -65,6 +67,17 @@ def has_begun(observed: Observed) -> bool:
     if observed.told is not None or has_ended(observed) or status.get("startTime"):
         return True
     return not observed.queue_answers and belongs(observed.job, metadata["uid"])
+
+
+def former_workers(observed: Observed, job: ChunkJob) -> list[str]:
+    """Return the pods of workers whose Job is not there, or was made for other work: they would begin with this."""
+    found, uid = observed.job, observed.resource["metadata"]["uid"]
+    owner = found["metadata"].get("uid") if found and belongs(found, uid) and is_for(found, job) else None
+    return [
+        pod["metadata"]["name"]
+        for pod in observed.pods
+        if is_alive(pod) and not (owner and is_owned(pod, owner))
+    ]
 
 
 def begun(resource: dict[str, Any], told: dict[str, Any]) -> float:

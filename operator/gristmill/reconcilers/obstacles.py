@@ -54,6 +54,12 @@ def is_alive(pod: dict[str, Any]) -> bool:
     return (pod.get("status") or {}).get("phase", "Pending") in ("Pending", "Running")
 
 
+def is_orphan(pod: dict[str, Any]) -> bool:
+    """Whether a pod that has not ended is nobody's: its Job was deleted with `--cascade=orphan`."""
+    metadata = pod["metadata"]
+    return is_alive(pod) and not metadata.get("ownerReferences") and not metadata.get("deletionTimestamp")
+
+
 def is_being_made(pod: dict[str, Any]) -> bool:
     """Whether a node has taken a pod and has not started it: what it waits for, Events tell and the pod does not."""
     status = pod.get("status") or {}

@@ -11,6 +11,7 @@ from gristmill.reconcilers.actions import (
     Cancel,
     Decision,
     DeleteJob,
+    DeletePod,
     Forget,
     Note,
     Scale,
@@ -18,7 +19,8 @@ from gristmill.reconcilers.actions import (
 )
 from gristmill.reconcilers.job_status import status_when_removed
 from gristmill.reconcilers.objects import UID
-from gristmill.reconcilers.observed import Observed
+from gristmill.reconcilers.observed import Observed, has_begun, has_ended
+from gristmill.reconcilers.obstacles import is_orphan
 from gristmill.reconcilers.times import seconds_of
 from gristmill.reconcilers.worker_job import parallelism_of
 
@@ -83,6 +85,9 @@ def _left(observed: Observed) -> list[Action]:
     if told is not None and _is_damaged(told) and _output(observed):
         what = f"{told['job']['message']}; parts may be left in {_output(observed)}"
         return [Note(_INCOMPLETE, what, warning=True)]
+    if told is None and _output(observed) and has_begun(observed) and not has_ended(observed):
+        what = f"the queue has lost the job: parts may be left in {_output(observed)}"
+        return [Note(_INCOMPLETE, what, warning=True)]
     if told is None or told["job"].get("reason") != _INCOMPLETE:
         return []
     return [Note(_INCOMPLETE, told["job"].get("message") or "", warning=True)]
@@ -108,9 +113,11 @@ def _job(observed: Observed) -> dict[str, Any] | None:
 
 def _end(job: dict[str, Any] | None, observed: Observed) -> list[Action]:
     """Return the end of the workers, which the queue lets in no more: Kubernetes leaves them where it is told to."""
+    orphans = [pod["metadata"]["name"] for pod in observed.pods if is_orphan(pod)]
+    ends: list[Action] = [DeletePod(name, at_once=False) for name in orphans]
     if job is None or job["metadata"].get("deletionTimestamp"):
-        return []
+        return ends
     if observed.refused:
         left = f"Job {job['metadata']['name']} is left to Kubernetes, which deletes it when it can: {observed.refused}"
-        return [Note(_INCOMPLETE, left, warning=True)]
-    return [DeleteJob(job["metadata"]["name"], job["metadata"]["uid"])]
+        return [*ends, Note(_INCOMPLETE, left, warning=True)]
+    return [*ends, DeleteJob(job["metadata"]["name"], job["metadata"]["uid"])]

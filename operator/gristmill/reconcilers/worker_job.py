@@ -123,6 +123,12 @@ def processes_of(found: dict[str, Any]) -> int:
     return int(told) if told.isdecimal() and 0 < int(told) <= MOST_PROCESSES else 1
 
 
+def coordinates(found: dict[str, Any], name: str) -> bool:
+    """Whether the pods of a ChunkJob's Job have the account of workers that coordinate."""
+    account: str | None = found["spec"]["template"]["spec"].get("serviceAccountName")
+    return account == account_name(name)
+
+
 def belongs(found: dict[str, Any] | None, uid: str) -> bool:
     """Whether a Job (or Secret) is there and is this ChunkJob's own."""
     return found is not None and is_owned(found, uid)
