@@ -185,6 +185,32 @@ def test_modules_of_a_config_map_are_run_here(desk: Desk) -> None:
     assert "ZeroDivisionError" in done.stderr
 
 
+def test_code_that_changes_while_it_runs_is_mixed_in_when_that_is_accepted(desk: Desk) -> None:
+    def code(answer: int) -> dict[str, Any]:
+        text = f"import time\n\ndef f(x):\n    time.sleep(0.2)\n    return {answer}\n"
+        return {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "code"},
+            "data": {"mine.py": text},
+        }
+
+    process = {"function": "mine:f", "modules": "code"}
+    desk.kube.apply(code(1), chunk_job(process=process, chunks={"size": 1}))
+    until(lambda: desk.kube.status("mill").get("chunks", {}).get("succeeded"))
+    desk.kube.apply(code(2))
+    desk.kube.ctl("delete", "pods", "-l", "gristmill.dev/chunkjob=mill")
+    failed = until(lambda: desk.kube.condition("mill", "Failed"))
+    assert failed["reason"] == "CodeChanged"
+    assert "set acceptCode: true, and `gristmill retry mill`" in failed["message"]
+    desk.kube.ctl("patch", "chj", "mill", "--type=merge", "-p", '{"spec": {"acceptCode": true}}')
+    desk.run("retry", "mill")
+    desk.kube.await_complete("mill")
+    results = desk.results("mill")
+    assert len(results) == 100
+    assert set(results) == {1, 2}
+
+
 def test_results_at_a_path_in_the_pods_are_read_by_a_pod(desk: Desk) -> None:
     desk.kube.apply(claim("data"))
     desk.write(chunk_job(output={"url": "/data/out"}, workers=mounted("data")))

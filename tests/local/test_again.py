@@ -241,6 +241,38 @@ def test_changed_code_is_refused_unless_accepted(here: Here, until: Until) -> No
     assert set(results) == {1, 2}
 
 
+@pytest.mark.parametrize("accepts", [False, "by option", "by field"])
+def test_code_that_changes_while_it_runs_is_not_mixed_in_unless_accepted(
+    here: Here, accepts: bool | str
+) -> None:
+    """A process that dies is started again, and loads what is there then."""
+    module, other = here.folder / "mine.py", "def f(x):\n    return 2\n"
+    before = f"""
+import os
+
+def f(x):
+    if x == 50 and not os.path.exists("died"):
+        open("died", "w").close()
+        open("mine.py", "w").write({other!r})
+        os._exit(3)
+    return 1
+"""
+    module.write_text(before)
+    job = chunk_job(**numbers(100, 10), process={"function": "mine:f"})
+    here.write(job)
+    failed = here.run("run", "job.yaml", "--workers", "1", code=1)
+    assert "CodeChanged" in failed.stderr
+    assert "the code of mine:f changed since the job was planned" in failed.stderr
+    if not accepts:
+        module.write_text(before)
+    elif accepts == "by field":
+        here.write(job | {"spec": job["spec"] | {"acceptCode": True}})
+    here.run("run", "job.yaml", *(["--accept-code"] if accepts == "by option" else []))
+    results = here.results()
+    assert len(results) == 100
+    assert set(results) == ({1, 2} if accepts else {1})
+
+
 @pytest.mark.parametrize("kind", ["source", "function"])
 def test_dead_letters_are_tried_again_with_code_that_was_mended(here: Here, kind: str) -> None:
     def write(text: str) -> None:

@@ -23,4 +23,5 @@ def test_options_of_the_command_line_are_not_advised_on_a_cluster(
     with pytest.raises(OutputError) as caught:
         plan_job(replace(context, code_version="other"), None)
     assert ("--accept-code" in str(caught.value)) is advised
+    assert ("acceptCode: true" in str(caught.value)) is not advised
     assert ("--fresh" in str(caught.value)) is advised

@@ -212,6 +212,10 @@ class ChunkJobSpec(Model):
         description="Let the function use gristmill.coordination. On a cluster whoever writes this must be allowed to "
         "get, list, watch, create, patch and delete leases and configmaps.",
     )
+    accept_code: Flag = Field(
+        False,
+        description="Go on although the function's code has changed since the job was planned; results are of both.",
+    )
     suspend: Flag = Field(False, description="Start no chunk while this is true.")
     active_deadline_seconds: Count | None = Field(None, description="The job fails when it runs longer.")
     ttl_seconds_after_finished: Tally | None = Field(

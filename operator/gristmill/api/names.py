@@ -63,6 +63,7 @@ class Reason(StrEnum):
     DEADLINE_EXCEEDED = "DeadlineExceeded"
     INPUT_UNREADABLE = "InputUnreadable"
     INPUT_CHANGED = "InputChanged"
+    CODE_CHANGED = "CodeChanged"
     LOAD_FAILED = "LoadFailed"
     OUTPUT_FAILED = "OutputFailed"
     WORKERS_CRASH = "WorkersCrash"

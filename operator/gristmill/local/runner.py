@@ -54,6 +54,7 @@ def start(
     accept_code: bool = False,
 ) -> Run:
     """Start a run in a state folder, or go on with the one that is there."""
+    accept_code = accept_code or manifest.spec.accept_code
     size = _crew_size(manifest, workers)
     context = _context(manifest, base, str(state.output), accept_code)
     if url := _input_around(state, manifest, base):
@@ -85,6 +86,7 @@ def start_temporary(
     manifest: ChunkJob, base: Path, workers: int | None, fresh: bool, accept_code: bool
 ) -> Run:
     """Start a run without a state folder."""
+    accept_code = accept_code or manifest.spec.accept_code
     size = _crew_size(manifest, workers)
     state = State(Path(tempfile.mkdtemp(prefix="gristmill-")))
     context = _context(manifest, base, str(state.output) if manifest.spec.reduce else "", accept_code)

@@ -119,6 +119,7 @@ def context_of(resource: dict[str, Any]) -> JobContext:
         base=WORK,
         output=url if not url or "://" in url or url.startswith("/") else f"{WORK}/{url}",
         code_version="",
+        accept_code=job.spec.accept_code,
         generation=int(resource["metadata"].get("generation") or 0),
     )
 

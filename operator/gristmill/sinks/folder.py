@@ -43,7 +43,7 @@ def save_plan(url: str, plan: Plan, *, on_cluster: bool = False) -> Plan:
         go_on = "go on with --accept-code, which mixes results of both, "
         anew = "start anew with --fresh, which removes it"
         if on_cluster:
-            go_on, anew = "bring back the code that began it, ", "empty it"
+            go_on, anew = "go on with acceptCode: true, which mixes results of both, ", "empty it"
         raise OutputError(
             f"{url} has the output of a job with another {what}; "
             f"choose another output folder, {'' if is_spec else go_on}or {anew}"

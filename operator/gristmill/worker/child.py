@@ -16,6 +16,7 @@ from collections.abc import Callable
 from queue import SimpleQueue
 from typing import Any
 
+from gristmill.api.names import Reason
 from gristmill.errors import GristmillError, InputChanged, LoadError, OutputError
 from gristmill.planning.plan import Plan
 from gristmill.planning.values import Lease
@@ -87,13 +88,16 @@ class Child:
         self._messages: SimpleQueue[list[Any] | None] = SimpleQueue()
         self._function: Callable[[Any], Any]
         self._combine: Callable[[Any, Any], Any] | None = None
-        #: why the code is not loaded; "" when it is
-        self._unloaded = "it is not loaded to clean up"
+        #: what the code is, by its digest
+        self._code = ""
+        #: why nothing is done with the code (a reason, a sentence); None where it is
+        self._refusal: tuple[str, str] | None = (Reason.LOAD_FAILED, "it is not loaded to clean up")
 
     def serve(self, loads: bool) -> None:
         """Load the code, if it `loads`, then handle messages one after the other.
 
-        Where it can't be loaded, that is told when it is needed: to clean up, it isn't, and must not be in the way.
+        Where it can't be loaded, or isn't what was planned with, that is told when it is needed: to clean up, it isn't,
+        and must not be in the way.
         """
         sys.stdout, sys.stderr = (output.text() for output in self._outputs)
         spec = self._context.job.spec
@@ -103,9 +107,10 @@ class Child:
             try:
                 self._function, combine = user_code.load(spec, self._context.base)
                 self._combine = forks.ending_copies(combine) if combine else None
-                self._unloaded = ""
+                self._code = user_code.code_version(spec, self._context.base)
+                self._refusal = None
             except LoadError as error:
-                self._unloaded = str(error)
+                self._refusal = (Reason.LOAD_FAILED, str(error))
             forks.end_copy()
         self._channel.send("ready")
         reach("child.started")
@@ -121,34 +126,33 @@ class Child:
         self._messages.put(None)
 
     def _handle(self, message: list[Any]) -> None:
-        if self._unloaded:
-            match message:
-                case ["plan", data]:
-                    if self._context.output:
-                        self._sink = chores.sink_of(self._context, Plan.from_json(data), None)
-                case ["chore", nonce, "clean", failures]:
-                    self._chore(nonce, "clean", Failures.from_wire(failures))
-                case _:
-                    self._channel.send("load_failed", self._unloaded)
-            return
         match message:
             case ["plan", data]:
                 self._take_plan(Plan.from_json(data))
+            case ["chore", nonce, "clean", failures]:
+                self._chore(nonce, "clean", Failures.from_wire(failures))
+            case _ if self._refusal:
+                self._channel.send("job_failed", *self._refusal)
             case ["lease", *fields]:
                 self._run(Lease(*fields))
             case ["chore", nonce, name, failures]:
                 self._chore(nonce, name, Failures.from_wire(failures))
 
     def _take_plan(self, plan: Plan) -> None:
-        spec = self._context.job.spec
+        context, spec = self._context, self._context.job.spec
+        if context.output:
+            self._sink = chores.sink_of(context, plan, self._combine)
+        if not self._refusal and not context.accept_code and self._code != plan.code_version:
+            self._refusal = (Reason.CODE_CHANGED, _changed(context))
+        if self._refusal:
+            return
         source = open_source(plan)
         read = source.read
         if source.does_io:
             self._ahead = ReadAhead(source.read)
             read = self._ahead.take
         output: Output
-        if self._context.output:
-            self._sink = chores.sink_of(self._context, plan, self._combine)
+        if self._sink:
             lines = spec.output is None or spec.output.format == "jsonl"
             form = ValueForm(self._combine) if self._combine else LinesForm() if lines else FilesForm()
             output = PartsOutput(self._sink, plan, form)
@@ -212,3 +216,15 @@ class Child:
 
     def _current_chunk(self) -> int:
         return self._computer.current_chunk() if self._computer else -1
+
+
+def _changed(context: JobContext) -> str:
+    """Return what to do about code that is another than when the job was planned."""
+    process = context.job.spec.process
+    how = "run again with --accept-code"
+    if context.on_cluster:
+        how = f"set acceptCode: true, and `gristmill retry {context.name}`"
+    return (
+        f"the code of {process.function or process.class_ or 'process.source'} changed since the job was planned: "
+        f"bring it back, or {how}, which mixes results of both"
+    )

@@ -272,8 +272,6 @@ class Supervisor:
                 self._hold_until = time.monotonic() + 0.25 * 2**self._storage_failures
                 if self._storage_failures >= _STORAGE_FAILURES:
                     self._failure = ("OutputFailed", text)
-            case ["load_failed", text]:
-                self._failure = ("LoadFailed", text)
             case ["job_failed", reason, text]:
                 self._failure = (reason, text)
 
