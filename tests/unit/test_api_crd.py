@@ -129,7 +129,7 @@ def test_defaults_of_a_chunkjob() -> None:
         ".spec.retry.attempts": 3, ".spec.retry.infrastructure": 20,
         ".spec.retry.backoffSeconds": 1, ".spec.retry.backoffMaxSeconds": 60,
         ".spec.failures.tolerated": 0, ".spec.failures.isolate": True, ".spec.failures.keep": 1000,
-        ".spec.durability": "everysec", ".spec.coordination": False, ".spec.suspend": False,
+        ".spec.durability": "everysec", ".spec.coordination": False, ".spec.acceptCode": False, ".spec.suspend": False,
     }  # fmt: skip
 
 

@@ -34,7 +34,7 @@ def test_the_first_plan_holds(url: str) -> None:
         ("work_digest", False, "spec; choose another output folder, or start anew with --fresh"),
         ("code_version", False, "code; choose another output folder, go on with --accept-code, .*--fresh"),
         ("work_digest", True, "spec; choose another output folder, or empty it$"),
-        ("code_version", True, "code; choose another output folder, .* the code that began it, or empty it$"),
+        ("code_version", True, "code; choose another output folder, .* acceptCode: true, .*, or empty it$"),
     ],
 )
 def test_another_jobs_folder_is_refused(url: str, field: str, on_cluster: bool, sentence: str) -> None:
