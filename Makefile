@@ -16,7 +16,7 @@ VALKEY = $(shell sed -n 's/^  image: \(valkey.*\)/\1/p' charts/gristmill/values.
 .PHONY: help demo test lint manifests verify bench bench-cluster chaos images deploy e2e e2e-faults
 
 help:  ## this list
-	@sed -n 's/^\([a-z0-9-]*\):.*##  *\(.*\)/make \1	\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z0-9-]*\):.*##  *\(.*\)/make \1	\2/p' $(MAKEFILE_LIST) | sed 's/[$$][$$]/$$/' | expand -t 18
 
 demo: .venv/made  ## count the words of Python's standard library, with live progress
 	@$(BIN)/python $(DEMO)/prepare.py

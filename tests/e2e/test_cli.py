@@ -205,7 +205,7 @@ def test_code_that_changes_while_it_runs_is_mixed_in_when_that_is_accepted(desk:
     assert "set acceptCode: true, and `gristmill retry mill`" in failed["message"]
     desk.kube.ctl("patch", "chj", "mill", "--type=merge", "-p", '{"spec": {"acceptCode": true}}')
     desk.run("retry", "mill")
-    desk.kube.await_complete("mill")
+    until(lambda: desk.kube.condition("mill", "Complete"))
     results = desk.results("mill")
     assert len(results) == 100
     assert set(results) == {1, 2}

@@ -127,6 +127,17 @@ def test_state_goes_on(here: Here) -> None:
     assert list(gristmill.run(chunk_job(**numbers(5)), 1, "kept", fresh=True).results()) == list(range(5))
 
 
+def test_a_module_that_starts_its_own_run_when_it_is_imported_is_told(here: Here) -> None:
+    """Each worker would start workers that start workers."""
+    begin = "import gristmill\n\ndef double(x):\n    return 2 * x\n\n"
+    job = chunk_job(process={"function": "mine:double"})
+    (here.folder / "mine.py").write_text(f"{begin}print(list(gristmill.run({job!r}, 2).results()))\n")
+    words = [sys.executable, "mine.py"]
+    done = subprocess.run(words, cwd=here.folder, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "put the call of gristmill.run below `if __name__ == '__main__':`" in done.stderr
+
+
 def test_a_run_that_has_ended_keeps_nothing_open(here: Here) -> None:
     gristmill.run(chunk_job(), 1, "before").wait()
     before = sorted(os.listdir("/dev/fd"))

@@ -18,7 +18,7 @@ from tests.local.conftest import Here
 
 import gristmill
 from gristmill.api.manifest import load_manifest
-from gristmill.errors import UsageError
+from gristmill.errors import GristmillError, UsageError
 from gristmill.local import hosts, runner, turns
 from gristmill.local.place import LocalJob
 from gristmill.local.state import Lock, State, StoredJob
@@ -116,10 +116,38 @@ def test_what_is_run_is_on_the_disk_before_it_has_its_name(
     assert synced == [(False, asdict(job))]
 
 
-def test_an_empty_path_is_no_state_folder(here: Here, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("state", ["", 3])
+def test_what_is_no_path_is_no_state_folder(here: Here, monkeypatch: pytest.MonkeyPatch, state: Any) -> None:
     monkeypatch.chdir(here.folder)
-    with pytest.raises(UsageError, match="path of the folder is empty"):
-        gristmill.run(chunk_job(), state="")
+    with pytest.raises(UsageError, match="state: must be the path of a folder"):
+        gristmill.run(chunk_job(), state=state)
+
+
+def test_what_can_not_be_written_is_told_with_its_path_and_leaves_no_draft(tmp_path: Path) -> None:
+    (tmp_path / "job.json").mkdir()
+    with pytest.raises(
+        GristmillError, match=f"{tmp_path}/job.json can't be written: Is a directory; mend that"
+    ):
+        State(tmp_path).save(StoredJob("uid", 1, {"output": ""}))
+    assert [path.name for path in tmp_path.iterdir()] == ["job.json"]
+
+
+@pytest.mark.parametrize("output", [{}, {"output": {"url": "out"}}])
+def test_a_state_folder_that_is_removed_ends_the_run_and_the_next_one_begins_anew(
+    here: Here, until: Until, output: dict[str, Any]
+) -> None:
+    slow = source("import time\n\ndef process(x):\n    time.sleep(0.02)\n    return x\n")
+    here.write(chunk_job(**numbers(400, 4), **slow, **output))
+    process = here.start("run", "job.yaml", "--state", "s")
+    place = here.folder / ("out" if output else "s/output")
+    until(lambda: list(place.glob("part-*")))
+    shutil.rmtree(here.folder / "s", ignore_errors=True)
+    words = process.communicate(timeout=60)[1]
+    assert process.returncode == 1
+    assert "the state folder" in words
+    assert "was removed while the job ran: run it again" in words
+    here.run("run", "job.yaml", "--state", "s", *([] if output else ["--fresh"]))
+    assert here.run("results", "--state", "s").stdout.split() == [str(x) for x in range(400)]
 
 
 @pytest.mark.parametrize("name", ["a#b", "a?b", "a%41b", "new\nline", "sp ace", "ü"])

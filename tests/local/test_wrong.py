@@ -38,6 +38,8 @@ def test_code_that_cant_be_loaded_fails_the_job_with_the_original_error(
     assert time.monotonic() - begin < 10
     assert words in done.stderr
     assert "LoadFailed" in done.stderr
+    assert words in here.run("failures").stdout
+    assert "the failed job, which has no dead letters, opened again" in here.run("retry").stdout
 
 
 @pytest.mark.parametrize(

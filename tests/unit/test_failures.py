@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
@@ -36,6 +38,19 @@ def test_a_traceback_has_the_users_frame_where_reading_fails_in_it() -> None:
     text = own_traceback(broken.value)
     assert "test_failures.py" in text
     assert "sources/text.py" not in text
+
+
+def test_a_traceback_of_what_can_not_be_read_has_no_frame_of_pythons_own() -> None:
+    with pytest.raises(InputError) as broken, ThreadPoolExecutor(1) as ahead:
+        ahead.submit(next, iter(LargeLines(partial(_broken, "x"), "utf-8"))).result()
+    text = own_traceback(broken.value)
+    assert "futures" not in text
+    assert text.endswith("InputError: x is broken\n")
+
+
+def _broken(name: str) -> Iterator[bytes]:
+    raise InputError(f"{name} is broken")
+    yield b""
 
 
 def test_a_traceback_has_its_causes_and_what_is_in_a_group() -> None:

@@ -17,7 +17,7 @@ def test_name_and_chunk(words: list[str], meant: tuple[str | None, int]) -> None
     assert name_and_chunk(words) == meant
 
 
-@pytest.mark.parametrize("words", [["squares"], ["3", "squares"], ["a", "b", "3"], ["1:2"]])
+@pytest.mark.parametrize("words", [["squares"], ["3", "squares"], ["a", "b", "3"], ["1:2"], ["9" * 5000]])
 def test_what_is_no_chunk_is_refused(words: list[str]) -> None:
     with pytest.raises(UsageError, match=r"write \[NAME\] CHUNK"):
         name_and_chunk(words)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import os
 import random
+from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
@@ -15,7 +16,17 @@ from tests.unit.sink_builders import letter, lines, plan_of, write
 from gristmill.errors import OutputError, PartsMissing
 from gristmill.planning.intervals import decompose
 from gristmill.planning.plan import Plan
-from gristmill.sinks import Finished, Sink, open_sink, read_manifest, read_results
+from gristmill.sinks import (
+    Finished,
+    Sink,
+    layout,
+    load_plan,
+    open_sink,
+    read_manifest,
+    read_results,
+    save_plan,
+)
+from gristmill.sinks.store import open_store
 
 _folders = count()
 
@@ -64,7 +75,7 @@ def test_direct_and_assembled_blocks_are_alike(url: str) -> None:
     assert sorted(sink.store.list(deep=True)) == sorted(
         [e.name for e in manifest.entries]
         + [f"_gristmill/blocks/{block:05d}.json" for block in range(plan.blocks)]
-        + ["_gristmill/manifest.json"]
+        + ["_gristmill/manifest.json", "_gristmill/plan.json"]
     )
 
 
@@ -133,6 +144,18 @@ def shatter(rnd: random.Random, start: int, stop: int) -> list[tuple[int, int]]:
     if stop - start == 1 or rnd.random() < 0.4:
         return [(start, stop)]
     return shatter(rnd, start, middle) + shatter(rnd, middle, stop)
+
+
+def test_a_plan_that_was_removed_meanwhile_is_there_in_the_end(url: str) -> None:
+    plan = save_plan(url, plan_of(29))
+    store = open_store(url)
+    store.remove(layout.PLAN)
+    calm(url, plan)
+    assert load_plan(url) == plan
+    store.remove(layout.PLAN)
+    save_plan(f"{url}2", replace(plan, work_digest="another"))
+    with pytest.raises(OutputError, match="plan of another job"):
+        calm(f"{url}2", plan)
 
 
 def test_missing_chunks_are_named(url: str) -> None:
@@ -245,7 +268,7 @@ def test_losers_are_removed(url: str) -> None:
     store = sink.store
     for name in ("part-00099.jsonl", "chunk-000000000000.txt", "notes.txt", "_gristmill/plan.json"):
         draft = store.draft()
-        draft.write(b"x")
+        draft.write(plan.to_json() if name == layout.PLAN else b"x")
         store.publish(draft, name)
     sink.finish(0)
     ours = {f"_gristmill/{name}.json" for name in ("plan", "manifest", "blocks/00000")}

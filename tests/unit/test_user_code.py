@@ -64,7 +64,7 @@ def test_source_defines_both(tmp_path: Path) -> None:
     [
         ({"function": "no_such_module_here:f"}, ["no_such_module_here", "ModuleNotFoundError", "looked in"]),
         ({"function": "math:squirt"}, ["has no squirt"]),
-        ({"function": "math:pi"}, ["can't be called"]),
+        ({"function": "math:pi"}, ["process: a float can't be called; name a function"]),
         ({"class": "broken:Raises"}, ["broken:Raises", "ValueError: no model here"]),
         ({"function": "syntax_error:f"}, ["syntax_error", "SyntaxError"]),
         ({"function": "leaves:f"}, ["leaves", "SystemExit"]),
@@ -106,7 +106,7 @@ def test_the_code_version_follows_the_file_and_the_package(tmp_path: Path) -> No
 @pytest.mark.parametrize("reduce", [None, "plain:nothing"])
 def test_what_is_no_function_is_refused(tmp_path: Path, reduce: str | None) -> None:
     (tmp_path / "plain.py").write_text("nothing = None\ndef f(x): return x\n")
-    with pytest.raises(LoadError, match="None can't be called"):
+    with pytest.raises(LoadError, match="a NoneType can't be called"):
         user_code.load(spec({"function": "plain:f" if reduce else "plain:nothing"}, reduce), str(tmp_path))
 
 

@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from gristmill.cli.places import Where, choose, name_and_chunk
-from gristmill.cli.text import count, print_json
+from gristmill.cli.text import count, outcome, print_json
+from gristmill.client.status import status_of
 from gristmill.errors import UsageError
 from gristmill.planning.plan import Plan
 from gristmill.planning.values import DeadLetter
@@ -56,13 +57,17 @@ def print_history(words: list[str], where: Where, *, as_json: bool) -> None:
 def print_failures(name: str | None, where: Where, *, as_json: bool) -> None:
     """Print all dead letters."""
     with choose(name, where).queue() as queue:
-        letters = list(queue.dead_letters())
+        letters, told = list(queue.dead_letters()), queue.status()
     for letter in letters:
         if as_json:
             print_json(asdict(letter))
         else:
             print_letter(letter)
-    if not letters and not as_json:
+    if letters or as_json:
+        return
+    if told["job"]["phase"] == "failed":
+        print(f"no item failed by itself; {outcome(status_of(told, (), ''), is_reduction=False)}")
+    else:
         print("nothing failed")
 
 

@@ -182,7 +182,7 @@ def retry(
     context: _Context = None,
     as_json: _Json = False,
 ) -> None:
-    """Open dead letters again, so that they are run once more."""
+    """Open dead letters again, so that they are run once more, and with them a job that has failed."""
     from gristmill.cli.places import Where
     from gristmill.cli.steering import retry_letters
 

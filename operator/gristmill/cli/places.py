@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: whether kubectl has started the program, as `kubectl gristmill`
 IS_PLUGIN = Path(sys.argv[0]).stem == "kubectl-gristmill"
+#: no job has a chunk whose number has more
+_MOST_DIGITS = 18
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,6 @@ def listed(where: Where) -> Cluster | None:
 def name_and_chunk(words: list[str]) -> tuple[str | None, int]:
     """Return what `[NAME] CHUNK` says."""
     *names, chunk = words
-    if len(names) > 1 or not chunk.isdecimal():
+    if len(names) > 1 or not chunk.isdecimal() or len(chunk) > _MOST_DIGITS:
         raise UsageError(f"write [NAME] CHUNK, where CHUNK is a number, instead of {' '.join(words)}")
     return names[0] if names else None, int(chunk)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from gristmill.cli.display import choose_display
 from gristmill.cli.text import count, outcome, print_json
 from gristmill.client.run import Run
 from gristmill.client.status import ended
+from gristmill.errors import GristmillError
 from gristmill.local.runner import load, start
 from gristmill.local.state import HOME, State, shown
 
@@ -82,7 +84,8 @@ def _follow(run: Run, state: State) -> dict[str, Any]:
             display.show(status)
             if time.monotonic() > noted + _NOTE_SECONDS:
                 noted = time.monotonic()
-                state.save_status(status)
+                with suppress(GristmillError):  # (it is only for who looks)
+                    state.save_status(status)
             run.poll(display.pause)
     return status
 

@@ -22,20 +22,26 @@ def retry_letters(words: list[str], where: Where, *, as_json: bool) -> None:
     place = choose(name, where)
     how_to_go_on = place.how_to_go_on()
     with place.queue() as queue:
-        if queue.status()["job"]["phase"] in ("removing", "removed"):
+        phase = queue.status()["job"]["phase"]
+        if phase in ("removing", "removed"):
             raise JobGivenUp
         names = [f"{letter.chunk}:{letter.item}" for letter in queue.dead_letters()]
         chosen = [name for name in names if not wanted or name in wanted or name.partition(":")[0] in wanted]
         if wanted and not chosen:
             raise UsageError(f"there is no dead letter of {', '.join(wanted)}")
-        opened = 0
-        if chosen:
+        opened, has_failed = 0, phase == "failed"
+        if chosen or has_failed:
             with place.reopening():
                 opened = queue.retry(chosen)
     if as_json:
         print_json({"opened": opened})
     else:
-        print(f"{count(opened, 'dead letter')} opened again{how_to_go_on if opened else ''}")
+        what = (
+            "the failed job, which has no dead letters,"
+            if has_failed and not names
+            else count(opened, "dead letter")
+        )
+        print(f"{what} opened again{how_to_go_on if opened or has_failed else ''}")
 
 
 def set_suspended(name: str | None, where: Where, *, suspended: bool, as_json: bool) -> None:

@@ -42,6 +42,10 @@ class Stopped(Exception):  # noqa: N818
     """The keeper was told to stop, in the middle of something that waits."""
 
 
+class StateGone(GristmillError):  # noqa: N818
+    """Somebody removed the state folder."""
+
+
 class Keeper:
     """Keeps one state folder's server and workers alive."""
 
@@ -77,6 +81,8 @@ class Keeper:
             return 1
         finally:
             self._stop()
+            if self._state.folder.exists():  # (again, by what still ran: it must be known as a run's)
+                self._state.runner_lock.path.touch()
         return 0
 
     def tell(self, event: str, **facts: Any) -> None:
@@ -91,6 +97,10 @@ class Keeper:
             self._crew = Crew(self._state, job, self._queue, self._workers)
             self._crew.forget_former()
         while True:
+            if not self._state.keeper_lock.is_there:
+                raise StateGone(
+                    f"the state folder {self._state.folder} was removed while the job ran: run it again"
+                )
             try:
                 if not self._server.alive():
                     job = self._restart_server(job)

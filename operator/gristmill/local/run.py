@@ -32,8 +32,8 @@ def run(
         from gristmill.local import runner
         from gristmill.local.state import State
 
-        if state is not None and not str(state):
-            raise UsageError("state: the path of the folder is empty")
+        if state is not None and (not isinstance(state, str | Path) or not str(state)):
+            raise UsageError(f"state: must be the path of a folder, got {state!r}")
         manifest, base = runner.load(job)
         if state is None:
             return runner.start_temporary(manifest, base, workers, fresh, accept_code)

@@ -26,7 +26,7 @@ from gristmill.planning.progress import State as JobState
 from gristmill.protocol.job import JobContext
 from gristmill.sinks import is_intact, load_plan, read_manifest, remove_output
 from gristmill.sources import input_change, reads_folder, resolve
-from gristmill.worker.user_code import code_version
+from gristmill.worker.user_code import code_version, is_loading
 
 Job = str | Path | dict[str, Any] | ChunkJob
 
@@ -37,6 +37,11 @@ _WAYS_OUT = "--fresh starts anew, --state DIR keeps both"
 
 def load(job: Job) -> tuple[ChunkJob, Path]:
     """Return the manifest as a model, and the folder that its relative paths start from."""
+    if is_loading():
+        raise UsageError(
+            "this is a worker, which imports the module of the function: put the call of gristmill.run below "
+            "`if __name__ == '__main__':`, or into another module"
+        )
     if not isinstance(job, str | Path | dict | ChunkJob):
         raise UsageError(f"a job is a path, a text, a dict or a ChunkJob, got {job!r}")
     manifest = job if isinstance(job, ChunkJob) else load_manifest(job)

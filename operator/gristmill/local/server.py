@@ -16,7 +16,8 @@ import stat
 import subprocess
 import sys
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from urllib.parse import quote
@@ -95,13 +96,14 @@ class Server:
     @classmethod
     def start(cls, folder: Path, durable: bool) -> Server:
         """Start a server with its log in `folder`; `durable`: a write is on the disk before its answer."""
-        folder.mkdir(parents=True, exist_ok=True)
         path = socket_path(folder)
-        if path.parent != folder:
-            _own(path.parent)
         draft = path.with_suffix(".new")
-        for left in (path, draft):
-            left.unlink(missing_ok=True)
+        with _written(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            if path.parent != folder:
+                _own(path.parent)
+            for left in (path, draft):
+                left.unlink(missing_ok=True)
         log = folder / "server.log"
         words = [
             *(find_server(), "--port", "0", "--unixsocket", str(draft), "--unixsocketperm", "700"),
@@ -117,8 +119,14 @@ class Server:
             stderr=subprocess.DEVNULL,
             preexec_fn=end_with_parent if sys.platform == "linux" else None,  # noqa: PLW1509 (no threads)
         )
-        (folder / "server.pid").write_text(str(process.pid), encoding="utf-8")
-        return cls(folder, process, draft)
+        server = cls(folder, process, draft)
+        try:
+            with _written(folder):
+                (folder / "server.pid").write_text(str(process.pid), encoding="utf-8")
+        except ServerError:
+            server.kill()
+            raise
+        return server
 
     def alive(self) -> bool:
         """Whether it runs, and its folder is still the one that it writes to."""
@@ -185,6 +193,17 @@ def end_orphan(folder: Path) -> None:
 def _is_server(pid: int, path: Path) -> bool:
     """Whether the process is the server of this socket, and not another one that got its number."""
     return str(path.with_suffix("")) in command_of(pid)
+
+
+@contextmanager
+def _written(folder: Path) -> Iterator[None]:
+    """Tell of a folder that can't be written."""
+    try:
+        yield
+    except OSError as error:
+        raise ServerError(
+            f"{folder} can't be written: {error.strerror}; mend that, and the same `gristmill run` goes on"
+        ) from error
 
 
 def _url(path: Path) -> str:

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from gristmill.errors import UsageError
+from gristmill.errors import GristmillError, UsageError
 from gristmill.local.copies import keep_from_copies
 from gristmill.local.processes import start_of
 
@@ -254,6 +254,14 @@ class Lock:
         except FileNotFoundError:
             return 0, ""
 
+    @property
+    def is_there(self) -> bool:
+        """Whether the file that is held is still where it was, so that others find it."""
+        try:
+            return self._handle >= 0 and os.path.samestat(os.fstat(self._handle), os.stat(self.path))
+        except FileNotFoundError:
+            return False
+
     def leave(self) -> None:
         """See `copies.Held`: the lock is free when the last copy of its descriptor is closed."""
         self.release()
@@ -317,9 +325,16 @@ def _unreadable(path: Path, why: str) -> UsageError:
 def _write(path: Path, value: dict[str, Any], *, durable: bool = False) -> None:
     """Write a file whole or not at all; `durable`: also where the machine stops."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    with draft.open("wb") as file:
-        file.write(orjson.dumps(value))
-        if durable:
-            file.flush()
-            os.fsync(file.fileno())
-    draft.replace(path)
+    try:
+        with draft.open("wb") as file:
+            file.write(orjson.dumps(value))
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
+        draft.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            draft.unlink()
+        raise GristmillError(
+            f"{path} can't be written: {error.strerror}; mend that, and the same `gristmill run` goes on"
+        ) from error

@@ -10,7 +10,7 @@ from gristmill.sinks.store import Store, open_store
 
 def load_plan(url: str) -> Plan | None:
     """Return the plan of the job that owns an output folder, or None. OutputError when it can't be read."""
-    return _plan_in(open_store(url))
+    return plan_in(open_store(url))
 
 
 def save_plan(url: str, plan: Plan, *, on_cluster: bool = False) -> Plan:
@@ -20,7 +20,7 @@ def save_plan(url: str, plan: Plan, *, on_cluster: bool = False) -> Plan:
     options of the command line.
     """
     store = open_store(url)
-    found = _plan_in(store)
+    found = plan_in(store)
     if found is None:
         foreign = sorted(name for name in store.list() if layout.is_output(name))
         if foreign:
@@ -34,7 +34,7 @@ def save_plan(url: str, plan: Plan, *, on_cluster: bool = False) -> Plan:
                 return plan
         finally:
             draft.discard()
-        found = _plan_in(store)
+        found = plan_in(store)
     if found is None:
         raise OutputError(f"{url}: the plan disappeared while it was written")
     if (found.work_digest, found.code_version) != (plan.work_digest, plan.code_version):
@@ -66,7 +66,8 @@ def remove_output(url: str) -> None:
     store.remove(layout.FOLDER)
 
 
-def _plan_in(store: Store) -> Plan | None:
+def plan_in(store: Store) -> Plan | None:
+    """Return the plan in a folder, or None. OutputError where it is none."""
     data = store.read(layout.PLAN)
     if data is None:
         return None

@@ -105,7 +105,9 @@ def read_results(url: str) -> Iterator[Any]:
     store = open_store(url)
     manifest = manifest_in(store)
     if manifest is None:
-        raise OutputError(f"{url} has no complete job: there is no {layout.MANIFEST}")
+        raise OutputError(
+            f"{url} has no complete job: there is no {layout.MANIFEST}; `gristmill get` tells how far it is"
+        )
     return chain.from_iterable(_batches(store, manifest))
 
 

@@ -22,6 +22,7 @@ from gristmill.sinks import layout
 from gristmill.sinks.assembly import assemble_files, assemble_lines, assemble_value
 from gristmill.sinks.drafts import Draft
 from gristmill.sinks.encoding import encode_value, encoded_combine
+from gristmill.sinks.folder import plan_in
 from gristmill.sinks.manifest import Entry, Manifest, output_digest
 from gristmill.sinks.parts import footer, read_parts
 from gristmill.sinks.recovery import Recovered, recover
@@ -109,6 +110,7 @@ class Sink:
 
         PartsMissing names the blocks that are not complete.
         """
+        self._keep_plan()
         sidecars = self._all_sidecars()
         known = sum(len(sidecar.dead) for sidecar in sidecars)
         if known != dead_total:
@@ -134,6 +136,18 @@ class Sink:
             self._write(layout.MANIFEST, data)
         self._remove_losers(sidecars, manifest)
         return Finished(manifest.digest, manifest.items, manifest.size, manifest.files)
+
+    def _keep_plan(self) -> None:
+        """Have the plan in the folder, for who goes on from there: somebody may have removed it meanwhile."""
+        if plan_in(self.store) is None:
+            with self._draft() as draft:
+                draft.write(self.plan.to_json())
+                self.store.claim(draft, layout.PLAN)
+        found = plan_in(self.store)
+        if found is None or found.digest != self.plan.digest:
+            raise OutputError(
+                f"{self.store.url} has the plan of another job, which was begun there meanwhile"
+            )
 
     def remove_staged(self) -> None:
         """Remove parts, and what was being written; what is complete stays."""

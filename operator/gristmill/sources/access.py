@@ -94,11 +94,9 @@ class FileTable:
     def _compare(self, file: int, size: int | None, etag: str) -> None:
         name = self.names[file]
         if size != self.sizes[file]:
-            raise InputChanged(
-                f"{name} changed: it had {self.sizes[file]:,} bytes when planned, now {size:,}"
-            )
+            raise _changed(name, f"it had {self.sizes[file]:,} bytes when planned, now {size:,}")
         if etag != self.etags[file]:
-            raise InputChanged(f"{name} changed: it was written to since the job was planned")
+            raise _changed(name, "it was written to since the job was planned")
 
 
 @contextmanager
@@ -108,9 +106,9 @@ def _reading(name: str) -> Iterator[None]:
     except InputError:
         raise
     except (FileNotFoundError, NotADirectoryError) as error:
-        raise InputChanged(f"{name} changed: it was there when planned, now it is gone") from error
+        raise _changed(name, "it was there when planned, now it is gone") from error
     except IsADirectoryError as error:
-        raise InputChanged(f"{name} changed: it was a file when planned, now it is a folder") from error
+        raise _changed(name, "it was a file when planned, now it is a folder") from error
     except Exception as error:  # (file systems raise what their libraries raise)
         raise InputError(f"{name} can't be read: {type(error).__name__}: {error}") from error
 
@@ -125,3 +123,7 @@ def _pread(handle: int, start: int, stop: int | None) -> bytes:
             break
         data += more
     return data
+
+
+def _changed(name: str, how: str) -> InputChanged:
+    return InputChanged(f"{name} changed: {how}; bring it back as it was, or begin the job anew")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sysconfig
 import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ _INPUT, _ERROR, _TRACEBACK = 1000, 1000, 8000
 _SHOWN = 20
 #: where this package is
 _OURS = os.path.join(Path(__file__).parents[1], "")
+#: and by which ours is called, where input can't be read
+_PYTHONS = os.path.join(sysconfig.get_path("stdlib"), "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +52,8 @@ def failure_at(
     """
     try:
         # (an index would make a large chunk a list of all its lines)
-        text = _as_text(next(islice(items, index, None)) if index >= 0 else list(islice(items, _SHOWN)))
+        shown = next(islice(items, index, None)) if index >= 0 else list(islice(items, _SHOWN))
+        text = _as_text(shown) if index >= 0 or shown else ""
     except InputChanged:
         raise
     except Exception as unreadable:  # an item may be what can't be read
@@ -97,15 +101,15 @@ def own_traceback(error: BaseException) -> str:
     told = traceback.TracebackException.from_exception(error, compact=True)
     if isinstance(error, GristmillError):  # (its message says what it was caused by)
         told.__cause__ = told.__context__ = None
-    _leave_ours_out(told)
+    _leave_out(told, (_OURS, _PYTHONS) if isinstance(error, InputError) else (_OURS,))
     return _clean("".join(told.format())[-_TRACEBACK:])
 
 
-def _leave_ours_out(told: traceback.TracebackException) -> None:
+def _leave_out(told: traceback.TracebackException, folders: tuple[str, ...]) -> None:
     left: list[traceback.TracebackException | None] = [told]
     while left:
         if one := left.pop():
-            frames = [frame for frame in one.stack if not frame.filename.startswith(_OURS)]
+            frames = [frame for frame in one.stack if not frame.filename.startswith(folders)]
             one.stack = traceback.StackSummary.from_list(frames)
             left += [one.__cause__, one.__context__, *(one.exceptions or ())]
 

@@ -17,12 +17,28 @@ from gristmill.errors import LoadError, ReduceError
 
 #: the name of the module that `process.source` becomes
 SOURCE_MODULE = "gristmill_job_source"
+#: whether this process loads the user's code now
+_is_loading = False
 #: more files than this in a package are not looked at for the code version
 _MOST_FILES = 2000
 
 
 def load(spec: ChunkJobSpec, base: str) -> tuple[Callable[[Any], Any], Callable[[Any, Any], Any] | None]:
     """Return (what is called with an item or a chunk, the reducing function). LoadError has the original cause."""
+    global _is_loading
+    _is_loading = True
+    try:
+        return _load(spec, base)
+    finally:
+        _is_loading = False
+
+
+def is_loading() -> bool:
+    """Return whether this process loads the user's code now, which may start no run: that would load it, too."""
+    return _is_loading
+
+
+def _load(spec: ChunkJobSpec, base: str) -> tuple[Callable[[Any], Any], Callable[[Any, Any], Any] | None]:
     if base not in sys.path:
         sys.path.insert(0, base)
     process = spec.process
@@ -41,7 +57,9 @@ def load(spec: ChunkJobSpec, base: str) -> tuple[Callable[[Any], Any], Callable[
         combine = _look_up(spec.reduce.function, base)
     for what, thing in (("process", function), *([("reduce", combine)] if spec.reduce else [])):
         if not callable(thing):
-            raise LoadError(f"{what}: {thing!r} can't be called; name a function, or a class with __call__")
+            raise LoadError(
+                f"{what}: a {type(thing).__name__} can't be called; name a function, or a class with __call__"
+            )
     return function, _reducing(combine) if combine else None
 
 
