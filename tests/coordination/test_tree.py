@@ -251,6 +251,25 @@ def test_who_may_not_delete_a_node_deletes_nothing_below_it(place: Place) -> Non
     run(place, test)
 
 
+def test_an_older_token_whose_view_lags_behind_deletes_nothing_of_a_subtree(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        tree, later = await bench.tree(), await bench.tree()
+        for path in ("/d", "/d/a", "/d/b", "/d/c"):
+            await tree.set(path, "x", token=Token("l", 10))
+        for path in ("/d/a", "/d/new"):
+            await tree._view.stop()
+            await later.set(path, "later", token=Token("l", 12))
+            with pytest.raises(Fenced, match=f"{path} was written by a later holder"):
+                await tree.delete("/d", token=Token("l", 10), recursive=True)
+            assert await tree._read("/d/b")
+            assert await tree._read("/d/c")
+            await later.delete(path, token=Token("l", 12))
+        await tree.delete("/d", token=Token("l", 10), recursive=True)
+        await until(lambda: later.walk() == [])
+
+    run(place, test)
+
+
 def test_a_later_holder_that_writes_while_a_subtree_is_deleted_keeps_what_it_wrote(place: Place) -> None:
     async def test(bench: Bench) -> None:
         tree, later = await bench.tree(), await bench.tree()

@@ -213,7 +213,8 @@ class ConfigTree:
         NotEmpty where something is below it, as far as that is known here: nodes need no parents, and what another has
         made a moment ago is not seen yet.
 
-        Nothing is deleted where the node is not at `version`, or a later holder of the lock has written to any of them.
+        Nothing is deleted where the node is not at `version`, or a later holder of the lock has written to any of them:
+        for the latter the tree is read anew.
         """
         below = [node for node in self.walk(path) if node.path != path]
         if below and not recursive:
@@ -221,10 +222,8 @@ class ConfigTree:
                 f"{path} has {len(below)} nodes below it: delete them first, or pass recursive=True"
             )
         if below:
-            top = await self._read(path)
-            check_version(path, top, version)
-            for one in (path, *(node.path for node in below)):
-                check_fence(one, top if one == path else self._known(one), token)
+            check_version(path, await self._read(path), version)
+            await self._check_fences(path, token)
         for node in reversed(below):
             with suppress(Missing):
                 await self._delete(node.path, None, token)
@@ -235,6 +234,14 @@ class ConfigTree:
                 raise
 
     # -- the parts
+
+    async def _check_fences(self, path: str, token: Token | None) -> None:
+        """Raise Fenced where a token may not write to all of a subtree, as it is now: what is known here may be old."""
+        if token is not None:
+            records, _ = await self._store.list(Scope(Kind.NODE, self.name))
+            for record in records:
+                if self._is_node(record) and is_below(record.fields[PATH], path):
+                    check_fence(record.fields[PATH], record, token)
 
     async def _delete(self, path: str, version: int | None, token: Token | None) -> None:
         while True:
