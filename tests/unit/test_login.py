@@ -56,6 +56,7 @@ class Cluster:
         until = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + seconds))
         status = {"token": token, "expirationTimestamp": until}
         told = json.dumps({"apiVersion": version, "kind": "ExecCredential", "status": status})
+        self._plugin.unlink(missing_ok=True)  # (one that runs goes on as it was)
         self._plugin.write_text(f"#!/bin/sh\necho called >> {self._calls}\n{first}\necho '{told}'\n")
         self._plugin.chmod(0o700)
 
@@ -142,6 +143,12 @@ def login_of(store: Store) -> Login:
     return store._connection._login
 
 
+async def has_ended(store: Store) -> None:
+    """Wait until the login that goes on has ended."""
+    if (task := login_of(store)._task) is not None:
+        await asyncio.wait({task})
+
+
 def test_a_plugin_that_takes_long_is_waited_for_as_long_as_each_can_and_asked_once(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,10 +185,34 @@ def test_a_login_whose_end_is_known_is_renewed_before_that(cluster: Cluster) -> 
             assert await store.get(Kind.LOCK, "l")
             await asyncio.sleep(0.05)
         assert time.monotonic() > begin + 2
-        await login_of(store).renew(10)
+        await has_ended(store)
         cluster.token.write_text("second")
         assert await store.get(Kind.LOCK, "l")
         assert (cluster.calls, cluster.refused) == (2, 0)
+
+    cluster.run(test)
+
+
+@pytest.mark.parametrize("first", ["true", "sleep 1"])
+def test_a_plugin_that_gives_the_same_token_until_its_end_is_asked_again_at_once_then(
+    cluster: Cluster, first: str
+) -> None:
+    """Also where it was asked just before, or still is."""
+    cluster.says("first", seconds=2)
+
+    async def test(store: Store) -> None:
+        cluster.says("first", seconds=2, first=first)
+        begin = time.monotonic()
+        while cluster.calls == 1:
+            assert time.monotonic() < begin + 4
+            assert await store.get(Kind.LOCK, "l")
+            await asyncio.sleep(0.05)
+        if first == "true":
+            await has_ended(store)
+        cluster.says("second")
+        cluster.token.write_text("second")
+        assert all(await asyncio.gather(*(store.get(Kind.LOCK, "l") for _ in range(5))))
+        assert cluster.calls == 3
 
     cluster.run(test)
 

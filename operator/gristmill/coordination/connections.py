@@ -87,8 +87,9 @@ class ByClient:
 
     async def _has_other(self, token: str | None, seconds: float | None) -> bool:
         """Return whether there is another token now than one that was refused; log in anew if there may be."""
-        if self._login is not None and self._token() == token:
-            await self._login.renew(seconds)
+        for _ in range(2):  # (the first may only wait for what was begun ahead of time, and brings the same)
+            if self._login is not None and self._token() == token:
+                await self._login.renew(seconds)
         return self._token() != token
 
 

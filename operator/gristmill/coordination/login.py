@@ -33,17 +33,22 @@ class Login:
     def __init__(self, call: Callable[[], Awaitable[float | None]], until: float | None) -> None:
         self._call = call
         self._task: asyncio.Task[None] | None = None
-        self._not_before = -inf
+        #: when it may be begun again where it was refused, and ahead of time: a plugin that keeps a token
+        #: gives it again before its end, and another one after that
+        self._not_before = self._ahead_not_before = -inf
         self._due_at = _due_at(until)
 
     def look(self) -> None:
         """Begin to log in where it is time for that."""
         if time.monotonic() >= self._due_at:
-            self._begin()
+            self._begin(self._ahead_not_before, ahead=True)
 
     async def renew(self, seconds: float | None) -> None:
-        """Log in anew, unless that was done just now. TimeoutError where it takes longer; it goes on then."""
-        self._begin()
+        """Log in anew, unless that was done here just now; where it goes on wait for that.
+
+        TimeoutError where it takes longer; it goes on then.
+        """
+        self._begin(self._not_before, ahead=False)
         if self._task is not None:  # (who waits is not who does it: where they go others still get it)
             _, left = await asyncio.wait({self._task}, timeout=seconds)
             if left:
@@ -53,12 +58,12 @@ class Login:
         """End what goes on."""
         await end(self._task)
 
-    def _begin(self) -> None:
+    def _begin(self, not_before: float, *, ahead: bool) -> None:
         goes_on = self._task is not None and not self._task.done()
-        if not goes_on and time.monotonic() >= self._not_before:
-            self._task = asyncio.create_task(self._log_in(), name="logging in")
+        if not goes_on and time.monotonic() >= not_before:
+            self._task = asyncio.create_task(self._log_in(ahead=ahead), name="logging in")
 
-    async def _log_in(self) -> None:
+    async def _log_in(self, *, ahead: bool) -> None:
         try:
             until = await self._call()
             if until is not None or self._due_at == inf:  # (else it is due still: it has told its end before)
@@ -67,7 +72,9 @@ class Login:
             words = "the kube config's login can't be renewed: %s"
             say(log, logging.WARNING, words, str(error) or type(error).__name__)
         finally:
-            self._not_before = time.monotonic() + _PAUSE_SECONDS
+            self._ahead_not_before = time.monotonic() + _PAUSE_SECONDS
+            if not ahead:
+                self._not_before = self._ahead_not_before
 
 
 def _due_at(until: float | None) -> float:
