@@ -52,11 +52,16 @@ class ByClient:
         """See `Connection`."""
         if self._login is not None:
             self._login.look()
-        token = self._token()
-        response = await self._send(method, path, headers, body, timeout)
+        token, seconds = self._token(), timeout.total or timeout.sock_connect
+        try:
+            response = await self._send(method, path, headers, body, timeout)
+        except ValueError:  # (of a token with what no header may have: the server does not get to refuse it)
+            if not await self._has_other(token, seconds):
+                raise
+            return await self._send(method, path, headers, body, timeout)
         if response.status == HTTPStatus.UNAUTHORIZED:
             try:
-                has_other = await self._has_other(token, timeout.total or timeout.sock_connect)
+                has_other = await self._has_other(token, seconds)
             except BaseException:
                 response.close()
                 raise
