@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import json
 import logging
+import os
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -240,6 +242,33 @@ def test_a_client_that_is_closed_waits_for_no_login() -> None:
             await made.close()
 
     asyncio.run(test())
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_plugin_ends_with_the_client_that_has_asked_it(
+    cluster: Cluster, tmp_path: Path, capfd: pytest.CaptureFixture[str], is_first: bool
+) -> None:
+    """Also one that hangs, and whose output another process has, too."""
+    pid = tmp_path / "pid"
+
+    async def test(store: Store) -> None:
+        cluster.says("second", first=f"sleep 8 & echo $$ > {pid}.new; mv {pid}.new {pid}; exec sleep 600")
+        cluster.token.write_text("second")
+        asking = asyncio.create_task(open_store() if is_first else store.get(Kind.LOCK, "l"))
+        while not pid.exists():
+            assert not asking.done()
+            await asyncio.sleep(0.01)
+        asking.cancel()
+        await asyncio.wait({asking})
+        assert asking.cancelled()
+
+    begin = time.monotonic()
+    cluster.run(test)
+    gc.collect()
+    assert time.monotonic() < begin + 5
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)
+    assert capfd.readouterr().err == ""
 
 
 def test_why_a_plugin_fails_is_told_once_though_nobody_takes_what_is_logged(cluster: Cluster) -> None:

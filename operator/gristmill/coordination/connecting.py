@@ -85,14 +85,14 @@ async def _of_config(namespace: str | None, context: str | None) -> Store:
         ) from error
     from gristmill.coordination.connections import ByClient
     from gristmill.coordination.kube import KubeStore
-    from gristmill.coordination.login import Login, end_of
+    from gristmill.coordination.login import Login, end_of, with_plugin
 
     configuration: Any = api.Configuration()
     configuration.connection_pool_maxsize = 0  # (each who waits for a lock has a watch open)
     try:
         load: Any = config.load_kube_config
         with apart(_LOADER) as errors:
-            loader = await load(context=context, client_configuration=configuration)
+            loader = await with_plugin(load(context=context, client_configuration=configuration))
         _strip_token(configuration)
         for words in errors:
             say(log, logging.WARNING, "the kube config's login failed: %s", words)
@@ -116,7 +116,7 @@ async def _of_config(namespace: str | None, context: str | None) -> Store:
         for known in ("exec_plugin_expiry", "token"):  # (or what the plugin has said were believed)
             vars(loader).pop(known, None)
         with apart(_LOADER) as errors:  # (which has none where the program lets `kubernetes` log nothing)
-            await loader.load_and_set(configuration)
+            await with_plugin(loader.load_and_set(configuration))
         _strip_token(configuration)
         takes_token = "BearerToken" in configuration.api_key or not configuration.cert_file
         if errors or (takes_token and "token" not in vars(loader)):

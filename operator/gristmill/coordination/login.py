@@ -7,9 +7,12 @@ import base64
 import json
 import logging
 import time
+import traceback
+from asyncio.subprocess import Process
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from math import inf
+from typing import TypeVar
 
 from gristmill.coordination.saying import say
 from gristmill.coordination.tasks import end
@@ -21,6 +24,10 @@ _PAUSE_SECONDS = 5.0
 #: the time before its end, in seconds and as a part of its life, at which a login is renewed: the lesser of both
 _AHEAD_SECONDS = 60.0
 _AHEAD_PART = 1 / 5
+#: seconds for which the end of a plugin that is killed is waited for
+_END_SECONDS = 1.0
+
+T = TypeVar("T")
 
 
 class Login:
@@ -75,6 +82,29 @@ class Login:
             self._ahead_not_before = time.monotonic() + _PAUSE_SECONDS
             if not ahead:
                 self._not_before = self._ahead_not_before
+
+
+async def with_plugin(work: Awaitable[T]) -> T:
+    """Await a login of the kube config. Where that is cancelled the plugin that it has asked is ended, too.
+
+    `kubernetes` leaves it running, and its pipes to the end of the loop.
+    """
+    try:
+        return await work
+    except asyncio.CancelledError as error:
+        frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+        for known in [one for frame in frames for one in frame.f_locals.values()]:
+            if isinstance(known, Process):
+                await _end_plugin(known)
+        raise
+
+
+async def _end_plugin(process: Process) -> None:
+    """Kill a process, and let go of its pipes, which others may have, too."""
+    process._transport.close()  # type: ignore[attr-defined]  # (there is no other way to do the latter)
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_END_SECONDS):
+            await process.wait()
 
 
 def _due_at(until: float | None) -> float:
