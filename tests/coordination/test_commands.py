@@ -23,7 +23,8 @@ import pytest
 from tests.conftest import Until
 from tests.protocol.harness import Server
 
-from gristmill.cli.locking import _guard, _Signals
+from gristmill.cli import locking
+from gristmill.cli.locking import _Ended, _guard, _Signals
 from gristmill.coordination import connect
 
 #: letters that YAML reads as others where they are not quoted
@@ -241,6 +242,22 @@ def test_a_signal_that_comes_before_the_command_runs_is_for_the_command() -> Non
         for number, handler in before.items():
             signal.signal(number, handler)
     assert sent == [signal.SIGINT, signal.SIGTERM]
+
+
+def test_of_signals_that_come_together_one_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each that is raised cuts off what gives up what there is; so none is right after the command has ended."""
+    now, signals = [0.0], _Signals()
+    monkeypatch.setattr(locking, "monotonic", lambda: now[0])
+    ended = list[float]()
+    for now[0] in (5.0, 5.0, 5.5, 5.9, 6.1, 6.2, 7.2, 9.0, 9.5, 10.1):
+        if now[0] == 9.0:
+            signals.keep()
+            signals.end_waits()
+        try:
+            signals._hear(signal.SIGINT, None)
+        except _Ended:
+            ended.append(now[0])
+    assert ended == [5.0, 6.1, 7.2, 10.1]
 
 
 LATE = """
@@ -597,7 +614,7 @@ def test_who_gives_the_lock_up_at_a_server_that_is_away_can_be_ended(
         holder.stdin.flush()
         until(lambda: is_gone(command))
         with pytest.raises(subprocess.TimeoutExpired):
-            holder.wait(1)
+            holder.wait(2)
         holder.send_signal(number)
         holder.communicate(timeout=10)
         assert holder.returncode == 7

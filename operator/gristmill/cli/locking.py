@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
+from time import monotonic
 from types import FrameType
 
 from gristmill.coordination import connect
@@ -33,6 +34,8 @@ _CANT_RUN, _NOT_FOUND, _BY_SIGNAL = 126, 127, 128
 _END_PART = 0.4
 #: seconds between two looks at a lock by the clock: a process that was stopped was told nothing
 _LOOK_SECONDS = 0.2
+#: seconds for which what gives up what there is is ended by no signal
+_GIVE_UP_SECONDS = 1.0
 #: seconds for which it is asked who has a lock that was not had
 _ASK_SECONDS = 2.0
 #: seconds after which a lock is had whose holder has died, beyond its own: others' turns, and the way there
@@ -124,6 +127,9 @@ class _Ended(BaseException):
 class _Signals:
     """End the wait for a lock. Once it is had they are for the command, also those that come before it runs.
 
+    One that comes soon after another has ended a wait, or the command has ended, does nothing: it would cut off what
+    gives up what there is.
+
     When that has ended they end the wait for the server. When that is `over` they do nothing; where it has `failed`
     they end the program, which may not get rid of what it says of it.
     """
@@ -132,6 +138,7 @@ class _Signals:
         self.over = False
         self.failed = False
         self._waits = True
+        self._next_end = 0.0
         self._early: list[int] = []
         self._send: Callable[[int], None] = self._early.append
 
@@ -146,7 +153,8 @@ class _Signals:
         self._waits = False
 
     def end_waits(self) -> None:
-        """End again what is waited for."""
+        """End again what is waited for, but not in its first moments."""
+        self._next_end = monotonic() + _GIVE_UP_SECONDS
         self._waits = True
 
     def pass_to(self, send: Callable[[int], None]) -> None:
@@ -160,9 +168,11 @@ class _Signals:
             os._exit(_BY_SIGNAL + number)
         if self.over:
             return
-        if self._waits:
+        if not self._waits:
+            self._send(number)
+        elif monotonic() >= self._next_end:
+            self._next_end = monotonic() + _GIVE_UP_SECONDS
             raise _Ended(number)
-        self._send(number)
 
 
 class _Command:
