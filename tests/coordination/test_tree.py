@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -225,6 +226,55 @@ def test_wrong_values_are_told(place: Place) -> None:
             _ = node.text
         with pytest.raises(BadValue, match="/a: the value is no JSON"):
             _ = node.json
+
+    run(place, test)
+
+
+@pytest.mark.parametrize("wrong", [None, 5, b"/a", ["/a"]])
+def test_a_name_that_is_no_text_is_told(place: Place, wrong: Any) -> None:
+    async def test(bench: Bench) -> None:
+        client, tree = await bench.client(), await bench.tree()
+        told = rf"{re.escape(repr(wrong))}: it must be text \(str\), and is of type {type(wrong).__name__}"
+        for make in (client.lock, client.election):
+            with pytest.raises(BadName, match=f"^lock {told}"):
+                make(wrong)
+        with pytest.raises(BadName, match=f"^tree {told}"):
+            await client.tree(wrong)
+        for call in (tree.get, tree.children, tree.walk, tree.watch):
+            with pytest.raises(BadName, match=f"^path {told}"):
+                call(wrong)
+        for change in (tree.create, tree.ensure, tree.delete):
+            with pytest.raises(BadName, match=f"^path {told}"):
+                await change(wrong)
+        with pytest.raises(BadName, match=f"^path {told}"):
+            await tree.create(wrong, sequential=True)
+        with pytest.raises(BadName, match=f"^path {told}"):
+            await tree.set(wrong, "x")
+        await client.close()
+
+    run(place, test)
+
+
+def test_conditions_that_are_none_are_told_whatever_is_there(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        tree = await bench.tree()
+        await tree.set("/fenced", "x", token=Token("l", 7))
+        wrong: list[dict[str, Any]] = [
+            {"token": 7},
+            {"token": Token("l", "7")},  # type: ignore[arg-type]
+            {"token": Token(None, 7)},  # type: ignore[arg-type]
+            {"token": Token("l", True)},
+        ]
+        for path in ("/fenced", "/new"):
+            for one in wrong:
+                for done in (tree.set(path, "y", **one), tree.delete(path, **one)):
+                    with pytest.raises(BadValue, match=r"give lock\.token, or Token\(name, int\(\.\.\.\)\)"):
+                        await done
+            for version in ("1", 1.0, True):
+                for done in (tree.set(path, "y", version=version), tree.delete(path, version=version)):  # type: ignore[arg-type]
+                    with pytest.raises(BadValue, match=r"give node\.version, or int\(\.\.\.\)"):
+                        await done
+        assert [node.text for node in tree.walk()] == ["x"]
 
     run(place, test)
 

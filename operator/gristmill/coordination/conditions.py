@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gristmill.coordination.errors import Conflict, Fenced, Refused
+from gristmill.coordination.errors import BadValue, Conflict, Fenced, Refused
 from gristmill.coordination.lock import Token
 from gristmill.coordination.nodes import FENCE_LOCK, FENCE_NUMBER
 from gristmill.coordination.port import Record
@@ -16,6 +16,20 @@ def number_of(path: str, field: str, text: str | None) -> int:
         raise Refused(
             f"{path}: its annotation {field} is {text!r} and must be a number: correct it, or remove it"
         ) from None
+
+
+def check_conditions(version: int | None, token: Token | None) -> None:
+    """Raise BadValue where a version or token is none."""
+    if version is not None and not _is_number(version):
+        raise BadValue(f"version: {version!r} is none: give node.version, or int(...)")
+    if token is not None and not (
+        isinstance(token, Token) and isinstance(token.lock, str) and _is_number(token.number)
+    ):
+        raise BadValue(f"token: {token!r} is none: give lock.token, or Token(name, int(...))")
+
+
+def _is_number(given: object) -> bool:
+    return isinstance(given, int) and not isinstance(given, bool)
 
 
 def check_version(path: str, record: Record | None, version: int | None) -> None:

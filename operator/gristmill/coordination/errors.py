@@ -61,7 +61,7 @@ class BadName(CoordinationError):  # noqa: N818
 
 
 class BadValue(CoordinationError):  # noqa: N818
-    """A value is not what it should be: no text, no JSON, or not as its schema says."""
+    """A value is not what it should be: no text, no JSON, or not as its schema says; or a token or version is none."""
 
 
 class Fenced(CoordinationError):  # noqa: N818

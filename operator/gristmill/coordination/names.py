@@ -19,9 +19,19 @@ _PATH_BYTES = 1024
 _SHOWN, _DIGEST = 100, 20
 
 
+def check_text(what: str, given: str) -> str:
+    """Return a name of whatever. BadName where it is no text."""
+    if not isinstance(given, str):
+        raise BadName(
+            f"{what} {given!r:.300}: it must be text (str), and is of type {type(given).__name__}: "
+            "give its name, or decode it"
+        )
+    return given
+
+
 def check_lock(name: str) -> str:
     """Return the name of a lock. BadName where it can't be that of a Lease."""
-    if len(name) > _OBJECT_LETTERS or not _OBJECT.fullmatch(name):
+    if len(check_text("lock", name)) > _OBJECT_LETTERS or not _OBJECT.fullmatch(name):
         raise BadName(
             f"lock {name[:300]!r}: a name has small letters, digits, '-' and '.', begins and ends with a letter "
             f"or digit, and has at most {_OBJECT_LETTERS} letters"
@@ -31,7 +41,7 @@ def check_lock(name: str) -> str:
 
 def check_tree(name: str) -> str:
     """Return the name of a tree. BadName where it can't begin the names of its nodes."""
-    if len(name) > _LABEL_LETTERS or "--" in name or not _LABEL.fullmatch(name):
+    if len(check_text("tree", name)) > _LABEL_LETTERS or "--" in name or not _LABEL.fullmatch(name):
         raise BadName(
             f"tree {name[:300]!r}: a name has small letters, digits and single '-', begins and ends with a letter "
             f"or digit, and has at most {_LABEL_LETTERS} letters"
@@ -39,9 +49,13 @@ def check_tree(name: str) -> str:
     return name
 
 
-@lru_cache(maxsize=100_000)
 def check_path(path: str) -> str:
     """Return a path. BadName where it is none."""
+    return _check_path(check_text("path", path))
+
+
+@lru_cache(maxsize=100_000)
+def _check_path(path: str) -> str:
     words = path.split("/")
     if not path.startswith("/") or (not all(words[1:]) and path != "/"):
         raise BadName(

@@ -9,7 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 from gristmill.coordination.clock import Clock
-from gristmill.coordination.conditions import check_fence, check_version, number_of
+from gristmill.coordination.conditions import check_conditions, check_fence, check_version, number_of
 from gristmill.coordination.errors import (
     Conflict,
     Exists,
@@ -19,7 +19,7 @@ from gristmill.coordination.errors import (
     closed,
 )
 from gristmill.coordination.lock import Token
-from gristmill.coordination.names import check_path, is_below, node_name, parent_of
+from gristmill.coordination.names import check_path, check_text, is_below, node_name, parent_of
 from gristmill.coordination.nodes import (
     COUNTER,
     DIGITS,
@@ -151,7 +151,7 @@ class ConfigTree:
         same parent, is put to the end of its path.
         """
         self._check_open()
-        check_path(path + "0" * DIGITS if sequential else path)
+        check_path(check_text("path", path) + "0" * DIGITS if sequential else path)
         while True:
             number = f"{await self._count(parent_of(path + '0') or '/'):0{DIGITS}}" if sequential else ""
             data = self._checked(path + number, value)
@@ -181,6 +181,7 @@ class ConfigTree:
         `version`: only where it is at this version (0: not there); Conflict else. `token`: only where no later holder
         of the lock has written to it; Fenced else.
         """
+        check_conditions(version, token)
         data = self._checked(check_path(path), value)
         name = node_name(self.name, path)
         fence = {} if token is None else {FENCE_LOCK: token.lock, FENCE_NUMBER: str(token.number)}
@@ -216,6 +217,7 @@ class ConfigTree:
         Nothing is deleted where the node is not at `version`, or a later holder of the lock has written to any of them:
         for the latter the tree is read anew.
         """
+        check_conditions(version, token)
         below = [node for node in self.walk(path) if node.path != path]
         if below and not recursive:
             raise NotEmpty(
