@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from gristmill.coordination import connecting
 from gristmill.coordination.connecting import open_store
-from gristmill.coordination.errors import Denied, Unavailable
+from gristmill.coordination.errors import BadName, Denied, Unavailable
 from gristmill.coordination.kube import KubeStore
 from gristmill.coordination.port import Kind
 
@@ -59,6 +62,21 @@ def test_the_namespace_is_that_of_the_context(
 ) -> None:
     path = f"/apis/coordination.k8s.io/v1/namespaces/{expected}/leases/l"
     assert asyncio.run(lease_of(namespace, context)) == path
+
+
+@pytest.mark.usefixtures("kubeconfig")
+@pytest.mark.parametrize("wrong", ["..?", "a/b", "A", "a.b", "-a", "a" * 64, "ü", 5])
+@pytest.mark.parametrize("by_pod", [False, True])
+def test_a_namespace_that_is_none_gets_into_no_address(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, wrong: Any, by_pod: bool
+) -> None:
+    if by_pod:
+        monkeypatch.setattr(connecting, "_SERVICE_ACCOUNT", tmp_path)
+        monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
+        for name in ("token", "namespace"):
+            (tmp_path / name).write_text("a")
+    with pytest.raises(BadName, match=f"^namespace {re.escape(repr(wrong))}: "):
+        asyncio.run(open_store(None, wrong))
 
 
 def test_nowhere_is_said() -> None:

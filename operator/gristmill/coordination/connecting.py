@@ -11,6 +11,7 @@ from urllib.request import getproxies, proxy_bypass
 
 from gristmill.coordination.errors import BadName, CoordinationError, Unavailable
 from gristmill.coordination.jobs import is_in_job, not_allowed
+from gristmill.coordination.names import check_namespace
 from gristmill.coordination.port import Store
 from gristmill.coordination.saying import apart, say
 
@@ -30,7 +31,8 @@ async def open_store(
 ) -> Store:
     """Return the records of a name space: of the Valkey at `url`, else of a cluster.
 
-    CoordinationError where there is neither, or a package is missing; Denied in a ChunkJob that may not.
+    CoordinationError where there is neither, or a package is missing; BadName where a cluster can't have such a name
+    space; Denied in a ChunkJob that may not.
     """
     if context is None:
         url = url or os.environ.get(VARIABLE)
@@ -68,7 +70,8 @@ def _of_pod(namespace: str | None) -> Store:
         ) from error
     try:
         there = (_SERVICE_ACCOUNT / "namespace").read_text(encoding="utf-8").strip()
-        return KubeStore(InPod(_SERVICE_ACCOUNT), namespace or there)
+        name = check_namespace(namespace or there)
+        return KubeStore(InPod(_SERVICE_ACCOUNT), name)
     except OSError as error:
         raise Unavailable(f"the pod's service account can't be read: {error}") from error
 
@@ -104,6 +107,7 @@ async def _of_config(namespace: str | None, context: str | None) -> Store:
     if context is not None:
         active = next((one for one in contexts if one["name"] == context), None)
     there = (active or {}).get("context", {}).get("namespace") or _NAMESPACE
+    name = check_namespace(namespace or there)
     configuration.proxy = configuration.proxy or proxy_for(configuration.host)
     configuration.client_session_kwargs = {"trust_env": False}
 
@@ -124,7 +128,7 @@ async def _of_config(namespace: str | None, context: str | None) -> Store:
         return until()
 
     login = Login(log_in, until())
-    return KubeStore(ByClient(api.ApiClient(configuration), login), namespace or there)
+    return KubeStore(ByClient(api.ApiClient(configuration), login), name)
 
 
 def _strip_token(configuration: Any) -> None:

@@ -55,7 +55,7 @@ class LockLost(NotHeld):
 
 
 class BadName(CoordinationError):  # noqa: N818
-    """What was given is no name of a lock or tree, or no path."""
+    """What was given is no name of a lock, tree or namespace, or no path."""
 
     exit_code = 2
 

@@ -49,6 +49,16 @@ def check_tree(name: str) -> str:
     return name
 
 
+def check_namespace(name: str) -> str:
+    """Return the name of a namespace of a cluster. BadName where it can't be one."""
+    if len(check_text("namespace", name)) > _LABEL_LETTERS or not _LABEL.fullmatch(name):
+        raise BadName(
+            f"namespace {name[:300]!r}: a name has small letters, digits and '-', begins and ends with a letter or "
+            f"digit, and has at most {_LABEL_LETTERS} letters"
+        )
+    return name
+
+
 def check_path(path: str) -> str:
     """Return a path. BadName where it is none."""
     return _check_path(check_text("path", path))
