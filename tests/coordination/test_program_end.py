@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
+import gc
 import secrets
 import subprocess
 import sys
@@ -13,8 +15,10 @@ from typing import Any
 import pytest
 from tests.protocol.harness import Server
 
+from gristmill.coordination import connect
 from gristmill.coordination.errors import Closed, Unavailable
 from gristmill.coordination.kube import KubeStore
+from gristmill.coordination.lock import Token
 from gristmill.coordination.port import Kind
 from gristmill.coordination.valkey import ValkeyStore
 
@@ -78,3 +82,33 @@ def test_a_thread_that_is_not_to_be_had_now_is_none_of_a_valkey_s_client(
 
     with pytest.raises(Unavailable, match="no connection can be made now: "):
         asyncio.run(call())
+
+
+def test_a_thread_that_is_not_to_be_had_now_leaves_nothing_behind(
+    valkey: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where one is needed to connect, to lead, or for a callback."""
+
+    def full(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    told, namespace = "^no thread can be had now: can't start new thread", secrets.token_hex(4)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", full)
+        with pytest.raises(Unavailable, match=told):
+            connect(valkey.url, namespace=namespace)
+    gc.collect()  # (a loop that is not closed warns then)
+    with connect(valkey.url, namespace=namespace) as client:
+        election, tree, led = client.election("e"), client.tree("t"), list[Token]()
+        with monkeypatch.context() as patch:
+            patch.setattr(_thread, "start_new_thread", full)
+            with pytest.raises(Unavailable, match=told):
+                election.run(led.append)
+            assert not election.leads
+            patch.setattr(threading.Thread, "start", full)
+            with pytest.raises(Unavailable, match=told):
+                tree.watch(callback=print)
+            assert tree._tree._watches == []
+        assert led == []
+        election.run(led.append)
+        assert len(led) == 1

@@ -81,13 +81,16 @@ def closed() -> Closed:
     return Closed("the client is closed: connect again")
 
 
-def unconnected(why: object) -> CoordinationError:
+def unconnected(why: object, what: str = "no connection can be made") -> CoordinationError:
     """Return what is told where no connection can be made: names are looked up by threads, which may be not to be had.
 
     Closed where that is for good, since the program or its loop ends; else Unavailable.
     """
     if _ENDS.search(str(why)):
-        return Closed(
-            f"no connection can be made any more, as where a program ends ({why}): use the client in a `with`"
-        )
-    return Unavailable(f"no connection can be made now: {why}")
+        return Closed(f"{what} any more, as where a program ends ({why}): use the client in a `with`")
+    return Unavailable(f"{what} now: {why}")
+
+
+def threadless(why: object) -> CoordinationError:
+    """Return what is told where a thread that is needed can't be had: as `unconnected`."""
+    return unconnected(why, "no thread can be had")

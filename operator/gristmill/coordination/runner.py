@@ -10,7 +10,7 @@ from contextlib import suppress
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from gristmill.coordination.errors import Closed, closed
+from gristmill.coordination.errors import Closed, closed, threadless
 from gristmill.coordination.saying import later
 
 T = TypeVar("T")
@@ -46,7 +46,11 @@ class Runner:
         #: where it is told that something is done: the task, or None where the loop has ended before
         self._waiting: set[SimpleQueue[asyncio.Task[Any] | None]] = set()
         self._thread = threading.Thread(target=self._run, name="gristmill coordination", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            self._loop.close()
+            raise threadless(error) from error
 
     @property
     def is_here(self) -> bool:

@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import Any, Self
 
 from gristmill.coordination import aio
-from gristmill.coordination.errors import Closed
+from gristmill.coordination.errors import Closed, threadless
 from gristmill.coordination.leading import Lead, Watcher
 from gristmill.coordination.lock import Token
 from gristmill.coordination.nodes import Event, Node, Resync
@@ -165,7 +165,10 @@ class Election:
             lead.begin()
             try:
                 # (what interrupts the start of a Thread breaks its locks)
-                _thread.start_new_thread(watcher.run, ())
+                try:
+                    _thread.start_new_thread(watcher.run, ())
+                except RuntimeError as error:
+                    raise threadless(error) from error
                 on_elected(self._lock.token)
             finally:
                 watcher.end()
@@ -254,7 +257,11 @@ class Watch:
         self._runner = runner
         if callback is not None:
             name = f"watch of {watch.path}"
-            threading.Thread(target=self._tell, args=(callback,), name=name, daemon=True).start()
+            try:
+                threading.Thread(target=self._tell, args=(callback,), name=name, daemon=True).start()
+            except RuntimeError as error:
+                self.close()
+                raise threadless(error) from error
 
     def close(self) -> None:
         """Hear no more."""
