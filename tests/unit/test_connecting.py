@@ -27,7 +27,7 @@ def _nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def kubeconfig(tmp_path: Path) -> None:
+def kubeconfig(tmp_path: Path) -> Path:
     config = {
         "clusters": [{"name": "c", "cluster": {"server": "http://c.invalid"}}],
         "contexts": [
@@ -40,6 +40,7 @@ def kubeconfig(tmp_path: Path) -> None:
     path = tmp_path / "kubeconfig"
     path.write_text(json.dumps(config))
     path.chmod(0o600)
+    return path
 
 
 async def lease_of(namespace: str | None, context: str | None) -> str:
@@ -92,3 +93,25 @@ def test_a_function_of_a_job_does_not_coordinate_by_whatever_cluster_somebody_wo
     with pytest.raises(Denied, match="write `coordination: true` into its spec"):
         asyncio.run(open_store())
     assert "/there/" in asyncio.run(lease_of(None, "b"))
+
+
+@pytest.mark.parametrize(
+    ("known", "why"),
+    [
+        (None, r"ValueError: oidc: missing configuration"),
+        ({"idp-issuer-url": "https://127.0.0.1:1"}, "oidc: .* cannot refresh without refresh-token"),
+        (
+            {"idp-issuer-url": "https://127.0.0.1:1", "client-id": "c", "client-secret": "s",
+             "refresh-token": "r", "idp-certificate-authority-data": "YQ=="},
+            "(TypeError|ValueError): .*ssl",
+        ),
+    ],
+)  # fmt: skip
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_why_a_login_fails_at_first_is_said(kubeconfig: Path, known: dict[str, str] | None, why: str) -> None:
+    config = json.loads(kubeconfig.read_text())
+    login = {"name": "oidc"} | ({"config": known} if known is not None else {})
+    config["users"][0]["user"] = {"auth-provider": login}
+    kubeconfig.write_text(json.dumps(config))
+    with pytest.raises(Unavailable, match=rf"no cluster \(.*{why}"):
+        asyncio.run(open_store())

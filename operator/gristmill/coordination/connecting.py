@@ -79,6 +79,7 @@ def _of_pod(namespace: str | None) -> Store:
 async def _of_config(namespace: str | None, context: str | None) -> Store:
     """Return the records of the cluster of a kube context (None: the current one)."""
     try:
+        from aiohttp import ClientError
         from kubernetes.aio import client as api
         from kubernetes.aio import config
         from yaml import YAMLError
@@ -100,10 +101,10 @@ async def _of_config(namespace: str | None, context: str | None) -> Store:
         for words in errors:
             say(log, logging.WARNING, "the kube config's login failed: %s", words)
         contexts, active = config.list_kube_config_contexts()  # type: ignore[no-untyped-call]
-    except (config.ConfigException, OSError, YAMLError) as error:
+    except (config.ConfigException, ClientError, OSError, YAMLError) as error:
         raise _nowhere(str(error)) from error
     except (TypeError, ValueError, LookupError, AttributeError) as error:
-        raise _nowhere("the kube config is none") from error
+        raise _nowhere(f"the kube config can't be used: {type(error).__name__}: {error}") from error
     if context is not None:
         active = next((one for one in contexts if one["name"] == context), None)
     there = (active or {}).get("context", {}).get("namespace") or _NAMESPACE
