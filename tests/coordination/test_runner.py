@@ -224,6 +224,7 @@ def test_a_lead_that_is_interrupted_before_its_work_has_begun_is_given_up(
 def test_what_interrupts_a_lead_as_its_watcher_is_started_or_ended_is_raised(client: Client) -> None:
     """At each line of those that this takes, also of Python's own."""
     election, left, here = client.election("e"), 0, threading.get_ident()
+    lost: list[int] = []
 
     def trace(frame: FrameType, event: str, _: object) -> Any:
         nonlocal left
@@ -240,7 +241,7 @@ def test_what_interrupts_a_lead_as_its_watcher_is_started_or_ended_is_raised(cli
         left, former = number, sys.gettrace()
         try:
             sys.settrace(trace)
-            election.run(lambda token: None)
+            election.run(lambda token: None, lambda: lost.append(1))
         except Late:
             pass
         finally:
@@ -249,6 +250,44 @@ def test_what_interrupts_a_lead_as_its_watcher_is_started_or_ended_is_raised(cli
         if left > 0:
             break
     assert number > 5
+    time.sleep(0.5)
+    assert lost == []
+
+
+def test_a_lead_that_is_given_up_as_the_end_of_its_watcher_is_interrupted_is_not_lost(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    election, looks, look = client.election("e"), threading.Event(), leading.Watcher._look
+    lost, ended = list[int](), threading.Event()
+
+    def seen(watcher: leading.Watcher) -> None:
+        looks.set()
+        look(watcher)
+        ended.set()
+
+    def late(_: leading.Watcher) -> None:
+        raise Late
+
+    monkeypatch.setattr(leading.Watcher, "_look", seen)
+    monkeypatch.setattr(leading.Watcher, "end", late)
+    with pytest.raises(Late):
+        election.run(lambda _: looks.wait(10), lambda: lost.append(1))
+    assert ended.wait(10)
+    assert lost == []
+
+
+def test_a_lead_that_is_over_between_two_looks_is_not_lost() -> None:
+    lost: list[int] = []
+
+    class GivenUp:
+        @property
+        def held(self) -> bool:
+            watcher.over.put(None)
+            return False
+
+    watcher = leading.Watcher(GivenUp(), lambda: lost.append(1))  # type: ignore[arg-type]
+    watcher.run()
+    assert lost == []
 
 
 def test_who_is_forked_while_one_leads_ends_when_its_work_is_done(

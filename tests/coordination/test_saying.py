@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import asyncio
 import logging
 import subprocess
 import sys
@@ -155,3 +156,36 @@ def test_what_no_thread_could_be_had_for_is_said_when_one_can(monkeypatch: pytes
     speaker.do(lambda: said.put(threading.get_ident()))
     speaker.do(lambda: said.put(threading.get_ident()))
     assert said.get(timeout=8) == said.get(timeout=8) != threading.get_ident()
+
+
+def test_what_no_thread_could_be_had_for_is_said_at_the_end_and_waited_for_by_no_client(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    speaker, said = saying._Speaker(), list[int]()
+
+    def full(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(saying, "_END_SECONDS", 30.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(_thread, "start_new_thread", full)
+        speaker.do(lambda: said.append(1))
+    begin = time.monotonic()
+    asyncio.run(speaker.wait())
+    assert said == []
+    speaker.finish()
+    assert said == [1]
+    assert time.monotonic() - begin < 10
+
+
+def test_of_what_another_package_logs_in_a_task_the_errors_alone_are_kept_apart(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    other = logging.getLogger("tests.other")
+    with saying.apart("tests.other") as errors:
+        other.warning("a warning of the %s", "other")
+        other.error("an error of the %s", "other")
+    other.error("of nobody")
+    saying._speaker.finish()
+    assert errors == ["an error of the other"]
+    assert sorted(caplog.messages) == ["a warning of the other", "of nobody"]

@@ -8,13 +8,16 @@ import gc
 import json
 import logging
 import os
+import shutil
+import subprocess
 import threading
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from aiohttp import web
+from aiohttp import ClientTimeout, web
+from kubernetes.aio import client as api
 
 from gristmill.coordination import kube, login, saying
 from gristmill.coordination.connecting import open_store
@@ -32,16 +35,15 @@ LEASE = {
 
 
 class Cluster:
-    """An API server that knows the token of a file, which a kube config's plugin prints; and how often it did.
-
-    With `file` the kube config names that, which has the token, instead.
-    """
+    """An API server that knows the token of a file, which a kube config's plugin prints; and how often it did."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.token, self._calls = folder / "token", folder / "calls"
         self.refused = 0
         self._plugin, self._config = folder / "plugin", folder / "kubeconfig"
-        self.file: Path | None = None
+        #: what the kube config says of who logs in: the plugin alone where this is None
+        self.user: dict[str, str] | None = None
+        self.scheme = "http"
         for name in ("GRISTMILL_COORDINATION", "GRISTMILL_JOB", "KUBERNETES_SERVICE_HOST"):
             monkeypatch.delenv(name, raising=False)
         monkeypatch.setattr(
@@ -93,11 +95,9 @@ class Cluster:
             "interactiveMode": "Never",
         }
         config = {
-            "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{port}"}}],
+            "clusters": [{"name": "c", "cluster": {"server": f"{self.scheme}://127.0.0.1:{port}"}}],
             "contexts": [{"name": "a", "context": {"cluster": "c", "user": "u"}}],
-            "users": [
-                {"name": "u", "user": {"tokenFile": str(self.file)} if self.file else {"exec": plugin}}
-            ],
+            "users": [{"name": "u", "user": self.user or {"exec": plugin}}],
             "current-context": "a",
         }
         self._config.write_text(json.dumps(config))
@@ -217,6 +217,64 @@ def test_a_plugin_that_gives_the_same_token_until_its_end_is_asked_again_at_once
         assert cluster.calls == 3
 
     cluster.run(test)
+
+
+def test_why_a_plugin_fails_at_first_is_told(cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
+    cluster.says("first", first="echo 'log in at https://there' >&2; exit 1")
+
+    async def test(store: Store) -> None:
+        cluster.says("first")
+        assert await store.get(Kind.LOCK, "l")
+
+    cluster.run(test)
+    saying._speaker.finish()
+    (line,) = [line for line in caplog.messages if line.startswith("the kube config's login failed: ")]
+    assert "log in at https://there" in line
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not there")
+def test_a_login_by_a_certificate_has_no_token_that_could_be_missed(
+    cluster: Cluster, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    words = "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=test -keyout key -out crt"
+    subprocess.run(["openssl", *words.split()], check=True, capture_output=True, cwd=tmp_path)
+    cluster.scheme = "https"  # (`kubernetes` takes none else)
+    cluster.user = {"client-certificate": str(tmp_path / "crt"), "client-key": str(tmp_path / "key")}
+
+    async def test(store: Store) -> None:
+        await login_of(store).renew(10)
+
+    cluster.run(test)
+    saying._speaker.finish()
+    assert "can't be renewed" not in caplog.text
+
+
+def test_an_answer_is_let_go_of_where_the_login_takes_too_long() -> None:
+    class Answer:
+        status, closed = 401, False
+
+        def close(self) -> None:
+            self.closed = True
+
+    async def never() -> None:
+        await asyncio.sleep(60)
+
+    async def test() -> None:
+        client, answer = api.ApiClient(), Answer()
+        connection = ByClient(client, made := Login(never, None))
+
+        async def send(*_: object) -> Answer:
+            return answer
+
+        connection._send = send  # type: ignore[assignment, method-assign]
+        with pytest.raises(TimeoutError, match="has not ended for"):
+            await connection.send("GET", "/", {}, None, ClientTimeout(total=0.1))
+        assert answer.closed
+        assert made._task is not None
+        await connection.close()
+        assert made._task.cancelled()
+
+    asyncio.run(test())
 
 
 def test_a_clock_by_which_each_login_is_over_has_none_renewed(cluster: Cluster) -> None:
@@ -360,7 +418,7 @@ def test_a_login_that_tells_its_end_no_more_is_asked_again_after_a_pause(
 
 
 def test_a_file_with_a_token_may_end_its_line(cluster: Cluster) -> None:
-    cluster.file = cluster.token
+    cluster.user = {"tokenFile": str(cluster.token)}
 
     async def test(store: Store) -> None:
         assert await store.get(Kind.LOCK, "l")
@@ -375,7 +433,7 @@ def test_a_token_that_can_t_be_sent_is_told_until_there_is_another(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(login, "_PAUSE_SECONDS", 0.0)
-    cluster.file = cluster.token
+    cluster.user = {"tokenFile": str(cluster.token)}
 
     async def test(store: Store) -> None:
         cluster.token.write_text("second\nthird")
