@@ -262,7 +262,7 @@ def f(x):
     here.write(job)
     failed = here.run("run", "job.yaml", "--workers", "1", code=1)
     assert "CodeChanged" in failed.stderr
-    assert "the code of mine:f changed since the job was planned" in failed.stderr
+    assert "the code of mine:f changed since the job began" in failed.stderr
     if not accepts:
         module.write_text(before)
     elif accepts == "by field":
@@ -271,6 +271,34 @@ def f(x):
     results = here.results()
     assert len(results) == 100
     assert set(results) == ({1, 2} if accepts else {1})
+
+
+def test_code_that_was_accepted_is_the_jobs_from_then_on_and_other_code_is_not(here: Here) -> None:
+    module = here.folder / "mine.py"
+    accepted = """
+import os
+
+def f(x):
+    if x == 90:
+        if not os.path.exists("goes"):
+            raise ValueError
+        if not os.path.exists("died"):
+            open("died", "w").close()
+            open("mine.py", "a").write("# other")
+            os._exit(3)
+    return 2
+"""
+    retry = {"attempts": 2, "backoffSeconds": 0.1}
+    here.write(chunk_job(**numbers(100, 10), process={"function": "mine:f"}, retry=retry))
+    module.write_text("def f(x):\n    return 1 if x < 50 else [][x]\n")
+    assert "TooManyFailures" in here.run("run", "job.yaml", "--workers", "1", code=1).stderr
+    module.write_text(accepted)
+    assert "TooManyFailures" in here.run("run", "job.yaml", "--workers", "1", "--accept-code", code=1).stderr
+    (here.folder / "goes").touch()
+    assert "CodeChanged" in here.run("run", "job.yaml", "--workers", "1", code=1).stderr
+    module.write_text(accepted)
+    here.run("run", "job.yaml", "--workers", "1")
+    assert set(here.results()) == {1, 2}
 
 
 @pytest.mark.parametrize("kind", ["source", "function"])

@@ -104,7 +104,7 @@ def test_failures(failed: Here) -> None:
 
 def test_retry_names(failed: Here) -> None:
     assert "no dead letter of 0" in failed.run("retry", "0", code=2).stderr
-    assert json.loads(failed.run("retry", "1:3", "--json").stdout) == {"opened": 1}
+    assert json.loads(failed.run("retry", "1:3", "--json").stdout) == {"opened": 1, "job": True}
     assert json.loads(failed.run("get", "--json").stdout)["state"] == "Stopped"
     assert failed.status()["items"]["failed"] == 1
 

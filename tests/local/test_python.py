@@ -138,6 +138,53 @@ def test_a_module_that_starts_its_own_run_when_it_is_imported_is_told(here: Here
     assert "put the call of gristmill.run below `if __name__ == '__main__':`" in done.stderr
 
 
+def test_what_a_worker_loads_may_run_another_job(here: Here) -> None:
+    """As for a table that a class needs."""
+    other = chunk_job(process={"function": "inner:square"})
+    (here.folder / "inner.py").write_text("def square(x):\n    return x * x\n")
+    text = f"""
+import gristmill
+
+class Model:
+    def __init__(self):
+        self.table = list(gristmill.run({other!r}, 1).results())
+
+    def __call__(self, x):
+        return self.table[x]
+"""
+    (here.folder / "mine.py").write_text(text)
+    here.write(chunk_job(process={"class": "mine:Model"}))
+    here.run("run", "job.yaml", "--workers", "1")
+    assert here.results() == [x * x for x in range(10)]
+
+
+@pytest.mark.parametrize("place", ["jobs", "scripts/jobs"])
+def test_a_package_without_an_init_that_is_elsewhere_too_is_not_taken_for_changed(
+    here: Here, place: str
+) -> None:
+    """The path of the script is not that of the workers."""
+    job = chunk_job(process={"function": "jobs.f:process"})
+    for name in {"jobs", place}:
+        (here.folder / name).mkdir(parents=True)
+    (here.folder / "jobs/f.py").write_text("def process(x):\n    return x\n")
+    (here.folder / place / "other.py").touch()
+    script = here.folder / "scripts/go.py"
+    script.parent.mkdir(exist_ok=True)
+    script.write_text(f"import gristmill\n\nprint(sum(gristmill.run({job!r}, 2).results()))\n")
+    words = [sys.executable, "scripts/go.py"]
+    done = subprocess.run(words, cwd=here.folder, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.stdout, done.returncode) == ("45\n", 0), done.stderr
+
+
+def test_a_package_that_writes_a_module_when_it_is_imported_is_not_taken_for_changed(here: Here) -> None:
+    package = here.folder / "pk"
+    package.mkdir()
+    text = "from pathlib import Path\nPath(__file__).with_name('table.py').write_text('')\ndef f(x):\n    return x\n"
+    (package / "f.py").write_text(text)
+    here.write(chunk_job(**numbers(20, 2), process={"function": "pk.f:f"}))
+    here.run("run", "job.yaml", "--workers", "2")
+
+
 def test_a_run_that_has_ended_keeps_nothing_open(here: Here) -> None:
     gristmill.run(chunk_job(), 1, "before").wait()
     before = sorted(os.listdir("/dev/fd"))

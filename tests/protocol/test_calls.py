@@ -240,6 +240,7 @@ def test_without_the_job_every_function_says_so(client):
         queue.status,
         lambda: queue.bye("a", lost=True),
         lambda: queue.fail_job(1, "r", "m"),
+        lambda: queue.claim_code(1, "x", accept=False),
     ]
     for call in calls:
         with pytest.raises(NoSuchJob):
@@ -264,6 +265,15 @@ def test_a_job_is_created_once(client):
     assert queue.create(parameters())
     assert not queue.create(parameters(epoch=9))
     assert queue.status()["job"]["epoch"] == "1"
+
+
+def test_the_code_is_that_of_the_first_who_loads_it_or_the_last_that_is_accepted(client):
+    queue = Queue(client, "j")
+    queue.create(parameters())
+    told = [("a", False), ("b", False), ("c", True), ("a", False), ("c", False)]
+    assert [queue.claim_code(1, code, accept=accept) for code, accept in told] == ["a", "a", "c", "c", "c"]
+    assert queue.claim_code(0, "x", accept=True) == "x", "who is of an old epoch is told so by all else"
+    assert queue.claim_code(1, "c", accept=False) == "c"
 
 
 def test_a_plan_that_comes_second_is_refused(client, clock):

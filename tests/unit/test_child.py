@@ -29,9 +29,6 @@ class Wire:
     def send(self, *message: Any) -> None:
         self.sent.append(message)
 
-    def send_all(self, *messages: tuple[Any, ...]) -> None:
-        self.sent += messages
-
 
 @pytest.mark.parametrize("loads", [True, False])
 @pytest.mark.parametrize("reduce", [{}, {"reduce": {"function": "nowhere:combine"}}])
@@ -54,30 +51,3 @@ def test_what_was_written_is_cleaned_up_though_the_code_is_gone(
     Child(wire, Marker(), JobContext(job, str(tmp_path), f"{tmp_path}/out", ""), "w").serve(loads=loads)
     assert [sent[0] for sent in wire.sent] == ["ready", answer], wire.sent
     assert answer == "chore_done" or wire.sent[1][1] == "LoadFailed"
-
-
-@pytest.mark.parametrize(
-    ("accept", "generation", "advice"),
-    [(False, 0, "--accept-code"), (False, 1, "acceptCode: true"), (True, 0, "")],
-)
-def test_code_that_changed_since_the_job_was_planned_is_not_called_unless_accepted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accept: bool, generation: int, advice: str
-) -> None:
-    monkeypatch.setattr(sys, "stdout", sys.stdout)
-    monkeypatch.setattr(sys, "stderr", sys.stderr)
-    monkeypatch.setattr(sys, "path", [*sys.path])
-    name = f"code_of_{tmp_path.name}"
-    (tmp_path / f"{name}.py").write_text("def f(x):\n    return 2\n")
-    job = chunk_job(**numbers(4), process={"function": f"{name}:f"})
-    plan = make_plan(ChunkJob.model_validate(job).spec, str(tmp_path), "spec", "that of another f")
-    wire: Any = Wire(["plan", plan.to_json()], ["lease", "n", 1, 0, 1])
-    context = JobContext(job, str(tmp_path), "", "", accept_code=accept, generation=generation)
-    Child(wire, Marker(), context, "w").serve(loads=True)
-    failures = [sent for sent in wire.sent if sent[0] == "job_failed"]
-    if accept:
-        assert failures == []
-        return
-    ((_, reason, text),) = failures
-    assert reason == "CodeChanged"
-    assert f"the code of {name}:f changed" in text
-    assert advice in text

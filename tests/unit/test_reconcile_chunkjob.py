@@ -282,6 +282,7 @@ def test_an_operator_that_begins_has_secret_and_queue_agree_on_the_password() ->
     [
         {"workers": {"processes": 4}},
         {"workers": {"leaseSeconds": 5}},
+        {"acceptCode": True},
         {"workers": {"image": "mine:2"}},
         {"retry": {"timeoutSeconds": 9}},
         {"retry": {"finalExceptions": ["KeyError"]}},

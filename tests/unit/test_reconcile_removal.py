@@ -67,7 +67,7 @@ def test_what_a_job_that_the_queue_has_lost_may_have_left_is_said() -> None:
     decision = decided(deleted(output={"url": "/data"}) | {"status": began}, told=None)
     note = decision.actions[0]
     assert isinstance(note, Note)
-    assert note.message == "the queue has lost the job: parts may be left in /data"
+    assert note.message == "the queue does not know the job; if it has lost it, parts may be left in /data"
     ended = decided(resource(output={"url": "/data"}), told=told("complete", workers=0)).status
     for status in ({}, ended):
         found = deleted(output={"url": "/data"}) | {"status": status}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from gristmill.api.names import Reason
 from gristmill.cli.places import Where, choose
 from gristmill.cli.text import count, print_json
 from gristmill.client.status import ended
@@ -22,7 +23,8 @@ def retry_letters(words: list[str], where: Where, *, as_json: bool) -> None:
     place = choose(name, where)
     how_to_go_on = place.how_to_go_on()
     with place.queue() as queue:
-        phase = queue.status()["job"]["phase"]
+        told = queue.status()["job"]
+        phase = told["phase"]
         if phase in ("removing", "removed"):
             raise JobGivenUp
         names = [f"{letter.chunk}:{letter.item}" for letter in queue.dead_letters()]
@@ -34,7 +36,7 @@ def retry_letters(words: list[str], where: Where, *, as_json: bool) -> None:
             with place.reopening():
                 opened = queue.retry(chosen)
     if as_json:
-        print_json({"opened": opened})
+        print_json({"opened": opened, "job": has_failed or (bool(opened) and phase == "complete")})
     else:
         what = (
             "the failed job, which has no dead letters,"
@@ -42,6 +44,10 @@ def retry_letters(words: list[str], where: Where, *, as_json: bool) -> None:
             else count(opened, "dead letter")
         )
         print(f"{what} opened again{how_to_go_on if opened or has_failed else ''}")
+        if has_failed and told["reason"] == Reason.DEADLINE_EXCEEDED:
+            print(
+                "it ran longer than activeDeadlineSeconds: on a cluster it fails again unless that is raised"
+            )
 
 
 def set_suspended(name: str | None, where: Where, *, suspended: bool, as_json: bool) -> None:

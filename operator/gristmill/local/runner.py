@@ -26,7 +26,7 @@ from gristmill.planning.progress import State as JobState
 from gristmill.protocol.job import JobContext
 from gristmill.sinks import is_intact, load_plan, read_manifest, remove_output
 from gristmill.sources import input_change, reads_folder, resolve
-from gristmill.worker.user_code import code_version, is_loading
+from gristmill.worker.user_code import code_version, is_importing
 
 Job = str | Path | dict[str, Any] | ChunkJob
 
@@ -37,14 +37,14 @@ _WAYS_OUT = "--fresh starts anew, --state DIR keeps both"
 
 def load(job: Job) -> tuple[ChunkJob, Path]:
     """Return the manifest as a model, and the folder that its relative paths start from."""
-    if is_loading():
+    if not isinstance(job, str | Path | dict | ChunkJob):
+        raise UsageError(f"a job is a path, a text, a dict or a ChunkJob, got {job!r}")
+    manifest = job if isinstance(job, ChunkJob) else load_manifest(job)
+    if is_importing(manifest.spec):
         raise UsageError(
             "this is a worker, which imports the module of the function: put the call of gristmill.run below "
             "`if __name__ == '__main__':`, or into another module"
         )
-    if not isinstance(job, str | Path | dict | ChunkJob):
-        raise UsageError(f"a job is a path, a text, a dict or a ChunkJob, got {job!r}")
-    manifest = job if isinstance(job, ChunkJob) else load_manifest(job)
     is_file = isinstance(job, str | Path) and os.path.isfile(job)
     return manifest, Path(str(job)).absolute().parent if is_file else Path.cwd()
 
@@ -133,7 +133,7 @@ def _renewed(stored: StoredJob, context: JobContext, accept_code: bool) -> Store
             f"the code of the function changed since this run began: {_WAYS_OUT}, "
             "--accept-code goes on and mixes results of both"
         )
-    kept = replace(context, code_version=former.code_version, accept_code=accept_code or former.accept_code)
+    kept = replace(context, code_version=former.code_version, accept_code=accept_code)
     suspend_changed = former.job.spec.suspend != context.job.spec.suspend
     return replace(
         stored,

@@ -184,6 +184,10 @@ class Queue:
         """End the job as failed; False when it was not running."""
         return bool(self._call("fail_job", epoch, reason, message))
 
+    def claim_code(self, epoch: int, digest: str, *, accept: bool) -> str:
+        """Tell what code a worker has loaded; return the job's: the first that was told, or (`accept`) the last."""
+        return str(self._call("code", epoch, digest, int(accept)).decode())
+
     def cancel(self) -> str:
         """Give the job up; return its phase: "removing" until what is staged is removed, then "removed"."""
         return str(self._call("cancel").decode())

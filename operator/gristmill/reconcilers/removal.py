@@ -86,7 +86,7 @@ def _left(observed: Observed) -> list[Action]:
         what = f"{told['job']['message']}; parts may be left in {_output(observed)}"
         return [Note(_INCOMPLETE, what, warning=True)]
     if told is None and _output(observed) and has_begun(observed) and not has_ended(observed):
-        what = f"the queue has lost the job: parts may be left in {_output(observed)}"
+        what = f"the queue does not know the job; if it has lost it, parts may be left in {_output(observed)}"
         return [Note(_INCOMPLETE, what, warning=True)]
     if told is None or told["job"].get("reason") != _INCOMPLETE:
         return []

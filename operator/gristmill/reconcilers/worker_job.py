@@ -41,6 +41,7 @@ _FIELDS: dict[str, Any] = {
         "workers": {"image", "template", "processes", "lease_seconds"},
         "retry": {"attempts", "timeout_seconds", "final_exceptions"},
         "durability": True,
+        "accept_code": True,
         "coordination": True,
     },
     _WORK_DIGEST: {"input", "chunks", "process", "reduce", "output"},

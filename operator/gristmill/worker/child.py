@@ -88,31 +88,30 @@ class Child:
         self._messages: SimpleQueue[list[Any] | None] = SimpleQueue()
         self._function: Callable[[Any], Any]
         self._combine: Callable[[Any, Any], Any] | None = None
-        #: what the code is, by its digest
-        self._code = ""
-        #: why nothing is done with the code (a reason, a sentence); None where it is
-        self._refusal: tuple[str, str] | None = (Reason.LOAD_FAILED, "it is not loaded to clean up")
+        #: why the code is not loaded; "" when it is
+        self._unloaded = "it is not loaded to clean up"
 
     def serve(self, loads: bool) -> None:
         """Load the code, if it `loads`, then handle messages one after the other.
 
-        Where it can't be loaded, or isn't what was planned with, that is told when it is needed: to clean up, it isn't,
-        and must not be in the way.
+        Where it can't be loaded, that is told when it is needed: to clean up, it isn't, and must not be in the way.
         """
         sys.stdout, sys.stderr = (output.text() for output in self._outputs)
         spec = self._context.job.spec
         if spec.process.memory_bytes:
             limit_memory(spec.process.memory_bytes)
+        code = ""
         if loads:
+            known = frozenset(sys.modules)
             try:
                 self._function, combine = user_code.load(spec, self._context.base)
                 self._combine = forks.ending_copies(combine) if combine else None
-                self._code = user_code.code_version(spec, self._context.base)
-                self._refusal = None
+                code = user_code.loaded_code(spec, self._context.base, known)
+                self._unloaded = ""
             except LoadError as error:
-                self._refusal = (Reason.LOAD_FAILED, str(error))
+                self._unloaded = str(error)
             forks.end_copy()
-        self._channel.send("ready")
+        self._channel.send("ready", code)
         reach("child.started")
         threading.Thread(target=self._receive, name="messages", daemon=True).start()
         while (message := self._messages.get()) is not None:
@@ -131,8 +130,8 @@ class Child:
                 self._take_plan(Plan.from_json(data))
             case ["chore", nonce, "clean", failures]:
                 self._chore(nonce, "clean", Failures.from_wire(failures))
-            case _ if self._refusal:
-                self._channel.send("job_failed", *self._refusal)
+            case _ if self._unloaded:
+                self._channel.send("job_failed", Reason.LOAD_FAILED, self._unloaded)
             case ["lease", *fields]:
                 self._run(Lease(*fields))
             case ["chore", nonce, name, failures]:
@@ -142,9 +141,7 @@ class Child:
         context, spec = self._context, self._context.job.spec
         if context.output:
             self._sink = chores.sink_of(context, plan, self._combine)
-        if not self._refusal and not context.accept_code and self._code != plan.code_version:
-            self._refusal = (Reason.CODE_CHANGED, _changed(context))
-        if self._refusal:
+        if self._unloaded:
             return
         source = open_source(plan)
         read = source.read
@@ -216,15 +213,3 @@ class Child:
 
     def _current_chunk(self) -> int:
         return self._computer.current_chunk() if self._computer else -1
-
-
-def _changed(context: JobContext) -> str:
-    """Return what to do about code that is another than when the job was planned."""
-    process = context.job.spec.process
-    how = "run again with --accept-code"
-    if context.on_cluster:
-        how = f"set acceptCode: true, and `gristmill retry {context.name}`"
-    return (
-        f"the code of {process.function or process.class_ or 'process.source'} changed since the job was planned: "
-        f"bring it back, or {how}, which mixes results of both"
-    )

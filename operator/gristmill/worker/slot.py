@@ -63,6 +63,8 @@ class Slot:
         self._stopping = False
         self._loads = True
         self.ready = False
+        #: digest of the code that the child has loaded, until the queue was told; "" else
+        self.code = ""
         #: set when this supervisor killed the child, with the reason
         self.killed_for = ""
         self.starts = 0

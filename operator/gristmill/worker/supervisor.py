@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from gristmill import settings
+from gristmill.api.names import Reason
 from gristmill.errors import GristmillError, LoadError
 from gristmill.protocol.client import Queue, Reply
 from gristmill.protocol.job import JobContext
@@ -79,7 +80,7 @@ class Supervisor:
         reach("supervisor.hello")
         self._epoch = int(told["epoch"])
         self._phase = told["phase"]
-        context = JobContext.from_json(told["spec"])
+        self._context = context = JobContext.from_json(told["spec"])
         spec = context.job.spec
         self._timeout = spec.retry.timeout_seconds
         self._lease_seconds = spec.workers.lease_seconds
@@ -110,6 +111,7 @@ class Supervisor:
         for slot in self._slots:
             if not self._failure:
                 self._watch(slot)
+            self._check_code(slot)
         if self._failure:
             self._queue.fail_job(self._epoch, *self._failure)
             self._phase = "failed"
@@ -121,6 +123,12 @@ class Supervisor:
             self._report(wanting)
         if time.monotonic() >= self._next_beat:
             self._heartbeat()
+
+    def _check_code(self, slot: Slot) -> None:
+        """Fail the job where a child has loaded other code than the first one had: results would be of both."""
+        code, slot.code = slot.code, ""
+        if code and self._queue.claim_code(self._epoch, code, accept=self._context.accept_code) != code:
+            self._failure = (Reason.CODE_CHANGED, _code_changed(self._context))
 
     def _check_leaving(self) -> None:
         """Raise Leave when it is time; but who is there stays to clean up a job that is given up: no other may come."""
@@ -240,8 +248,9 @@ class Supervisor:
 
     def _hear(self, slot: Slot, message: list[Any]) -> None:
         match message:
-            case ["ready"]:
+            case ["ready", code]:
                 slot.ready = True
+                slot.code = code
                 slot.starts = 0
                 self._capture(slot)
                 slot.captured.forget_tail()
@@ -364,3 +373,15 @@ class Supervisor:
         if self._failure or self._phase not in ("planning", "running"):
             return False
         return any(slot.first and not slot.first.lease.chore for slot in self._slots)
+
+
+def _code_changed(context: JobContext) -> str:
+    """Return what to do about code that is another than the job began with."""
+    process = context.job.spec.process
+    how = "run again with --accept-code (in Python accept_code=True)"
+    if context.on_cluster:
+        how = f"set acceptCode: true, and `gristmill retry {context.name}`"
+    return (
+        f"the code of {process.function or process.class_ or 'process.source'} changed since the job began: "
+        f"bring it back, or {how}, which mixes results of both"
+    )

@@ -10,6 +10,8 @@
 --   lost "1": it died; its leases are given back as lost, else uncharged. Returns the number of leases given back.
 -- FCALL gristmill_fail_job 15 KEYS  epoch reason message
 --   nothing can run (the function can't be loaded, a deadline): returns 1 when the job was running
+-- FCALL gristmill_code 15 KEYS  epoch digest accept
+--   what a worker has loaded: the first is the job's, with accept "1" each; returns the job's (an old epoch: the digest itself)
 -- All may be repeated. A worker that is silent for three lease times is forgotten (grant.lua).
 -- Memory may be short: all but hello are answered nevertheless, so that leases are kept, given back and ended.
 
@@ -85,6 +87,14 @@ define('bye', function(k, args)
   redis.call('HDEL', k.replies, worker)
   redis.call('ZREM', k.deadlines, 'w' .. worker)
   return returned
+end, 'allow-oom')
+
+define('code', function(k, args)
+  if get(k, 'epoch') ~= args[1] then return args[2] end
+  local known = get(k, 'code')
+  if known and known ~= '' and args[3] ~= '1' then return known end
+  set(k, 'code', args[2])
+  return args[2]
 end, 'allow-oom')
 
 define('fail_job', function(k, args)
