@@ -19,6 +19,7 @@ from gristmill.coordination.connections import ByClient, InPod
 from gristmill.coordination.errors import Denied, Unavailable
 from gristmill.coordination.kube import KubeStore
 from gristmill.coordination.kube_objects import KIND_LABEL
+from gristmill.coordination.login import Login
 from gristmill.coordination.port import Kind, Record, Scope
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not there")
@@ -136,6 +137,32 @@ def test_a_server_of_another_authority_is_told_no_token(visit: Callable[..., Non
             await store.get(Kind.LOCK, "l")
 
     visit(calls, other)
+
+
+@pytest.mark.parametrize("address", ["https://127.0.0.1:{port}", "https://"])
+def test_a_server_that_can_t_be_reached_so_has_no_login_asked_for_another_token(
+    visit: Callable[..., None], tmp_path: Path, address: str
+) -> None:
+    """It would take its time, and mend nothing."""
+    other, logins = tmp_path / "other", 0
+    certify(other)
+
+    async def log_in() -> None:
+        nonlocal logins
+        logins += 1
+
+    async def calls(_: KubeStore) -> None:
+        known = client.Configuration(host=address.format(port=os.environ["KUBERNETES_SERVICE_PORT"]))
+        known.ssl_ca_cert, known.api_key = str(other / "ca.crt"), {"BearerToken": "Bearer first"}
+        store = KubeStore(ByClient(client.ApiClient(known), Login(log_in, None)), "here")
+        with pytest.raises(
+            Unavailable, match=r"does not answer: (.*certificate verify failed|https:///apis)"
+        ):
+            await store.get(Kind.LOCK, "l")
+        assert logins == 0
+        await store.close()
+
+    visit(calls)
 
 
 @pytest.mark.parametrize("by_client", [False, True])

@@ -55,8 +55,11 @@ class ByClient:
         token, seconds = self._token(), timeout.total or timeout.sock_connect
         try:
             response = await self._send(method, path, headers, body, timeout)
-        except ValueError:  # (of a token with what no header may have: the server does not get to refuse it)
-            if not await self._has_other(token, seconds):
+        except (
+            ValueError
+        ) as error:  # (of a token with what no header may have: it does not get to the server)
+            # (a certificate that is not believed, or an address that is none, is a ValueError, too)
+            if isinstance(error, (aiohttp.ClientError, OSError)) or not await self._has_other(token, seconds):
                 raise
             return await self._send(method, path, headers, body, timeout)
         if response.status == HTTPStatus.UNAUTHORIZED:
