@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -115,3 +116,13 @@ def test_why_a_login_fails_at_first_is_said(kubeconfig: Path, known: dict[str, s
     kubeconfig.write_text(json.dumps(config))
     with pytest.raises(Unavailable, match=rf"no cluster \(.*{why}"):
         asyncio.run(open_store())
+
+
+def test_what_a_kube_config_lacks_is_said_without_its_secrets(kubeconfig: Path) -> None:
+    config = json.loads(kubeconfig.read_text())
+    known = {"idp-issuer-url": "https://127.0.0.1:1", "client-id": "c", "refresh-token": "SECRET {\n"}
+    config["users"][0]["user"] = {"auth-provider": {"name": "oidc", "config": known}}
+    kubeconfig.write_text(json.dumps(config))
+    with pytest.raises(Unavailable, match=r"Expected key client-secret in the kube config\), and ") as caught:
+        asyncio.run(open_store())
+    assert "SECRET" not in "".join(traceback.format_exception(caught.value))

@@ -14,6 +14,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import ClientTimeout, web
@@ -42,7 +43,7 @@ class Cluster:
         self.refused = 0
         self._plugin, self._config = folder / "plugin", folder / "kubeconfig"
         #: what the kube config says of who logs in: the plugin alone where this is None
-        self.user: dict[str, str] | None = None
+        self.user: dict[str, Any] | None = None
         self.scheme = "http"
         for name in ("GRISTMILL_COORDINATION", "GRISTMILL_JOB", "KUBERNETES_SERVICE_HOST"):
             monkeypatch.delenv(name, raising=False)
@@ -386,6 +387,22 @@ def test_a_plugin_that_fails_is_asked_again_though_nobody_hears_of_it(
     cluster.run(test)
     saying._speaker.finish()
     assert "the kube config's login can't be renewed: it gave no token" in caplog.text
+
+
+def test_why_a_login_fails_is_told_without_the_secrets_of_the_kube_config(
+    cluster: Cluster, caplog: pytest.LogCaptureFixture
+) -> None:
+    cluster.user = {"exec": {"apiVersion": None, "command": "x", "env": ["SECRET"]}, "token": "first"}
+
+    async def test(store: Store) -> None:
+        await login_of(store).renew(10)
+
+    cluster.run(test)
+    saying._speaker.finish()
+    for words in ("failed", "can't be renewed"):
+        (line,) = [one for one in caplog.messages if one.startswith(f"the kube config's login {words}: ")]
+        assert line.endswith("Expected key apiVersion in the kube config")
+    assert "SECRET" not in caplog.text
 
 
 def test_a_login_that_tells_its_end_no_more_is_asked_again_after_a_pause(

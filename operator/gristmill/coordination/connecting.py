@@ -89,7 +89,7 @@ async def _of_config(namespace: str | None, context: str | None) -> Store:
         ) from error
     from gristmill.coordination.connections import ByClient
     from gristmill.coordination.kube import KubeStore
-    from gristmill.coordination.login import Login, end_of, with_plugin
+    from gristmill.coordination.login import Login, end_of, with_plugin, without_entry
 
     configuration: Any = api.Configuration()
     configuration.connection_pool_maxsize = 0  # (each who waits for a lock has a watch open)
@@ -99,10 +99,10 @@ async def _of_config(namespace: str | None, context: str | None) -> Store:
             loader = await with_plugin(load(context=context, client_configuration=configuration))
         _strip_token(configuration)
         for words in errors:
-            say(log, logging.WARNING, "the kube config's login failed: %s", words)
+            say(log, logging.WARNING, "the kube config's login failed: %s", without_entry(words))
         contexts, active = config.list_kube_config_contexts()  # type: ignore[no-untyped-call]
     except (config.ConfigException, ClientError, OSError, YAMLError) as error:
-        raise _nowhere(str(error)) from error
+        raise _nowhere(without_entry(str(error))) from None  # (which has the secrets of the kube config)
     except (TypeError, ValueError, LookupError, AttributeError) as error:
         raise _nowhere(f"the kube config can't be used: {type(error).__name__}: {error}") from error
     if context is not None:

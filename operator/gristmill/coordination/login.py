@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import logging
+import re
 import time
 import traceback
 from asyncio.subprocess import Process
@@ -77,7 +78,7 @@ class Login:
                 self._due_at = _due_at(until)
         except Exception as error:  # (of whatever a kube config names)
             words = "the kube config's login can't be renewed: %s"
-            say(log, logging.WARNING, words, str(error) or type(error).__name__)
+            say(log, logging.WARNING, words, without_entry(str(error)) or type(error).__name__)
         finally:
             self._ahead_not_before = time.monotonic() + _PAUSE_SECONDS
             if not ahead:
@@ -105,6 +106,14 @@ async def _end_plugin(process: Process) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(_END_SECONDS):
             await process.wait()
+
+
+def without_entry(words: str) -> str:
+    """Return what `kubernetes` says of a kube config without the user's entry, which has the secrets.
+
+    That is the place where it misses a key: FILE/{'name': ..., 'user': {...}}/user/...
+    """
+    return re.sub(r"(Expected key \S+) in [^{]*\{.*", r"\1 in the kube config", words, flags=re.DOTALL)
 
 
 def _due_at(until: float | None) -> float:
