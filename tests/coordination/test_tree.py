@@ -314,8 +314,27 @@ def test_an_older_token_whose_view_lags_behind_deletes_nothing_of_a_subtree(plac
             assert await tree._read("/d/b")
             assert await tree._read("/d/c")
             await later.delete(path, token=Token("l", 12))
+        await later.set("/d2", "later", token=Token("l", 12))
         await tree.delete("/d", token=Token("l", 10), recursive=True)
-        await until(lambda: later.walk() == [])
+        await until(lambda: [node.path for node in later.walk()] == ["/d2"])
+
+    run(place, test)
+
+
+def test_an_older_token_that_knows_nothing_below_a_node_deletes_none_of_a_subtree_of_a_later_holder(
+    place: Place,
+) -> None:
+    async def test(bench: Bench) -> None:
+        tree, later = await bench.tree(), await bench.tree()
+        await tree.set("/d", "x", token=Token("l", 10))
+        await tree._view.stop()
+        await later.set("/d/new", "later", token=Token("l", 12))
+        with pytest.raises(Fenced, match="/d/new was written by a later holder"):
+            await tree.delete("/d", token=Token("l", 10), recursive=True)
+        assert await tree._read("/d")
+        await later.delete("/d/new", token=Token("l", 12))
+        await tree.delete("/d", token=Token("l", 10), recursive=True)
+        assert await tree._read("/d") is None
 
     run(place, test)
 

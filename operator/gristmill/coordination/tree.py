@@ -225,6 +225,7 @@ class ConfigTree:
             )
         if below:
             check_version(path, await self._read(path), version)
+        if recursive:  # (also where nothing below is known here yet)
             await self._check_fences(path, token)
         for node in reversed(below):
             with suppress(Missing):
