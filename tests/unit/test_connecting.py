@@ -126,3 +126,17 @@ def test_what_a_kube_config_lacks_is_said_without_its_secrets(kubeconfig: Path) 
     with pytest.raises(Unavailable, match=r"Expected key client-secret in the kube config\), and ") as caught:
         asyncio.run(open_store())
     assert "SECRET" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("where", ["authority", "client"])
+def test_a_certificate_that_is_none_is_said(kubeconfig: Path, where: str) -> None:
+    config = json.loads(kubeconfig.read_text())
+    config["clusters"][0]["cluster"] = {"server": "https://c.invalid"}
+    if where == "authority":
+        config["clusters"][0]["cluster"]["certificate-authority-data"] = "bm9uZQ=="
+    else:
+        config["users"][0]["user"] = {"client-certificate-data": "bm9uZQ==", "client-key-data": "bm9uZQ=="}
+    kubeconfig.write_text(json.dumps(config))
+    words = r"no cluster \(the certificates of the kube config can't be used: .+\), and "
+    with pytest.raises(Unavailable, match=words):
+        asyncio.run(open_store())

@@ -128,8 +128,11 @@ async def _of_config(namespace: str | None, context: str | None) -> Store:
             raise CoordinationError("; ".join(errors) or "it gave no token")
         return until()
 
-    login = Login(log_in, until())
-    return KubeStore(ByClient(api.ApiClient(configuration), login), name)
+    try:
+        client = api.ApiClient(configuration)
+    except (OSError, ValueError) as error:
+        raise _nowhere(f"the certificates of the kube config can't be used: {error}") from error
+    return KubeStore(ByClient(client, Login(log_in, until())), name)
 
 
 def _strip_token(configuration: Any) -> None:
