@@ -96,6 +96,11 @@ def test_the_time_of_a_handle_counts_where_acquire_says_none(client: Client) -> 
     assert found == [True]
 
 
+def test_a_wrong_depth_is_told_with_those_that_there_are(client: Client) -> None:
+    with pytest.raises(ValueError, match="'all' is none: give 'node', 'children' or 'subtree'"):
+        client.tree("t").watch(depth="all")
+
+
 def test_a_wrong_time_is_told(client: Client) -> None:
     """`acquire(True)` is how a lock of threads is waited for."""
     for wrong in (True, False):
@@ -103,6 +108,8 @@ def test_a_wrong_time_is_told(client: Client) -> None:
             client.lock("l").acquire(wrong)
         with pytest.raises(TypeError, match="it is a number of seconds"):
             client.lock("l", timeout=wrong)
+    with pytest.raises(TypeError, match=r"'5' can't be waited for, it is a number of seconds: give float\("):
+        client.lock("l").acquire("5")  # type: ignore[arg-type]
     for seconds in (-1, math.nan):
         with pytest.raises(ValueError, match="it is 0 or more"):
             client.lock("l").acquire(seconds)

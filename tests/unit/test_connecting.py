@@ -140,3 +140,12 @@ def test_a_certificate_that_is_none_is_said(kubeconfig: Path, where: str) -> Non
     words = r"no cluster \(the certificates of the kube config can't be used: .+\), and "
     with pytest.raises(Unavailable, match=words):
         asyncio.run(open_store())
+
+
+@pytest.mark.parametrize("wrong", [5, b"redis://:SECRET@v:6379", ["redis://:SECRET@v:6379"]])
+def test_an_address_that_is_no_text_is_said_without_its_password(wrong: Any) -> None:
+    with pytest.raises(
+        BadName, match=r"write redis://HOST:PORT, rediss://HOST:PORT or unix://PATH$"
+    ) as caught:
+        asyncio.run(open_store(wrong))
+    assert "SECRET" not in str(caught.value)

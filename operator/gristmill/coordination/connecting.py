@@ -53,7 +53,7 @@ def _of_valkey(url: str, namespace: str) -> Store:
 
     try:
         return ValkeyStore(url, namespace)
-    except (ValueError, TypeError) as error:  # (the URL itself may have a password)
+    except (ValueError, TypeError, AttributeError) as error:  # (the URL itself may have a password)
         raise BadName(
             f"the address of the Valkey is none ({error}): write redis://HOST:PORT, rediss://HOST:PORT or unix://PATH"
         ) from None

@@ -13,6 +13,7 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
+from numbers import Real
 from typing import Any
 
 from gristmill.coordination import leases
@@ -261,6 +262,10 @@ def _waited(timeout: float | None) -> float | None:
     """Return for how many seconds a lock is waited for. TypeError or ValueError where that can't be."""
     if isinstance(timeout, bool):
         raise TypeError(f"timeout: it is a number of seconds; write acquire(blocking={timeout})")
+    if timeout is not None and not isinstance(timeout, Real):
+        raise TypeError(
+            f"timeout: {timeout!r} can't be waited for, it is a number of seconds: give float(...)"
+        )
     if timeout is not None and not timeout >= 0:
         raise ValueError(f"timeout: {timeout} s can't be waited for, it is 0 or more")
     return timeout

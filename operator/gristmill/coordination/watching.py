@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterable
 from enum import StrEnum
+from typing import Never
 
 from gristmill.coordination.names import is_below, parent_of
 from gristmill.coordination.nodes import Event, EventKind, Node, Resync
@@ -20,6 +21,10 @@ class Depth(StrEnum):
     NODE = "node"
     CHILDREN = "children"
     SUBTREE = "subtree"
+
+    @classmethod
+    def _missing_(cls, value: object) -> Never:
+        raise ValueError(f"depth: {value!r} is none: give 'node', 'children' or 'subtree'")
 
 
 class Watch:
