@@ -118,6 +118,30 @@ def test_why_a_login_fails_at_first_is_said(kubeconfig: Path, known: dict[str, s
         asyncio.run(open_store())
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_an_issuer_that_hangs_up_is_said(kubeconfig: Path) -> None:
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.close()
+
+    async def test() -> None:
+        async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            known = {
+                "idp-issuer-url": f"http://127.0.0.1:{port}",
+                "client-id": "c",
+                "client-secret": "s",
+                "refresh-token": "r",
+            }
+            config = json.loads(kubeconfig.read_text())
+            config["users"][0]["user"] = {"auth-provider": {"name": "oidc", "config": known}}
+            kubeconfig.write_text(json.dumps(config))
+            with pytest.raises(Unavailable, match=r"no cluster \(Server disconnected\)"):
+                await open_store()
+
+    asyncio.run(test())
+
+
 def test_what_a_kube_config_lacks_is_said_without_its_secrets(kubeconfig: Path) -> None:
     config = json.loads(kubeconfig.read_text())
     known = {"idp-issuer-url": "https://127.0.0.1:1", "client-id": "c", "refresh-token": "SECRET {\n"}

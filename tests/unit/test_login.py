@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from aiohttp import ClientTimeout, web
+from aiohttp import ClientResponse, ClientTimeout, web
 from kubernetes.aio import client as api
 
 from gristmill.coordination import kube, login, saying
@@ -139,11 +139,16 @@ def test_one_that_is_over_is_told_and_asked_for_again_after_a_while(cluster: Clu
     cluster.run(test)
 
 
-def login_of(store: Store) -> Login:
+def connection_of(store: Store) -> ByClient:
     assert isinstance(store, KubeStore)
     assert isinstance(store._connection, ByClient)
-    assert store._connection._login is not None
-    return store._connection._login
+    return store._connection
+
+
+def login_of(store: Store) -> Login:
+    found = connection_of(store)._login
+    assert found is not None
+    return found
 
 
 async def has_ended(store: Store) -> None:
@@ -320,13 +325,15 @@ def test_a_plugin_ends_with_the_client_that_has_asked_it(
         asking.cancel()
         await asyncio.wait({asking})
         assert asking.cancelled()
+        if not is_first:
+            await store.close()
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(pid.read_text()), 0)
 
     begin = time.monotonic()
     cluster.run(test)
     gc.collect()
     assert time.monotonic() < begin + 5
-    with pytest.raises(ProcessLookupError):
-        os.kill(int(pid.read_text()), 0)
     assert capfd.readouterr().err == ""
 
 
@@ -453,12 +460,26 @@ def test_a_token_that_can_t_be_sent_is_told_until_there_is_another(
     cluster.user = {"tokenFile": str(cluster.token)}
 
     async def test(store: Store) -> None:
+        sends, connection = 0, connection_of(store)
+        real = connection._send
+
+        async def send(*args: Any) -> ClientResponse:
+            nonlocal sends
+            sends += 1
+            return await real(*args)
+
+        connection._send = send  # type: ignore[method-assign]
         cluster.token.write_text("second\nthird")
+        with pytest.raises(Unavailable, match="can't be asked: "):  # (the former is refused first)
+            await store.get(Kind.LOCK, "l")
+        sends = 0
         for _ in range(2):
             with pytest.raises(Unavailable, match="can't be asked: "):
                 await store.get(Kind.LOCK, "l")
+        assert sends == 2
         cluster.token.write_text("fourth")
         assert await store.get(Kind.LOCK, "l")
+        assert sends == 4
 
     cluster.run(test)
 
