@@ -55,10 +55,8 @@ class ByClient:
         token, seconds = self._token(), timeout.total or timeout.sock_connect
         try:
             response = await self._send(method, path, headers, body, timeout)
-        except (
-            ValueError
-        ) as error:  # (of a token with what no header may have: it does not get to the server)
-            # (a certificate that is not believed, or an address that is none, is a ValueError, too)
+        except ValueError as error:
+            # (of a token with what no header may have; a certificate that is not believed is a ValueError, too)
             if isinstance(error, (aiohttp.ClientError, OSError)) or not await self._has_other(token, seconds):
                 raise
             return await self._send(method, path, headers, body, timeout)
