@@ -262,7 +262,7 @@ def f(x):
     here.write(job)
     failed = here.run("run", "job.yaml", "--workers", "1", code=1)
     assert "CodeChanged" in failed.stderr
-    assert "the code of mine:f changed since the job began" in failed.stderr
+    assert "the module mine changed since the job began" in failed.stderr
     if not accepts:
         module.write_text(before)
     elif accepts == "by field":
@@ -299,6 +299,23 @@ def f(x):
     module.write_text(accepted)
     here.run("run", "job.yaml", "--workers", "1")
     assert set(here.results()) == {1, 2}
+
+
+def test_code_that_changes_when_the_queue_is_lost_is_not_mixed_in(here: Here, until: Until) -> None:
+    """Its workers know what they had before."""
+    module, text = here.folder / "mine.py", "import time\n\ndef f(x):\n    time.sleep(0.05)\n    return {}\n"
+    module.write_text(text.format(1))
+    here.write(chunk_job(**numbers(200), process={"function": "mine:f"}, output={"url": "out"}))
+    process = here.start("run", "job.yaml", "--workers", "1")
+    until(lambda: list((here.folder / "out").glob("part-*")))
+    module.write_text(text.format(2))
+    shutil.rmtree(here.folder / ".gristmill/job/queue")
+    words = process.communicate(timeout=60)[1]
+    assert process.returncode == 1
+    assert "CodeChanged" in words
+    module.write_text(text.format(1))
+    here.run("run", "job.yaml")
+    assert here.results() == [1] * 200
 
 
 @pytest.mark.parametrize("kind", ["source", "function"])

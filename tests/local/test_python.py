@@ -158,6 +158,17 @@ class Model:
     assert here.results() == [x * x for x in range(10)]
 
 
+@pytest.mark.parametrize("kind", ["class", "source"])
+def test_what_a_worker_loads_may_not_run_its_own_job(here: Here, kind: str) -> None:
+    """Each worker of that would run it again."""
+    model = "import gristmill\n\nclass Model:\n    def __init__(self):\n        gristmill.run('job.yaml', 1).wait()\n"
+    (here.folder / "mine.py").write_text(f"{model}\n    def __call__(self, x):\n        return x\n")
+    text = "import gristmill\n\ngristmill.run('job.yaml', 1).wait()\n\ndef process(x):\n    return x\n"
+    here.write(chunk_job(process={"class": "mine:Model"} if kind == "class" else {"source": text}))
+    done = here.run("run", "job.yaml", "--workers", "1", code=1)
+    assert "this is a worker, which loads the function of this very job" in done.stderr
+
+
 @pytest.mark.parametrize("place", ["jobs", "scripts/jobs"])
 def test_a_package_without_an_init_that_is_elsewhere_too_is_not_taken_for_changed(
     here: Here, place: str
@@ -179,7 +190,17 @@ def test_a_package_without_an_init_that_is_elsewhere_too_is_not_taken_for_change
 def test_a_package_that_writes_a_module_when_it_is_imported_is_not_taken_for_changed(here: Here) -> None:
     package = here.folder / "pk"
     package.mkdir()
-    text = "from pathlib import Path\nPath(__file__).with_name('table.py').write_text('')\ndef f(x):\n    return x\n"
+    text = """
+from pathlib import Path
+
+try:
+    from pk import table
+except ImportError:
+    Path(__file__).with_name("table.py").write_text("")
+
+def f(x):
+    return x
+"""
     (package / "f.py").write_text(text)
     here.write(chunk_job(**numbers(20, 2), process={"function": "pk.f:f"}))
     here.run("run", "job.yaml", "--workers", "2")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import msgpack
@@ -15,6 +16,7 @@ from gristmill import settings
 from gristmill.errors import QueueError
 from gristmill.protocol.client import Queue
 from gristmill.protocol.keys import keys_of
+from gristmill.protocol.library import library
 from gristmill.protocol.refusals import NoSuchJob
 from gristmill.protocol.steps import ChoreDone, ChoreFailed, Done, Fail, Release
 
@@ -240,7 +242,7 @@ def test_without_the_job_every_function_says_so(client):
         queue.status,
         lambda: queue.bye("a", lost=True),
         lambda: queue.fail_job(1, "r", "m"),
-        lambda: queue.claim_code(1, "x", accept=False),
+        lambda: queue.claim_code(1, {}, accept=False),
     ]
     for call in calls:
         with pytest.raises(NoSuchJob):
@@ -267,13 +269,33 @@ def test_a_job_is_created_once(client):
     assert queue.status()["job"]["epoch"] == "1"
 
 
-def test_the_code_is_that_of_the_first_who_loads_it_or_the_last_that_is_accepted(client):
+def test_the_code_is_that_of_who_loads_a_module_first_or_what_is_accepted(client):
     queue = Queue(client, "j")
     queue.create(parameters())
-    told = [("a", False), ("b", False), ("c", True), ("a", False), ("c", False)]
-    assert [queue.claim_code(1, code, accept=accept) for code, accept in told] == ["a", "a", "c", "c", "c"]
-    assert queue.claim_code(0, "x", accept=True) == "x", "who is of an old epoch is told so by all else"
-    assert queue.claim_code(1, "c", accept=False) == "c"
+    told = [
+        ({"a": "1", "b": "1"}, False, ""),
+        ({"a": "1", "c": "1"}, False, ""),
+        ({"c": "2", "b": "2", "d": "2"}, False, "b"),
+        ({"d": "1"}, False, ""),
+        ({"b": "2"}, True, ""),
+        ({"b": "1"}, False, "b"),
+        ({"b": "2"}, False, ""),
+    ]
+    for code, accept, changed in told:
+        assert queue.claim_code(1, code, accept=accept) == changed
+    assert queue.claim_code(0, {"a": "2"}, accept=True) == "", "who is of an old epoch is told so by all else"
+    assert queue.claim_code(1, {"a": "1"}, accept=False) == ""
+    with pytest.raises(QueueError, match="BADREQUEST"):
+        queue.claim_code(1, {"a": 1}, accept=False)
+
+
+def test_a_former_versions_functions_can_not_tell_of_code(client):
+    queue = Queue(client, "j")
+    queue.create(parameters())
+    former = re.sub(r"define\('code'.*?\nend, 'allow-oom'\)", "", library(), flags=re.DOTALL)
+    client.function_load(former, replace=True)
+    assert queue.claim_code(1, {"a": "1"}, accept=False) == ""
+    assert queue.status()["job"]["epoch"] == "1"
 
 
 def test_a_plan_that_comes_second_is_refused(client, clock):

@@ -40,7 +40,7 @@ class Scene:
         self._goes = False
         self.steps: list[Step] = []
         me: Any = self
-        self._supervisor = Supervisor(me, "w", Log(BytesIO()), me)
+        self._supervisor = Supervisor(me, "w", Log(BytesIO()), me, {})
 
     def run(self) -> None:
         try:
@@ -61,8 +61,8 @@ class Scene:
     def hello(self, worker: str, info: Any) -> dict[str, Any]:
         return {"epoch": 1, "phase": "running", "spec": self._spec}
 
-    def claim_code(self, epoch: int, digest: str, *, accept: bool) -> str:
-        return digest
+    def claim_code(self, epoch: int, code: dict[str, str], *, accept: bool) -> str:
+        return ""
 
     def plan(self) -> bytes:
         return self._plan

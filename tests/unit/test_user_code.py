@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -110,58 +108,6 @@ def test_what_is_no_function_is_refused(tmp_path: Path, reduce: str | None) -> N
     (tmp_path / "plain.py").write_text("nothing = None\ndef f(x): return x\n")
     with pytest.raises(LoadError, match="a NoneType can't be called"):
         user_code.load(spec({"function": "plain:f" if reduce else "plain:nothing"}, reduce), str(tmp_path))
-
-
-@pytest.mark.parametrize(
-    ("changed", "is_other"),
-    [
-        (None, False),
-        ("pack/work.py", True),
-        ("pack/helper.py", True),
-        ("beside.py", True),
-        ("pack/never_imported.py", False),
-        ("lib/site-packages/installed.py", False),
-        ("../elsewhere/foreign.py", False),
-    ],
-)
-def test_the_loaded_code_is_what_was_imported_of_the_package_and_of_the_folder(
-    tmp_path: Path, changed: str | None, is_other: bool
-) -> None:
-    base = tmp_path / "base"
-    texts = {
-        "pack/work.py": "import beside, foreign, installed\nfrom pack import helper\ndef f(x): return x\n",
-        "pack/helper.py": "",
-        "pack/never_imported.py": "",
-        "beside.py": "",
-        "lib/site-packages/installed.py": "",
-        "../elsewhere/foreign.py": "",
-    }
-    for name, text in texts.items():
-        (base / name).parent.mkdir(parents=True, exist_ok=True)
-        (base / name).write_text(text)
-    script = f"""
-import os
-import subprocess
-import sys
-from gristmill.worker import user_code
-from tests.unit.test_user_code import spec
-base, process = {str(base)!r}, spec({{"function": "pack.work:f"}})
-before = frozenset(sys.modules)
-user_code.load(process, base)
-print(user_code.loaded_code(process, base, before))
-"""
-
-    def digest() -> str:
-        path = [str(base / "lib/site-packages"), str(tmp_path / "elsewhere"), str(Path.cwd())]
-        words = [sys.executable, "-c", script]
-        env = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
-        return subprocess.run(words, capture_output=True, text=True, check=True, env=env).stdout
-
-    first = digest()
-    assert len(first) == 65
-    if changed:
-        (base / changed).write_text(texts[changed] + "# changed\n")
-    assert (digest() != first) is is_other
 
 
 @pytest.mark.parametrize("changed", ["ns/m.py", "ns/other.py"])

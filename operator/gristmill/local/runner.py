@@ -26,7 +26,7 @@ from gristmill.planning.progress import State as JobState
 from gristmill.protocol.job import JobContext
 from gristmill.sinks import is_intact, load_plan, read_manifest, remove_output
 from gristmill.sources import input_change, reads_folder, resolve
-from gristmill.worker.user_code import code_version, is_importing
+from gristmill.worker.user_code import code_version, is_loading
 
 Job = str | Path | dict[str, Any] | ChunkJob
 
@@ -40,9 +40,9 @@ def load(job: Job) -> tuple[ChunkJob, Path]:
     if not isinstance(job, str | Path | dict | ChunkJob):
         raise UsageError(f"a job is a path, a text, a dict or a ChunkJob, got {job!r}")
     manifest = job if isinstance(job, ChunkJob) else load_manifest(job)
-    if is_importing(manifest.spec):
+    if is_loading(manifest.spec):
         raise UsageError(
-            "this is a worker, which imports the module of the function: put the call of gristmill.run below "
+            "this is a worker, which loads the function of this very job: put the call of gristmill.run below "
             "`if __name__ == '__main__':`, or into another module"
         )
     is_file = isinstance(job, str | Path) and os.path.isfile(job)

@@ -34,7 +34,7 @@ from gristmill.errors import JobGivenUp, QueueError
 from gristmill.planning.values import DeadLetter, Lease
 from gristmill.protocol.keys import keys_of
 from gristmill.protocol.library import NAME, library
-from gristmill.protocol.refusals import refusal_of, will_pass
+from gristmill.protocol.refusals import NoSuchJob, lacks_functions, refusal_of, will_pass
 from gristmill.protocol.statuses import told_by
 from gristmill.protocol.steps import Step
 
@@ -184,9 +184,18 @@ class Queue:
         """End the job as failed; False when it was not running."""
         return bool(self._call("fail_job", epoch, reason, message))
 
-    def claim_code(self, epoch: int, digest: str, *, accept: bool) -> str:
-        """Tell what code a worker has loaded; return the job's: the first that was told, or (`accept`) the last."""
-        return str(self._call("code", epoch, digest, int(accept)).decode())
+    def claim_code(self, epoch: int, code: dict[str, str], *, accept: bool) -> str:
+        """Tell what code a worker has loaded, as digests by module; return a module of which the job has another.
+
+        "" where there is none; with `accept` the job has what is told. (A queue with the functions of a former version
+        can't tell.)
+        """
+        try:
+            return str(self._call("code", epoch, orjson.dumps(code), int(accept)).decode())
+        except NoSuchJob as error:
+            if isinstance(error.__cause__, ResponseError) and lacks_functions(error.__cause__):
+                return ""
+            raise
 
     def cancel(self) -> str:
         """Give the job up; return its phase: "removing" until what is staged is removed, then "removed"."""

@@ -30,6 +30,7 @@ from gristmill.worker.chores import Failures
 from gristmill.worker.compute import Computer, Work
 from gristmill.worker.failpoints import reach
 from gristmill.worker.limits import die_with_parent, limit_memory
+from gristmill.worker.loaded_code import loaded_code
 from gristmill.worker.marker import Marker
 from gristmill.worker.outputs import FilesForm, LinesForm, Output, PartsOutput, QueueOutput, ValueForm
 from gristmill.worker.read_ahead import ReadAhead
@@ -100,13 +101,13 @@ class Child:
         spec = self._context.job.spec
         if spec.process.memory_bytes:
             limit_memory(spec.process.memory_bytes)
-        code = ""
+        code: dict[str, str] = {}
         if loads:
             known = frozenset(sys.modules)
             try:
                 self._function, combine = user_code.load(spec, self._context.base)
                 self._combine = forks.ending_copies(combine) if combine else None
-                code = user_code.loaded_code(spec, self._context.base, known)
+                code = loaded_code(spec, self._context.base, known)
                 self._unloaded = ""
             except LoadError as error:
                 self._unloaded = str(error)

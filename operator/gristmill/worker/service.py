@@ -31,10 +31,11 @@ def supervise(
     leaving = Leaving(parent)
     queue = Queue(connect(queue_url), job, durable=durable, admission=settings.ADMISSION_SECONDS)
     queue.on_wait = leaving.check
+    code: dict[str, str] = {}
     try:
         while True:
             try:
-                Supervisor(queue, worker, log, leaving).run()
+                Supervisor(queue, worker, log, leaving, code).run()
                 return True
             except (Restart, NoSuchJob):
                 leaving.check()

@@ -63,8 +63,8 @@ class Slot:
         self._stopping = False
         self._loads = True
         self.ready = False
-        #: digest of the code that the child has loaded, until the queue was told; "" else
-        self.code = ""
+        #: what the child has loaded (`loaded_code`), until the queue was told
+        self.code: dict[str, str] = {}
         #: set when this supervisor killed the child, with the reason
         self.killed_for = ""
         self.starts = 0

@@ -51,8 +51,10 @@ class Restart(Exception):  # noqa: N818
 class Supervisor:
     """A worker's state from one beginning of the queue to the next."""
 
-    def __init__(self, queue: Queue, worker: str, log: Log, leaving: Leaving) -> None:
+    def __init__(self, queue: Queue, worker: str, log: Log, leaving: Leaving, code: dict[str, str]) -> None:
+        """`code` is what this worker has loaded before, for a queue that has lost its memory; it is added to."""
         self._queue = queue
+        self._code = code
         self._worker = worker
         self._log = log
         self._leaving = leaving
@@ -98,6 +100,8 @@ class Supervisor:
             self._start(slot)
         try:
             self._heartbeat()
+            if self._code:
+                self._claim_code(self._code)
             while self._phase in _AT_WORK:
                 self._check_leaving()
                 self._turn()
@@ -126,9 +130,14 @@ class Supervisor:
 
     def _check_code(self, slot: Slot) -> None:
         """Fail the job where a child has loaded other code than the first one had: results would be of both."""
-        code, slot.code = slot.code, ""
-        if code and self._queue.claim_code(self._epoch, code, accept=self._context.accept_code) != code:
-            self._failure = (Reason.CODE_CHANGED, _code_changed(self._context))
+        code, slot.code = slot.code, {}
+        if code:
+            self._claim_code(code)
+            self._code.update(code)
+
+    def _claim_code(self, code: dict[str, str]) -> None:
+        if changed := self._queue.claim_code(self._epoch, code, accept=self._context.accept_code):
+            self._failure = (Reason.CODE_CHANGED, _code_changed(self._context, changed))
 
     def _check_leaving(self) -> None:
         """Raise Leave when it is time; but who is there stays to clean up a job that is given up: no other may come."""
@@ -375,13 +384,9 @@ class Supervisor:
         return any(slot.first and not slot.first.lease.chore for slot in self._slots)
 
 
-def _code_changed(context: JobContext) -> str:
-    """Return what to do about code that is another than the job began with."""
-    process = context.job.spec.process
+def _code_changed(context: JobContext, module: str) -> str:
+    """Return what to do about a module that is another than the job began with."""
     how = "run again with --accept-code (in Python accept_code=True)"
     if context.on_cluster:
         how = f"set acceptCode: true, and `gristmill retry {context.name}`"
-    return (
-        f"the code of {process.function or process.class_ or 'process.source'} changed since the job began: "
-        f"bring it back, or {how}, which mixes results of both"
-    )
+    return f"the module {module} changed since the job began: bring it back, or {how}, which mixes results of both"

@@ -6,8 +6,7 @@ import hashlib
 import importlib
 import sys
 import types
-from collections.abc import Callable, Container
-from contextlib import suppress
+from collections.abc import Callable
 from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
@@ -18,16 +17,31 @@ from gristmill.errors import LoadError, ReduceError
 
 #: the name of the module that `process.source` becomes
 SOURCE_MODULE = "gristmill_job_source"
-#: the modules that this process imports now because a job names them
-_importing: set[str] = set()
+#: what this process loads now: names, and a source
+_loading: set[str] = set()
 #: more files than this in a package are not looked at for the code version
 _MOST_FILES = 2000
-#: folders of what was installed, which may be below a job's own
-_INSTALLED = frozenset(("site-packages", "dist-packages"))
 
 
 def load(spec: ChunkJobSpec, base: str) -> tuple[Callable[[Any], Any], Callable[[Any, Any], Any] | None]:
     """Return (what is called with an item or a chunk, the reducing function). LoadError has the original cause."""
+    _loading.update(_loads(spec))
+    try:
+        return _load(spec, base)
+    finally:
+        _loading.clear()
+
+
+def is_loading(spec: ChunkJobSpec) -> bool:
+    """Return whether this process is loading what the job names: its workers would load it, too, and so on."""
+    return not _loading.isdisjoint(_loads(spec))
+
+
+def _loads(spec: ChunkJobSpec) -> list[str]:
+    return [*names_of(spec), *([spec.process.source] if spec.process.source else [])]
+
+
+def _load(spec: ChunkJobSpec, base: str) -> tuple[Callable[[Any], Any], Callable[[Any, Any], Any] | None]:
     if base not in sys.path:
         sys.path.insert(0, base)
     process = spec.process
@@ -52,47 +66,20 @@ def load(spec: ChunkJobSpec, base: str) -> tuple[Callable[[Any], Any], Callable[
     return function, _reducing(combine) if combine else None
 
 
-def is_importing(spec: ChunkJobSpec) -> bool:
-    """Return whether this process imports what the job names: its workers would import it, too, and so on."""
-    return any(name.partition(":")[0] in _importing for name in _names(spec))
-
-
 def code_version(spec: ChunkJobSpec, base: str) -> str:
     """Return a digest (hex) of the code that the manifest names, without running it: a module or its package."""
     digest = hashlib.sha256((spec.process.source or "").encode())
-    for name in _names(spec):
+    for name in names_of(spec):
         digest.update(name.encode())
         for file in _files_of(name.partition(":")[0], base):
             digest.update(file.read_bytes())
     return digest.hexdigest()
 
 
-def loaded_code(spec: ChunkJobSpec, base: str, before: Container[str]) -> str:
-    """Return a digest (hex) of the code that was loaded: of modules that were not there `before`.
-
-    They are those of the packages that the manifest names, and those below `base` that nobody installed there.
-    """
-    digest = hashlib.sha256((spec.process.source or "").encode())
-    named = {name.partition(":")[0].partition(".")[0] for name in _names(spec)}
-    for name, module in sorted(sys.modules.items()):
-        file = getattr(module, "__file__", None)
-        if name in before or not isinstance(file, str) or not file.endswith(".py"):
-            continue
-        if name.partition(".")[0] in named or _is_own(Path(file), base):
-            digest.update(name.encode())
-            with suppress(OSError):  # (it may be in an archive)
-                digest.update(Path(file).read_bytes())
-    return digest.hexdigest()
-
-
-def _names(spec: ChunkJobSpec) -> list[str]:
+def names_of(spec: ChunkJobSpec) -> list[str]:
     """Return what the manifest names as module:name."""
     names = [spec.process.function, spec.process.class_, spec.reduce.function if spec.reduce else None]
     return [name for name in names if name and ":" in name]
-
-
-def _is_own(file: Path, base: str) -> bool:
-    return Path(base) in file.parents and not _INSTALLED & {*file.parts}
 
 
 def _reducing(combine: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
@@ -142,14 +129,10 @@ def _look_up(reference: str, base: str) -> Any:
         hint = "; what a script or notebook defines is not there in a worker: put it into a module"
     elif name.endswith(".py") or ".py." in name:
         hint = f"; name the module without .py, as {name.removesuffix('.py')}:{path}"
-    _importing.add(name)
-    try:
-        thing = _guarded(
-            lambda: importlib.import_module(name),
-            f"module {name} can't be imported (looked in {base} and in Python's own path{hint})",
-        )
-    finally:
-        _importing.discard(name)
+    thing = _guarded(
+        lambda: importlib.import_module(name),
+        f"module {name} can't be imported (looked in {base} and in Python's own path{hint})",
+    )
     for part in path.split("."):
         try:
             thing = getattr(thing, part)

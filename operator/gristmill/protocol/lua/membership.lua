@@ -10,8 +10,9 @@
 --   lost "1": it died; its leases are given back as lost, else uncharged. Returns the number of leases given back.
 -- FCALL gristmill_fail_job 15 KEYS  epoch reason message
 --   nothing can run (the function can't be loaded, a deadline): returns 1 when the job was running
--- FCALL gristmill_code 15 KEYS  epoch digest accept
---   what a worker has loaded: the first is the job's, with accept "1" each; returns the job's (an old epoch: the digest itself)
+-- FCALL gristmill_code 15 KEYS  epoch code accept
+--   code: JSON {module = digest} of what a worker has loaded, which is kept; returns a module of which the job has another, then
+--   nothing is kept, or ''; with accept "1" it takes the place of the former (an old epoch: '')
 -- All may be repeated. A worker that is silent for three lease times is forgotten (grant.lua).
 -- Memory may be short: all but hello are answered nevertheless, so that leases are kept, given back and ended.
 
@@ -90,11 +91,18 @@ define('bye', function(k, args)
 end, 'allow-oom')
 
 define('code', function(k, args)
-  if get(k, 'epoch') ~= args[1] then return args[2] end
-  local known = get(k, 'code')
-  if known and known ~= '' and args[3] ~= '1' then return known end
-  set(k, 'code', args[2])
-  return args[2]
+  local decoded, code = pcall(cjson.decode, args[2])
+  if not decoded or type(code) ~= 'table' then return bad('code is not of the form that membership.lua describes') end
+  if get(k, 'epoch') ~= args[1] then return '' end
+  local known, changed = cjson.decode(get(k, 'code') or '{}'), ''
+  for name, digest in pairs(code) do
+    if type(name) ~= 'string' or type(digest) ~= 'string' then return bad('code is not of the form that membership.lua describes') end
+    local is_other = known[name] and known[name] ~= digest and args[3] ~= '1'
+    if is_other and (changed == '' or name < changed) then changed = name end
+    known[name] = digest
+  end
+  if changed == '' then set(k, 'code', cjson.encode(known)) end
+  return changed
 end, 'allow-oom')
 
 define('fail_job', function(k, args)

@@ -1,0 +1,72 @@
+"""Which modules count as the code of a job, and how they are looked at."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from ast import literal_eval
+from pathlib import Path
+
+import pytest
+
+LAZY = """
+import importlib.util, sys
+spec = importlib.util.find_spec("fragile")
+spec.loader = importlib.util.LazyLoader(spec.loader)
+sys.modules["fragile"] = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(sys.modules["fragile"])
+"""
+
+
+@pytest.mark.parametrize(
+    ("changed", "is_other"),
+    [
+        (None, False),
+        ("pack/work.py", True),
+        ("pack/helper.py", True),
+        ("beside.py", True),
+        ("pack/never_imported.py", False),
+        ("lib/site-packages/installed.py", False),
+        ("../elsewhere/foreign.py", False),
+    ],
+)
+def test_the_loaded_code_is_what_was_imported_of_the_package_and_of_the_folder(
+    tmp_path: Path, changed: str | None, is_other: bool
+) -> None:
+    base = tmp_path / "base"
+    texts = {
+        "pack/work.py": "import beside, foreign, installed, lazy\nfrom pack import helper\ndef f(x): return x\n",
+        "pack/__init__.py": "",
+        "pack/helper.py": "",
+        "pack/never_imported.py": "",
+        "beside.py": "",
+        "lib/site-packages/installed.py": "",
+        "../elsewhere/foreign.py": "",
+        "../elsewhere/lazy.py": LAZY,
+        "../elsewhere/fragile.py": "raise ImportError",
+    }
+    for name, text in texts.items():
+        (base / name).parent.mkdir(parents=True, exist_ok=True)
+        (base / name).write_text(text)
+    script = f"""
+import sys
+from gristmill.worker import loaded_code, user_code
+from tests.unit.test_user_code import spec
+base, process = {str(base)!r}, spec({{"function": "pack.work:f"}})
+before = frozenset(sys.modules)
+user_code.load(process, base)
+print(loaded_code.loaded_code(process, base, before))
+"""
+
+    def digest() -> str:
+        path = [str(base / "lib/site-packages"), str(tmp_path / "elsewhere"), str(Path.cwd())]
+        words = [sys.executable, "-c", script]
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
+        return subprocess.run(words, capture_output=True, text=True, check=True, env=env).stdout
+
+    first = digest()
+    assert sorted(literal_eval(first)) == ["beside", "pack", "pack.helper", "pack.work"]
+    if changed:
+        (base / changed).write_text(texts[changed] + "# changed\n")
+    assert (digest() != first) is is_other
