@@ -8,6 +8,8 @@ from __future__ import annotations
 import hashlib
 import sys
 from collections.abc import Container
+from contextlib import suppress
+from itertools import islice
 from pathlib import Path
 from types import ModuleType
 
@@ -34,19 +36,11 @@ def loaded_code(spec: ChunkJobSpec, base: str, before: Container[str]) -> dict[s
         file = object.__getattribute__(module, "__dict__").get("__file__")
         if not isinstance(file, str) or not file.endswith(".py"):
             continue
-        if (name.partition(".")[0] in named or _is_own(Path(file), base)) and (
-            data := _read(file)
-        ) is not None:
-            found[name] = hashlib.sha256(data).hexdigest()[:32]
-    return dict([*found.items()][:_MOST])
+        if name.partition(".")[0] in named or _is_own(Path(file), base):
+            with suppress(OSError):  # (it may be in an archive, or gone)
+                found[name] = hashlib.sha256(Path(file).read_bytes()).hexdigest()[:32]
+    return dict(islice(found.items(), _MOST))
 
 
 def _is_own(file: Path, base: str) -> bool:
     return Path(base) in file.parents and not _INSTALLED & {*file.parts}
-
-
-def _read(file: str) -> bytes | None:
-    try:
-        return Path(file).read_bytes()
-    except OSError:  # (it may be in an archive, or gone)
-        return None
