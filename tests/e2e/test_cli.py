@@ -129,7 +129,7 @@ def test_dead_letters_are_opened_again_and_the_operator_goes_on(picky: Desk) -> 
     picky.results("picky")
     assert "no dead letter of 0" in picky.run("retry", "picky", "0", code=2).stderr
     before = len(json.loads(picky.run("why", "picky", "1", "--json").stdout)["events"])
-    assert json.loads(picky.run("retry", "picky", "--json").stdout) == {"opened": 1}
+    assert json.loads(picky.run("retry", "picky", "--json").stdout) == {"opened": 1, "job": True}
     until(lambda: len(json.loads(picky.run("why", "picky", "1", "--json").stdout)["events"]) > before + 1)
     until(lambda: picky.status("picky")["state"] == "Complete")
     assert len(picky.results("picky")) == 39
