@@ -42,10 +42,6 @@ class Stopped(Exception):  # noqa: N818
     """The keeper was told to stop, in the middle of something that waits."""
 
 
-class StateGone(GristmillError):  # noqa: N818
-    """Somebody removed the state folder."""
-
-
 class Keeper:
     """Keeps one state folder's server and workers alive."""
 
@@ -98,7 +94,7 @@ class Keeper:
             self._crew.forget_former()
         while True:
             if not self._state.keeper_lock.is_there:
-                raise StateGone(
+                raise GristmillError(
                     f"the state folder {self._state.folder} was removed while the job ran: run it again"
                 )
             try:

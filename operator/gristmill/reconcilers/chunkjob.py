@@ -120,8 +120,13 @@ def _is_other_work(observed: Observed, context: JobContext) -> bool:
         return not is_same_work(observed.told, context)
     if has_ended(observed) or not (observed.resource.get("status") or {}).get("startTime"):
         return False
+    return _has_job_of_other_work(observed, context.job)
+
+
+def _has_job_of_other_work(observed: Observed, job: ChunkJob) -> bool:
+    """Whether the Job that is there is this ChunkJob's, and was made for other work than it says now."""
     ours = belongs(observed.job, observed.resource["metadata"]["uid"])
-    return ours and observed.job is not None and not is_for(observed.job, context.job)
+    return ours and observed.job is not None and not is_for(observed.job, job)
 
 
 def _keep_former(
@@ -178,9 +183,7 @@ def _keep_in_queue(plan: _Plan, observed: Observed, context: JobContext, now: fl
 
 def _may_begin(observed: Observed, job: ChunkJob) -> bool:
     """Whether there are no workers, and none are being made, that would do this work with the mounts of another."""
-    ours = belongs(observed.job, observed.resource["metadata"]["uid"])
-    is_others = ours and observed.job is not None and not is_for(observed.job, job)
-    return not is_others and not former_workers(observed, job)
+    return not _has_job_of_other_work(observed, job) and not former_workers(observed, job)
 
 
 def _keep_suspended(plan: _Plan, observed: Observed, told: dict[str, Any], job: ChunkJob) -> None:

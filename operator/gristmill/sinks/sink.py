@@ -139,11 +139,12 @@ class Sink:
 
     def _keep_plan(self) -> None:
         """Have the plan in the folder, for who goes on from there: somebody may have removed it meanwhile."""
-        if plan_in(self.store) is None:
+        found = plan_in(self.store)
+        if found is None:
             with self._draft() as draft:
                 draft.write(self.plan.to_json())
                 self.store.claim(draft, layout.PLAN)
-        found = plan_in(self.store)
+            found = plan_in(self.store)
         if found is None or found.digest != self.plan.digest:
             raise OutputError(
                 f"{self.store.url} has the plan of another job, which was begun there meanwhile"
