@@ -103,17 +103,29 @@ def test_the_operator_is_told_every_setting_of_its_documentation() -> None:
 
 
 def test_no_node_nor_zone_has_all_replicas_also_after_an_upgrade() -> None:
-    """Where one of these is said, the scheduler's own, of nodes and zones, hold no more."""
+    """A constraint of a label that nodes lack (of zones, say) would have the scheduler heed none, so it is no such."""
     (deployment,) = of_kind("Deployment", "replicas=2")
-    spreads = deployment["spec"]["template"]["spec"]["topologySpreadConstraints"]
-    assert [one["topologyKey"] for one in spreads] == [
-        "kubernetes.io/hostname",
-        "topology.kubernetes.io/zone",
-    ]
-    for spread in spreads:
-        assert spread["labelSelector"] == deployment["spec"]["selector"]
-        assert spread["maxSkew"] == 1
-        assert spread["matchLabelKeys"] == ["pod-template-hash"]
+    pod = deployment["spec"]["template"]["spec"]
+    (spread,) = pod["topologySpreadConstraints"]
+    assert (spread["topologyKey"], spread["maxSkew"]) == ("kubernetes.io/hostname", 1)
+    assert spread["nodeTaintsPolicy"] == "Honor", "a node that takes no replica does not count"
+    (preferred,) = pod["affinity"]["podAntiAffinity"]["preferredDuringSchedulingIgnoredDuringExecution"]
+    apart = preferred["podAffinityTerm"]
+    assert apart["topologyKey"] == "topology.kubernetes.io/zone"
+    for one in (spread, apart):
+        assert one["labelSelector"] == deployment["spec"]["selector"]
+        assert one["matchLabelKeys"] == ["pod-template-hash"]
+
+
+@pytest.mark.parametrize("own", ["", "node.kubernetes.io/not-ready"])
+def test_replicas_on_a_node_that_is_lost_are_soon_elsewhere(own: str) -> None:
+    """As workers are; what a user says of the same comes first."""
+    said = f"tolerations[0].key={own},tolerations[0].operator=Exists" if own else "replicas=2"
+    (deployment,) = of_kind("Deployment", said)
+    tolerations = {one["key"]: one for one in deployment["spec"]["template"]["spec"]["tolerations"]}
+    assert len(tolerations) == 2
+    for key, toleration in tolerations.items():
+        assert toleration.get("tolerationSeconds") == (None if key == own else 30)
 
 
 def test_a_drain_is_not_blocked() -> None:
