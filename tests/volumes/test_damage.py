@@ -216,3 +216,18 @@ def test_reads_go_around_a_damaged_cache(tmp_path: Path, size: int) -> None:
     store = ContentStore(_BadMemory(str(tmp_path)))
     assert read(store, "file") == content(size)
     assert findings(store) == []
+
+
+@pytest.mark.parametrize("left", [8 * MIB, 10 * MIB + 5])
+def test_content_that_is_cut_while_it_is_read_does_not_just_end(
+    folder: ContentStore, tmp_path: Path, left: int
+) -> None:
+    data = content(20 * MIB)
+    folder.save("file", data)
+    pieces = folder.read_blocks("file")
+    assert next(pieces) == data[:MIB]
+    (path,) = objects(tmp_path / "volume", "content")
+    os.truncate(path, left)
+    with pytest.raises(Damaged) as told:
+        list(pieces)
+    assert told.value.block == left // MIB

@@ -7,6 +7,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import replace
+from http.client import HTTPResponse
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -264,3 +265,32 @@ def test_content_that_is_put_again_is_stored_once_and_kept_until_it_may_have_a_n
     for seconds, aside in ((3599, 0), (3601, 1)):
         monkeypatch.setattr(backend, "now", lambda seconds=seconds: max(holds) + seconds)
         assert collect(backend, 3600).aside == aside
+
+
+@pytest.mark.parametrize("cut", [0, 100, 3 * MIB, 5 * MIB + 77])
+def test_a_stream_that_breaks_off_goes_on_where_it_was(
+    seaweed: Seaweed, volume: ContentStore, monkeypatch: pytest.MonkeyPatch, cut: int
+) -> None:
+    data = content(20 * MIB, secrets.randbits(64))
+    volume.save("large", data)
+    backend = volume.backend
+    assert isinstance(backend, FilerBackend)
+    real, broken = HTTPResponse.read, []
+
+    def read(answer: HTTPResponse, amount: int | None = None) -> bytes:
+        found = real(answer, amount)
+        if amount is None or amount < MIB or len(broken) == 3:
+            return found
+        had.append(len(found))
+        if sum(had) <= cut:
+            return found
+        broken.append(sum(had))
+        had.clear()
+        raise ConnectionResetError
+
+    had: list[int] = []
+    monkeypatch.setattr(HTTPResponse, "read", read)
+    assert b"".join(volume.read_blocks("large")) == data
+    assert len(broken) == 3
+    monkeypatch.undo()
+    assert volume.open("large").read() == data

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import xxhash
@@ -26,6 +27,13 @@ _SEAL_BYTES = 32
 _END_BYTES = _FOOTER.size + _SEAL_BYTES
 
 Bytes = bytes | bytearray | memoryview
+
+
+def cut(data: bytes) -> Iterator[memoryview]:
+    """Yield the blocks of which bytes begin with the first of one."""
+    view = memoryview(data)
+    for begin in range(0, len(data), BLOCK_BYTES):
+        yield view[begin : begin + BLOCK_BYTES]
 
 
 def check_of(block: Bytes) -> bytes:

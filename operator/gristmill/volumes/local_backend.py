@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from gristmill.volumes.blocks import Bytes
 from gristmill.volumes.errors import StorageFailed, told
 from gristmill.volumes.names import DRAFTS, LOCKS, TRASH
-from gristmill.volumes.port import Entry, goes_on
+from gristmill.volumes.port import Entry, goes_on, in_runs
 
 #: bytes of a draft after which the kernel is to write them to the disk
 _BEGIN_BYTES = 8 << 20
@@ -36,6 +36,10 @@ class LocalBackend:
         """See `Backend`."""
         with told(self._path(key), "read"), self._opened(key) as handle:
             return _read(handle, start, stop)
+
+    def stream(self, key: str, start: int, stop: int, unit: int) -> Iterator[bytes]:
+        """See `Backend`."""
+        return in_runs(self, key, start, stop, unit)
 
     def read_many(self, keys: Sequence[str]) -> list[bytes | None]:
         """See `Backend`."""

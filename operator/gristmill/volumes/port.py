@@ -13,6 +13,9 @@ from typing import Protocol
 
 from gristmill.volumes.blocks import Bytes
 
+#: units of a stream that are read at once where there are calls only
+_RUN = 8
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -55,6 +58,12 @@ class Backend(Protocol):
 
     def read(self, key: str, start: int = 0, stop: int | None = None) -> bytes:
         """Return bytes of an object, fewer where it ends before. FileNotFoundError where there is none."""
+
+    def stream(self, key: str, start: int, stop: int, unit: int) -> Iterator[bytes]:
+        """Yield the bytes [start, stop) of an object as they come, in pieces of whole units, but for the last one.
+
+        Fewer where it ends before; FileNotFoundError as `read`, also where it goes meanwhile.
+        """
 
     def read_many(self, keys: Sequence[str]) -> list[bytes | None]:
         """Return the bytes of many objects, None for what is not there."""
@@ -104,3 +113,13 @@ class Backend(Protocol):
 
     def now(self) -> float:
         """Return the time by the storage's clock, by which `Entry.modified` is told."""
+
+
+def in_runs(backend: Backend, key: str, start: int, stop: int, unit: int) -> Iterator[bytes]:
+    """Be the `stream` of a storage that has calls only: some units at once, each time that they are used up."""
+    for begin in range(start, stop, _RUN * unit):
+        end = min(stop, begin + _RUN * unit)
+        data = backend.read(key, begin, end)
+        yield data
+        if len(data) < end - begin:
+            return

@@ -123,21 +123,35 @@ class Content:
         return self._manifest
 
     def read_blocks(self, first: int, stop: int) -> Iterator[memoryview]:
-        """Yield the blocks from `first` up to `stop`, fetched some at once, each verified."""
+        """Yield the blocks from `first` up to `stop`, each verified."""
         manifest = self.manifest
-        while first < stop:
-            last = min(stop, first + _MOST_AHEAD) - 1
-            start, end = first * BLOCK_BYTES, blocks.block_span(last, self.size)[1]
-            data = self._whole or self._read(start, end)
-            self._whole = b""
-            view = memoryview(data)
-            for block in range(first, last + 1):
-                below, above = blocks.block_span(block, self.size)
-                piece = view[below - start : above - start]
-                if blocks.check_of(piece) != manifest.check(block):
-                    piece = memoryview(self._mended(block))
-                yield piece
-            first = last + 1
+        for data in self._pieces(first, stop):
+            for piece in blocks.cut(data):
+                is_right = blocks.check_of(piece) == manifest.check(first)
+                yield piece if is_right else memoryview(self._mended(first))
+                first += 1
+        for block in range(first, stop):  # (where it is cut)
+            yield memoryview(self._mended(block))
+
+    def _pieces(self, first: int, stop: int) -> Iterator[bytes]:
+        """Yield the bytes of blocks as they are there, in pieces of whole blocks."""
+        position, end = first * BLOCK_BYTES, min(self.size, stop * BLOCK_BYTES)
+        if self._whole and position < end:
+            data, self._whole = self._whole, b""
+            yield data
+            return
+        looks = 0
+        while position < end:
+            try:
+                for data in self._backend.stream(self._key, position, end, BLOCK_BYTES):
+                    yield data
+                    position, looks = position + len(data), 0
+                return
+            except FileNotFoundError:
+                looks += 1
+                if looks > _LOOKS:
+                    raise self._moving() from None
+                self._key, _ = locate(self._backend, self._sha256, self._file)
 
     def _read(self, start: int, stop: int) -> bytes:
         for _ in range(_LOOKS):
@@ -145,7 +159,10 @@ class Content:
                 return self._backend.read(self._key, start, stop)
             except FileNotFoundError:
                 self._key, _ = locate(self._backend, self._sha256, self._file)
-        raise NotThere(f"{self._file}: its content {self._sha256} is moved all the time: read it again")
+        raise self._moving()
+
+    def _moving(self) -> NotThere:
+        return NotThere(f"{self._file}: its content {self._sha256} is moved all the time: read it again")
 
     def _mended(self, block: int) -> bytes:
         start, stop = blocks.block_span(block, self.size)

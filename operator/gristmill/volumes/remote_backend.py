@@ -22,7 +22,7 @@ from fsspec.core import url_to_fs
 from gristmill.volumes.blocks import Bytes
 from gristmill.volumes.errors import StorageFailed, told
 from gristmill.volumes.names import DRAFTS
-from gristmill.volumes.port import Entry, goes_on
+from gristmill.volumes.port import Entry, goes_on, in_runs
 from gristmill.volumes.written import written_now
 
 #: protocols of fsspec by which an object appears when its upload is complete
@@ -68,6 +68,10 @@ class RemoteBackend:
                 if entry is None or entry.bytes > start:
                     raise
                 return b""
+
+    def stream(self, key: str, start: int, stop: int, unit: int) -> Iterator[bytes]:
+        """See `Backend`."""
+        return in_runs(self, key, start, stop, unit)
 
     def read_many(self, keys: Sequence[str]) -> list[bytes | None]:
         """See `Backend`."""

@@ -14,7 +14,7 @@ import socket
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from email.message import Message
@@ -146,6 +146,30 @@ class Calls:
                 raise BrokenOff(code, problem)
             patience.wait(limit, OSError(code, problem))
 
+    def stream(self, path: str, headers: Mapping[str, str], size: int, unit: int) -> Iterator[bytes]:
+        """Yield `size` bytes that the server is asked for by a range, a unit at a time; nothing more where that fails.
+
+        Nothing is asked again: whoever wants the rest asks for that.
+        """
+        connection, left = None, size
+        try:
+            connection = self._take()
+            connection.request("GET", path, headers={**self._signed(), **headers})
+            answer = connection.getresponse()
+            if answer.status != 206:
+                return
+            while left and len(data := answer.read(min(unit, left))) == min(unit, left):
+                left -= len(data)
+                yield data
+        except (HTTPException, OSError):
+            return
+        finally:
+            if connection is not None:
+                if left:
+                    connection.close()
+                else:
+                    self._idle.value.append((time.monotonic(), connection))
+
     def renew(self) -> None:
         """Use none of the connections any more that there are: one that a server gave up once stays so."""
         _close(self._idle)
@@ -165,6 +189,9 @@ class Calls:
         connection.sock.settimeout(_ANSWER_SECONDS)
         return connection
 
+    def _signed(self, fid: str = "") -> dict[str, str]:
+        return {"Authorization": f"BEARER {self._tokens.token(fid)}"}
+
     def _exchange(
         self,
         connection: HTTPConnection,
@@ -175,7 +202,7 @@ class Calls:
         headers: Mapping[str, str],
     ) -> tuple[int, Message, bytes]:
         """Return what the server says: status, headers, body."""
-        headers = {"Authorization": f"BEARER {self._tokens.token(fid)}", **headers}
+        headers = {**self._signed(fid), **headers}
         try:
             # (one that refuses a call does not read it to its end)
             with suppress(BrokenPipeError, ConnectionResetError):
