@@ -559,6 +559,39 @@ def test_after_an_orderly_end_nothing_is_said_or_ended() -> None:
     assert sent == [signal.SIGTERM, signal.SIGKILL]
 
 
+THREADLESS = """
+import threading
+from gristmill.cli import locking, main
+start = threading.Thread.start
+def full(thread):
+    if thread.name == locking.GUARD:
+        raise RuntimeError("can't start new thread")
+    start(thread)
+threading.Thread.start = full
+main.main()
+"""
+
+
+def test_no_command_runs_where_no_thread_is_to_be_had_that_looks_at_its_lock(shell: Shell) -> None:
+    line = shell.line("lock", "l", "--", "echo", "runs")
+    words = [line[0], "-c", THREADLESS, *line[3:]]
+    done = subprocess.run(
+        words, env=shell.environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.stderr == "error: no thread can be had now: can't start new thread\n"
+    assert (done.returncode, done.stdout) == (1, "")
+    assert not shell.record("l")
+
+
+def test_a_command_that_can_t_be_one_leaves_nothing_that_looks_at_its_lock(
+    shell: Shell, valkey: Server, until: Until
+) -> None:
+    with connect(valkey.url, namespace=shell.namespace) as client, client.lock("l") as lock:
+        with pytest.raises(ValueError, match="null byte"):
+            locking._run(lock, ["a\0"], 15, _Signals())
+        until(lambda: locking.GUARD not in [thread.name for thread in threading.enumerate()])
+
+
 @contextmanager
 def unread(line: Sequence[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
     """Run a program whose standard error is a pipe that is full, and that nobody empties."""

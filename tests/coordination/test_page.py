@@ -8,6 +8,8 @@ import inspect
 import re
 import secrets
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,9 +19,8 @@ import pytest
 from tests.conftest import Until
 from tests.protocol.harness import Server
 
-from gristmill.coordination import connect
+from gristmill.coordination import Token, connect
 from gristmill.coordination.errors import Conflict, Fenced, LockLost
-from gristmill.coordination.lock import Token
 from gristmill.coordination.port import Kind, Scope
 from gristmill.coordination.sync import Client
 from gristmill.coordination.valkey import ValkeyStore
@@ -87,6 +88,22 @@ def test_a_write_with_a_token(client: Client) -> None:
         tree.set("/nightly/done", "later", token=later)
         with pytest.raises(Fenced):
             exec(block("token=lock.token"), {"tree": tree, "lock": lock})
+
+
+def test_the_token_of_a_program_under_gristmill_lock(client: Client, namespace: str) -> None:
+    program = (
+        block("GRISTMILL_LOCK_TOKEN") + "from gristmill.coordination import connect\n"
+        f"with connect(namespace={namespace!r}) as client:\n"
+        "    client.tree('t').set('/done', 'yes', token=token)\n"
+    )
+    words = ["lock", "-n", namespace, "nightly", "--", sys.executable, "-c", program]
+    subprocess.run([sys.executable, "-m", "gristmill", *words], check=True, timeout=60)
+    tree = client.tree("t")
+    assert tree.get("/done").text == "yes"  # type: ignore[union-attr]
+    with pytest.raises(Fenced):
+        tree.set("/done", "no", token=Token("nightly", 0))
+    with client.lock("nightly") as lock:
+        tree.set("/done", "again", token=lock.token)
 
 
 def test_only_one_of_many_does_it(client: Client) -> None:

@@ -15,11 +15,13 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
+from tests.conftest import Until
 from tests.protocol.harness import Server
 
-from gristmill.coordination import acquiring, connect
+from gristmill.coordination import acquiring, connect, saying
 from gristmill.coordination.connecting import proxy_for
 from gristmill.coordination.errors import (
     BadName,
@@ -160,12 +162,55 @@ def test_ctrl_c_while_one_waits_leaves_no_trace(client: Client, valkey: Server, 
             assert b"waiter-" not in (raw.hget(key, "l") or b"")
 
 
-def test_a_frozen_server_is_not_waited_for_longer_than_was_said(
-    frozen: Server, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("how", [{"blocking": False}, {"timeout": 0.2}])
+def test_a_frozen_server_is_not_waited_for_longer_than_was_said(frozen: Server, how: dict[str, Any]) -> None:
+    with connect(frozen.url) as client:
+        begin = time.monotonic()
+        with pytest.raises(Unavailable, match="has not answered in time"):
+            client.lock("l").acquire(**how)
+        assert time.monotonic() - begin < 9
+
+
+def test_what_a_frozen_server_was_asked_for_in_vain_ends_by_itself(
+    own_valkey: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(acquiring, "_LATE_SECONDS", 0.1)
-    with connect(frozen.url) as client, pytest.raises(Unavailable, match="has not answered in time"):
-        client.lock("l").acquire(0.2)
+    monkeypatch.setattr(acquiring, "_LATE_SECONDS", 0.5)
+    with connect(own_valkey.url) as client:
+        client.lock("other").acquire()  # (so there is a connection)
+        own_valkey.send(signal.SIGSTOP)
+        try:
+            with pytest.raises(Unavailable, match="has not answered in time"):
+                client.lock("l", seconds=1).acquire(blocking=False)
+        finally:
+            own_valkey.send(signal.SIGCONT)
+        assert client.lock("l", seconds=1).acquire(30)
+
+
+def test_who_waits_for_a_server_that_is_away_says_so_once(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, until: Until
+) -> None:
+    tries: list[float] = []
+
+    def pause(least: float, most: float) -> float:
+        tries.append(least)
+        return 0.01
+
+    monkeypatch.setattr(acquiring.random, "uniform", pause)
+    with connect("redis://127.0.0.1:1") as client:
+        waiting = threading.Thread(target=try_to_take, args=(client,))
+        waiting.start()
+        until(lambda: len(tries) > 3)
+    waiting.join()
+    saying._speaker.finish()
+    (line,) = caplog.messages
+    assert line.startswith("lock l can't be asked for now: the server does not answer: ")
+    assert line.endswith("; it is tried again")
+
+
+def try_to_take(client: Client) -> None:
+    """Wait for a lock until the client is closed."""
+    with pytest.raises(Closed):
+        client.lock("l").acquire()
 
 
 def test_a_holder_that_is_killed_is_followed_after_its_time(
@@ -278,9 +323,11 @@ def test_a_wrong_name_is_told(client: Client, name: str) -> None:
 
 
 def test_wrong_seconds_are_told(client: Client) -> None:
-    for seconds in (0, -1, 1.5, "2"):
+    for seconds in (0, -1, 1.5, "2", True):
         with pytest.raises(CoordinationError, match="whole number of seconds"):
             client.lock("l", seconds=seconds)  # type: ignore[arg-type]
+        with pytest.raises(CoordinationError, match="whole number of seconds"):
+            client.tree("t", seconds=seconds)  # type: ignore[arg-type]
 
 
 def test_no_server_is_told(tmp_path: object) -> None:

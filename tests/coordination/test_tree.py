@@ -268,7 +268,10 @@ def test_conditions_that_are_none_are_told_whatever_is_there(place: Place) -> No
         for path in ("/fenced", "/new"):
             for one in wrong:
                 for done in (tree.set(path, "y", **one), tree.delete(path, **one)):
-                    with pytest.raises(BadValue, match=r"give lock\.token, or Token\(name, int\(\.\.\.\)\)"):
+                    with pytest.raises(
+                        BadValue,
+                        match=r"lock\.token, or gristmill\.coordination\.Token\(name, int\(\.\.\.\)\)",
+                    ):
                         await done
             for version in ("1", 1.0, True):
                 for done in (tree.set(path, "y", version=version), tree.delete(path, version=version)):  # type: ignore[arg-type]
@@ -374,6 +377,26 @@ def test_an_older_token_that_was_looked_at_before_a_later_holder_wrote_is_refuse
         tree._store.update = update  # type: ignore[method-assign]
         with pytest.raises(Fenced, match="later holder"):
             await tree.set("/a", "older", token=Token("l", 2))
+        assert (await later._read("/a")).value == b"later"  # type: ignore[union-attr]
+
+    run(place, test)
+
+
+def test_a_delete_by_an_older_token_before_which_a_later_holder_wrote_is_refused(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        tree, later = await bench.tree(), await bench.tree()
+        await tree.set("/a", "0", token=Token("l", 1))
+        await until(lambda: later.get("/a") is not None)
+        real = tree._store.delete
+
+        async def delete(*args: Any, **named: Any) -> None:
+            tree._store.delete = real  # type: ignore[method-assign]
+            await later.set("/a", "later", token=Token("l", 3))
+            await real(*args, **named)
+
+        tree._store.delete = delete  # type: ignore[method-assign]
+        with pytest.raises(Fenced, match="later holder"):
+            await tree.delete("/a", token=Token("l", 2))
         assert (await later._read("/a")).value == b"later"  # type: ignore[union-attr]
 
     run(place, test)

@@ -47,6 +47,94 @@ def test_a_watch_tells_what_is_there_and_then_what_happens(place: Place) -> None
     run(place, test)
 
 
+def test_a_watch_ends_with_its_context(place: Place) -> None:
+    async def test(bench: Bench) -> None:
+        tree = await bench.tree()
+        await tree.set("/a", "0")
+        async with tree.watch() as watch:
+            assert told([await anext(watch)]) == [("created", "/a", b"0")]
+        assert [event async for event in watch] == []
+        assert tree._watches == []
+
+    run(place, test)
+
+
+def test_a_callback_is_called_with_each_event_whatever_it_raises_and_is_awaited(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test(bench: Bench) -> None:
+        tree = await bench.tree()
+        plain, awaited = list[Event | Resync](), list[Event | Resync]()
+
+        def hear(event: Event | Resync) -> None:
+            plain.append(event)
+            raise KeyError(event)
+
+        async def wait(event: Event | Resync) -> None:
+            await asyncio.sleep(0.01)
+            awaited.append(event)
+            raise asyncio.CancelledError  # (as what it waits for is, and not it)
+
+        async with tree.watch(callback=hear), tree.watch(callback=wait):
+            await tree.set("/a", "0")
+            await tree.set("/a", "1")
+            await tree.delete("/a")
+            await until(lambda: len(plain) == len(awaited) == 3)
+        expected = [("created", "/a", b"0"), ("changed", "/a", b"1"), ("deleted", "/a", b"1")]
+        assert told(plain) == told(awaited) == expected
+        await until(lambda: "watch of /" not in [task.get_name() for task in asyncio.all_tasks()])
+        await until(lambda: caplog.text.count("the callback of a watch of / failed") == 6)
+
+    run(place, test)
+
+
+def test_between_two_events_that_wait_other_tasks_have_their_turn(place: Place) -> None:
+    """Locks are renewed by such."""
+
+    async def test(bench: Bench) -> None:
+        tree = await bench.tree()
+        for number in range(20):
+            await tree.set(f"/{number}", "0")
+        beats, seen = [0], list[int]()
+
+        async def beat() -> None:
+            while True:
+                beats[0] += 1
+                await asyncio.sleep(0)
+
+        task = asyncio.create_task(beat())
+        async with tree.watch(callback=lambda event: seen.append(beats[0])):
+            await until(lambda: len(seen) == 20)
+        task.cancel()
+        assert len(set(seen)) == 20
+
+    run(place, test)
+
+
+def test_a_callback_is_ended_with_its_program(valkey: Server) -> None:
+    """It is no failure of the callback, which would be called on."""
+    ended: list[str] = []
+
+    async def wait(event: Event | Resync) -> None:
+        assert isinstance(event, Event)
+        try:
+            await asyncio.sleep(5)
+        finally:
+            ended.append(event.path)
+
+    async def whole() -> None:
+        async with Client(ValkeyStore(valkey.url, secrets.token_hex(4))) as client:
+            tree = await client.tree("t")
+            for path in ("/a", "/b"):
+                await tree.set(path, "0")
+            await until(lambda: len(tree._view.seen()) == 2)
+            tree.watch(callback=wait)
+            await asyncio.sleep(0.1)
+
+    asyncio.run(whole())
+    assert ended == ["/a"]
+
+
 @pytest.mark.parametrize(
     ("depth", "expected"),
     [

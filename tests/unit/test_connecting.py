@@ -166,10 +166,41 @@ def test_a_certificate_that_is_none_is_said(kubeconfig: Path, where: str) -> Non
         asyncio.run(open_store())
 
 
+@pytest.mark.parametrize("password", ["/abc", "1234/S3CRET", "1234#S3CRET", "?S3CRET"])
+def test_a_password_that_ends_the_address_leads_to_no_other_server(password: str) -> None:
+    with pytest.raises(BadName, match=r"percent-encode the password"):
+        asyncio.run(open_store(f"redis://:{password}@127.0.0.1:1"))
+
+
+@pytest.mark.parametrize("letter", "/#?[]")
+def test_a_password_with_a_letter_that_ends_it_is_not_told_in_part(letter: str) -> None:
+    with pytest.raises(BadName, match=r"percent-encode the password") as caught:
+        asyncio.run(open_store(f"redis://:S3cr{letter}et=Pass@127.0.0.1:6379/0"))
+    assert not re.search("S3cr|et=|Pass@", str(caught.value))
+    assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ("rediss://h/0?ssl_cert_reqs=SECRET", "RedisError"),
+        ("redis://h?protocol=9", "ConnectionError"),
+        ("redis://h?SECRET=1", "TypeError"),
+        ("redis://h?db=x", "Invalid value for 'db' in connection URL"),
+        ("http://h", "must specify one of the following schemes"),
+        ("redis://h:99999", "Port out of range 0-65535"),
+    ],
+)
+def test_what_is_wrong_with_an_address_is_said_where_it_tells_no_secret(wrong: str, words: str) -> None:
+    with pytest.raises(BadName, match=rf"^the address of the Valkey is none \(.*{words}") as caught:
+        asyncio.run(open_store(wrong))
+    assert "SECRET" not in str(caught.value)
+
+
 @pytest.mark.parametrize("wrong", [5, b"redis://:SECRET@v:6379", ["redis://:SECRET@v:6379"]])
 def test_an_address_that_is_no_text_is_said_without_its_password(wrong: Any) -> None:
     with pytest.raises(
-        BadName, match=r"write redis://HOST:PORT, rediss://HOST:PORT or unix://PATH$"
+        BadName, match=r"write redis://HOST:PORT, rediss://HOST:PORT or unix://PATH, and "
     ) as caught:
         asyncio.run(open_store(wrong))
     assert "SECRET" not in str(caught.value)

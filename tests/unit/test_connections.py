@@ -7,6 +7,7 @@ import os
 import shutil
 import ssl
 import subprocess
+import traceback
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -15,8 +16,9 @@ from aiohttp import web
 from kubernetes.aio import client
 
 from gristmill.coordination import connections
+from gristmill.coordination.aio import Client
 from gristmill.coordination.connections import ByClient, InPod
-from gristmill.coordination.errors import Denied, Unavailable
+from gristmill.coordination.errors import Denied, Unavailable, Unreachable
 from gristmill.coordination.kube import KubeStore
 from gristmill.coordination.kube_objects import KIND_LABEL
 from gristmill.coordination.login import Login
@@ -110,6 +112,54 @@ def test_requests_have_the_token_and_their_body(visit: Callable[..., None]) -> N
     visit(calls)
 
 
+def test_who_waits_for_a_lock_is_told_at_once_that_a_certificate_is_not_believed(
+    visit: Callable[..., None], tmp_path: Path
+) -> None:
+    async def calls(store: KubeStore) -> None:
+        async with asyncio.timeout(10):
+            with pytest.raises(Unavailable, match="CERTIFICATE_VERIFY_FAILED"):
+                await Client(store).lock("l").acquire()
+
+    other = tmp_path / "other"
+    certify(other)
+    (other / "token").write_text("first")
+    visit(calls, other)
+
+
+@pytest.mark.parametrize("proxy", ["user:S3CRET@proxy:3128", "http://user:S3#CRET@proxy:3128"])
+def test_an_address_of_a_proxy_that_is_none_is_told_without_its_password(proxy: str) -> None:
+    async def test() -> None:
+        configuration = client.Configuration()
+        configuration.host, configuration.proxy = "https://127.0.0.1:1", proxy
+        store = KubeStore(ByClient(client.ApiClient(configuration)), "n")
+        try:
+            with pytest.raises(Unreachable, match="HTTPS_PROXY") as told:
+                await store.get(Kind.LOCK, "l")
+            assert "CRET" not in "".join(traceback.format_exception(told.value))
+        finally:
+            await store.close()
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize("host", ["https://h:port", "myhost", "ftp://h"])
+def test_who_waits_for_a_lock_is_told_at_once_that_an_address_is_none(host: str) -> None:
+    async def test() -> None:
+        configuration = client.Configuration()
+        configuration.host = host
+        store = KubeStore(ByClient(client.ApiClient(configuration)), "n")
+        try:
+            async with asyncio.timeout(10):
+                with pytest.raises(
+                    Unavailable, match="the API server's address is none, or that of its proxy"
+                ):
+                    await Client(store).lock("l").acquire()
+        finally:
+            await store.close()
+
+    asyncio.run(test())
+
+
 def test_a_token_that_the_kubelet_writes_anew_is_read_again(
     visit: Callable[..., None], account: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -156,7 +206,8 @@ def test_a_server_that_can_t_be_reached_so_has_no_login_asked_for_another_token(
         known.ssl_ca_cert, known.api_key = str(other / "ca.crt"), {"BearerToken": "Bearer first"}
         store = KubeStore(ByClient(client.ApiClient(known), Login(log_in, None)), "here")
         with pytest.raises(
-            Unavailable, match=r"does not answer: (.*certificate verify failed|https:///apis)"
+            Unavailable,
+            match=r"(does not answer: .*certificate verify failed|address is none, or that)",
         ):
             await store.get(Kind.LOCK, "l")
         assert logins == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
 import subprocess
 import sys
@@ -124,7 +125,37 @@ def test_the_failures_of_a_run_that_can_not_be_written_are_refused_with_what_to_
     monkeypatch.setattr(state.os, "open", refuse)
     sentence = rf"reader\.lock can't be written: {os.strerror(number)}; .* copy the folder"
     with pytest.raises(UsageError, match=sentence):
+        EndedHost(State(tmp_path), JobContext({"metadata": {"name": "job"}}, "", "")).letters()
+
+
+def test_a_lock_on_a_full_disk_is_told_with_its_path_and_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(handle: int, data: bytes, offset: int) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(state.os, "pwrite", refuse)
+    sentence = (
+        rf"reader\.lock can't be written: {os.strerror(errno.ENOSPC)}; .* mend that, or copy the folder"
+    )
+    with pytest.raises(UsageError, match=sentence):
         EndedHost(State(tmp_path), JobContext({"metadata": {"name": "job"}}, "", "", "")).letters()
+    assert State(tmp_path).reader_lock.holder() == 0
+
+
+def test_a_keeper_that_can_not_take_its_lock_tells_so(tmp_path: Path) -> None:
+    code = (
+        "import os; from gristmill.local import keeper\n"
+        "def refuse(*_): raise OSError(28, os.strerror(28))\n"
+        "os.pwrite = refuse; keeper.main()"
+    )
+    given = json.dumps([str(tmp_path), 0, False]) + "\n"
+    done = subprocess.run(
+        [sys.executable, "-c", code], input=given, capture_output=True, text=True, check=False
+    )
+    told = json.loads(done.stdout)
+    assert told["event"] == "failed"
+    assert "keeper.lock can't be written: No space left on device" in told["message"]
 
 
 @pytest.fixture

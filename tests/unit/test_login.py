@@ -68,7 +68,10 @@ class Cluster:
     def run(self, test: Callable[[Store], Awaitable[None]]) -> None:
         async def answer(request: web.Request) -> web.Response:
             known = [f"Bearer {token}" for token in self.token.read_text().split()]
-            if request.headers.get("Authorization") not in known:
+            if (who := request.headers.get("Authorization")) is None:  # (as by default)
+                said = 'leases is forbidden: User "system:anonymous" cannot get resource "leases"'
+                return web.json_response({"message": said, "reason": "Forbidden"}, status=403)
+            if who not in known:
                 self.refused += 1
                 return web.json_response({"message": "Unauthorized"}, status=401)
             return web.json_response(LEASE)
@@ -236,6 +239,51 @@ def test_why_a_plugin_fails_at_first_is_told(cluster: Cluster, caplog: pytest.Lo
     saying._speaker.finish()
     (line,) = [line for line in caplog.messages if line.startswith("the kube config's login failed: ")]
     assert "log in at https://there" in line
+
+
+@pytest.mark.parametrize(
+    ("fails", "why"),
+    [
+        ("echo 'the session has expired' >&2; exit 1", "the session has expired"),
+        ("echo hello; exit", "hello|value"),
+        ("echo '{}'; exit", "."),
+        (None, "No such file"),
+    ],
+)
+@pytest.mark.parametrize("hears", [True, False])
+def test_a_plugin_that_fails_from_the_first_is_what_is_told_and_not_that_rights_are_missing(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, fails: str | None, why: str, hears: bool
+) -> None:
+    monkeypatch.setattr(logging.getLogger("kubernetes.aio.config.kube_config"), "disabled", not hears)
+    if fails is None:
+        cluster.user = {"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "/no/such"}}
+    else:
+        cluster.says("first", first=fails)
+
+    async def test(store: Store) -> None:
+        for _ in range(2):
+            with pytest.raises(
+                Denied, match=rf"^the kube config's login failed: .*({why if hears else '.'})"
+            ) as told:
+                await store.get(Kind.LOCK, "l")
+            assert "system:anonymous" not in str(told.value)
+        if fails is not None:
+            assert cluster.calls == 2
+            cluster.says("first")
+            login_of(store)._not_before -= 60
+            assert await store.get(Kind.LOCK, "l")
+
+    cluster.run(test)
+
+
+def test_who_has_no_login_in_the_kube_config_is_told_what_rights_are_missing(cluster: Cluster) -> None:
+    cluster.user = {"username": "nobody"}
+
+    async def test(store: Store) -> None:
+        with pytest.raises(Denied, match=r'does not let you: .*"system:anonymous" cannot get'):
+            await store.get(Kind.LOCK, "l")
+
+    cluster.run(test)
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not there")

@@ -13,12 +13,13 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
+from queue import SimpleQueue
 from time import monotonic
 from types import FrameType
 
 from gristmill.coordination import connect
 from gristmill.coordination.connecting import open_store
-from gristmill.coordination.errors import CoordinationError
+from gristmill.coordination.errors import CoordinationError, threadless
 from gristmill.coordination.leases import holder_of, seconds_of, waiting
 from gristmill.coordination.port import RENEWED, Kind, Record
 from gristmill.coordination.saying import later
@@ -40,6 +41,8 @@ _GIVE_UP_SECONDS = 1.0
 _ASK_SECONDS = 2.0
 #: seconds after which a lock is had whose holder has died, beyond its own: others' turns, and the way there
 _LATE_SECONDS = 2
+#: name of the thread that ends the command
+GUARD = "guard of a lock"
 _BARRED = "the command runs as another user, and can't be sent a signal"
 _PR_SET_PDEATHSIG = 1
 #: signals that are passed on to the command
@@ -66,8 +69,10 @@ def run_locked(
             lock = client.lock(name, seconds=seconds)
             if lock.acquire(timeout):
                 signals.keep()
-                code = _run(lock, command, seconds, signals)
-                signals.end_waits()  # (what follows gives the lock up)
+                try:
+                    code = _run(lock, command, seconds, signals)
+                finally:
+                    signals.end_waits()  # (what follows gives the lock up)
                 return code
         print(f"error: lock {name} was not had within {timeout:g} s", end="", file=sys.stderr, flush=True)
         print(asyncio.run(_why(name, url, namespace, context)), file=sys.stderr)
@@ -83,6 +88,20 @@ def run_locked(
 
 
 def _run(lock: Lock, words: Sequence[str], seconds: int, signals: _Signals) -> int:
+    """Run a command. What ends it where the lock is lost is there before it is: without that, it may not run."""
+    over = threading.Event()
+    given: SimpleQueue[_Command | None] = SimpleQueue()
+
+    def guard() -> None:
+        if (command := given.get()) is not None:
+            _guard(lock, over, command.end, seconds * _END_PART)
+
+    thread = threading.Thread(target=guard, name=GUARD)
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise threadless(error) from error
+    command: _Command | None = None
     try:
         command = _Command(
             words, {"GRISTMILL_LOCK": lock.name, "GRISTMILL_LOCK_TOKEN": str(lock.token.number)}
@@ -90,13 +109,12 @@ def _run(lock: Lock, words: Sequence[str], seconds: int, signals: _Signals) -> i
     except OSError as error:
         _say(f"{words[0]} can't be run: {error.strerror}")  # (the lock is held)
         return _NOT_FOUND if isinstance(error, FileNotFoundError) else _CANT_RUN
-    over = threading.Event()
-    guard = threading.Thread(target=_guard, args=(lock, over, command.end, seconds * _END_PART))
-    guard.start()
+    finally:
+        given.put(command)
     signals.pass_to(command.pass_on)
     command.wait()
     over.set()
-    guard.join()
+    thread.join()
     code = command.code()
     if not lock.held:
         return LOST

@@ -7,6 +7,7 @@ already, by this very attempt: no other has its name.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -23,6 +24,7 @@ from gristmill.coordination.errors import (
     HistoryGone,
     Missing,
     Unavailable,
+    Unreachable,
 )
 from gristmill.coordination.following import Following
 from gristmill.coordination.holding import Hold, hold
@@ -37,12 +39,16 @@ from gristmill.coordination.port import (
     Scope,
     Store,
 )
+from gristmill.coordination.saying import say
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 #: seconds until a server that does not answer is asked again, about
 _AWAY_SECONDS = 0.5
-#: seconds for which an answer is waited for that is not wanted any more, as one that comes later than it should
+#: seconds for which answers are waited for that are not wanted any more, as those that come later than they should;
+#: for all of an attempt together
 _LATE_SECONDS = 5.0
 
 
@@ -70,6 +76,10 @@ class Acquisition:
         self._turn = 0.0
         #: whether there is no time to stand in line
         self._at_once = False
+        #: seconds that are left of those
+        self._patience = _LATE_SECONDS
+        #: whether it was said that the server is away, which it was since
+        self._said = False
 
     async def take(self, end: float) -> Hold | None:
         """Return the hold on the lock, or None where it can't be had until `end`.
@@ -167,9 +177,9 @@ class Acquisition:
         return await self._store.get(Kind.LOCK, self._name)
 
     async def _withdraw(self) -> None:
-        """Take back what was asked for. What can't be is dropped by the others in time."""
+        """Take back what was asked for. What can't be is dropped by the others in time, as what a dead holder has."""
         with suppress(CoordinationError, TimeoutError):
-            async with asyncio.timeout(min(self._seconds, _LATE_SECONDS)):
+            async with asyncio.timeout(min(self._seconds, self._patience)):
                 record = await self._get()
                 if record is not None and leases.holder_of(record) == self._who:
                     await give_up(self._store, record, self._who)
@@ -179,16 +189,16 @@ class Acquisition:
                         await self._store.delete(Kind.LOCK, self._name, revision=left.revision)
 
     async def _patiently(self, end: float, call: Callable[[], Awaitable[T]]) -> T:
-        """Make a call again while the server does not answer, and there is time.
+        """Make a call again while the server does not answer, and there is time: that is said once.
 
         Who is cancelled waits for the answer for a while: what was sent may be done after all, and is to be taken back.
         """
         while True:
             step = asyncio.ensure_future(call())
             try:
-                await asyncio.wait({step}, timeout=max(_LATE_SECONDS, end - self._clock()))
+                await self._await(step, end)
             except asyncio.CancelledError:
-                await asyncio.wait({step}, timeout=_LATE_SECONDS)
+                await self._await(step, -inf)
                 if not step.cancel():
                     with suppress(asyncio.CancelledError):
                         step.exception()
@@ -196,12 +206,25 @@ class Acquisition:
             if step.cancel():
                 raise Unavailable("the server has not answered in time")
             try:
-                return step.result()
-            except Unavailable:
+                answer = step.result()
+            except Unavailable as error:
                 pause = _AWAY_SECONDS * random.uniform(0.5, 1.5)
-                if self._clock() + pause >= end:
+                if isinstance(error, Unreachable) or self._clock() + pause >= end:
                     raise
+                if not self._said:
+                    self._said = True
+                    words = "lock %s can't be asked for now: %s; it is tried again"
+                    say(log, logging.WARNING, words, self._name, error)
                 await asyncio.sleep(pause)
+            else:
+                self._said = False
+                return answer
+
+    async def _await(self, step: asyncio.Future[T], end: float) -> None:
+        """Wait for an answer until `end`, and then for as long as late answers are waited for still."""
+        begin = self._clock()
+        await asyncio.wait({step}, timeout=max(0.0, max(0.0, end - begin) + self._patience))
+        self._patience -= max(0.0, self._clock() - max(begin, end))
 
     def _held(self, record: Record, begin: float) -> Hold | None:
         """Return the hold on a lock that was taken by a call; None where the answer came when its time was over.

@@ -11,6 +11,7 @@ from typing import Any
 from weakref import WeakSet
 
 from gristmill.coordination.clock import Clock, boot_time
+from gristmill.coordination.conditions import is_number
 from gristmill.coordination.connecting import open_store
 from gristmill.coordination.election import Election
 from gristmill.coordination.errors import CoordinationError, closed
@@ -156,7 +157,7 @@ class Client:
 
 
 def _seconds(seconds: int) -> int:
-    if not isinstance(seconds, int) or seconds < _LEAST_SECONDS:
+    if not is_number(seconds) or seconds < _LEAST_SECONDS:
         raise CoordinationError(
             f"seconds: {seconds!r} is no whole number of seconds from {_LEAST_SECONDS} on"
         )

@@ -20,15 +20,18 @@ def number_of(path: str, field: str, text: str | None) -> int:
 
 def check_conditions(version: int | None, token: Token | None) -> None:
     """Raise BadValue where a version or token is none."""
-    if version is not None and not _is_number(version):
+    if version is not None and not is_number(version):
         raise BadValue(f"version: {version!r} is none: give node.version, or int(...)")
     if token is not None and not (
-        isinstance(token, Token) and isinstance(token.lock, str) and _is_number(token.number)
+        isinstance(token, Token) and isinstance(token.lock, str) and is_number(token.number)
     ):
-        raise BadValue(f"token: {token!r} is none: give lock.token, or Token(name, int(...))")
+        raise BadValue(
+            f"token: {token!r} is none: give lock.token, or gristmill.coordination.Token(name, int(...))"
+        )
 
 
-def _is_number(given: object) -> bool:
+def is_number(given: object) -> bool:
+    """Whether something is a whole number: to Python a truth is one, too."""
     return isinstance(given, int) and not isinstance(given, bool)
 
 

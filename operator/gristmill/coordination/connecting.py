@@ -23,6 +23,14 @@ VARIABLE = "GRISTMILL_COORDINATION"
 _NAMESPACE = "default"
 #: logs the errors of a login, and does not raise them
 _LOADER = "kubernetes.aio.config.kube_config"
+#: what is said of a plugin that gave nothing, and logged nothing
+_NO_TOKEN = "it gave no token"
+#: how that begins which is said of a URL of a Valkey without a part of it: a password may be anywhere
+_HARMLESS = (
+    "Invalid value for 'db'",
+    "Port out of range",
+    "Redis URL must specify one of the following schemes",
+)
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
 
@@ -49,13 +57,20 @@ async def open_store(
 
 def _of_valkey(url: str, namespace: str) -> Store:
     """Return the records of a name space of a Valkey. BadName where the URL is none."""
+    from redis.exceptions import RedisError
+
     from gristmill.coordination.valkey import ValkeyStore
 
     try:
+        parts = urlsplit(url)
+        if parts.scheme in ("redis", "rediss") and "@" in f"{parts.path}{parts.query}{parts.fragment}":
+            raise ValueError  # (the password ends the host's name: somebody else's server would be asked)
         return ValkeyStore(url, namespace)
-    except (ValueError, TypeError, AttributeError) as error:  # (the URL itself may have a password)
+    except (ValueError, TypeError, AttributeError, RedisError) as error:
+        why = str(error) if str(error).startswith(_HARMLESS) else type(error).__name__
         raise BadName(
-            f"the address of the Valkey is none ({error}): write redis://HOST:PORT, rediss://HOST:PORT or unix://PATH"
+            f"the address of the Valkey is none ({why}): write redis://HOST:PORT, rediss://HOST:PORT or unix://PATH, "
+            "and percent-encode the password (urllib.parse.quote(PASSWORD, safe=''))"
         ) from None
 
 
@@ -98,8 +113,9 @@ async def _of_config(namespace: str | None, context: str | None) -> Store:
         with apart(_LOADER) as errors:
             loader = await with_plugin(load(context=context, client_configuration=configuration))
         _strip_token(configuration)
+        errors = [without_entry(words) for words in errors]
         for words in errors:
-            say(log, logging.WARNING, "the kube config's login failed: %s", without_entry(words))
+            say(log, logging.WARNING, "the kube config's login failed: %s", words)
         contexts, active = config.list_kube_config_contexts()  # type: ignore[no-untyped-call]
     except (config.ConfigException, ClientError, OSError, YAMLError) as error:
         raise _nowhere(without_entry(str(error))) from None  # (which has the secrets of the kube config)
@@ -112,6 +128,16 @@ async def _of_config(namespace: str | None, context: str | None) -> Store:
     configuration.proxy = configuration.proxy or proxy_for(configuration.host)
     configuration.client_session_kwargs = {"trust_env": False}
 
+    has_certificate = bool(configuration.cert_file)
+    failure = "; ".join(errors) or None
+    if (
+        failure is None
+        and "exec" in (loader._user or ())
+        and not has_certificate
+        and "token" not in vars(loader)
+    ):
+        failure = _NO_TOKEN  # (there are no errors where the program lets `kubernetes` log nothing)
+
     def until() -> float | None:
         """Return when the login runs out."""
         said = vars(loader).get("exec_plugin_expiry")
@@ -120,19 +146,19 @@ async def _of_config(namespace: str | None, context: str | None) -> Store:
     async def log_in() -> float | None:
         for known in ("exec_plugin_expiry", "token"):  # (or what the plugin has said were believed)
             vars(loader).pop(known, None)
-        with apart(_LOADER) as errors:  # (which has none where the program lets `kubernetes` log nothing)
+        with apart(_LOADER) as errors:
             await with_plugin(loader.load_and_set(configuration))
         _strip_token(configuration)
-        takes_token = "BearerToken" in configuration.api_key or not configuration.cert_file
+        takes_token = "BearerToken" in configuration.api_key or not has_certificate
         if errors or (takes_token and "token" not in vars(loader)):
-            raise CoordinationError("; ".join(errors) or "it gave no token")
+            raise CoordinationError("; ".join(errors) or _NO_TOKEN)
         return until()
 
     try:
         client = api.ApiClient(configuration)
     except (OSError, ValueError) as error:
         raise _nowhere(f"the certificates of the kube config can't be used: {error}") from error
-    return KubeStore(ByClient(client, Login(log_in, until())), name)
+    return KubeStore(ByClient(client, Login(log_in, until(), failure)), name)
 
 
 def _strip_token(configuration: Any) -> None:

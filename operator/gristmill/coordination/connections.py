@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import aiohttp
 
+from gristmill.coordination.errors import Denied
 from gristmill.coordination.login import Login
 
 #: seconds after which a token is read again: the kubelet writes another one long before it runs out
@@ -36,7 +37,8 @@ class Connection(Protocol):
 class ByClient:
     """A client of `kubernetes.aio`: it knows kube configs, and the many ways to log in there.
 
-    `login` logs in anew: tokens run out. Where that takes longer than an answer may, TimeoutError says so.
+    `login` logs in anew: tokens run out. Where that takes longer than an answer may, TimeoutError says so; where it
+    has failed, and the API server lets nobody in without it, Denied.
     """
 
     def __init__(self, client: Any, login: Login | None = None) -> None:
@@ -60,9 +62,16 @@ class ByClient:
             if isinstance(error, (aiohttp.ClientError, OSError)) or not await self._has_other(token, seconds):
                 raise
             return await self._send(method, path, headers, body, timeout)
-        if response.status == HTTPStatus.UNAUTHORIZED:
+        if response.status == HTTPStatus.UNAUTHORIZED or (
+            response.status == HTTPStatus.FORBIDDEN and self._is_anonymous()
+        ):
             try:
                 has_other = await self._has_other(token, seconds)
+                if self._login is not None and self._is_anonymous():
+                    raise Denied(
+                        f"the kube config's login failed: {self._login.failure} (and the API server does not let "
+                        "those who have not logged in)"
+                    )
             except BaseException:
                 response.close()
                 raise
@@ -90,6 +99,10 @@ class ByClient:
     def _token(self) -> str | None:
         token: str | None = self._client.configuration.api_key.get("BearerToken")
         return token
+
+    def _is_anonymous(self) -> bool:
+        """Return whether requests are nobody's, since the login failed: what they may not says nothing of rights."""
+        return self._token() is None and self._login is not None and self._login.failure is not None
 
     async def _has_other(self, token: str | None, seconds: float | None) -> bool:
         """Return whether there is another token now than one that was refused; log in anew if there may be."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 
 from gristmill.coordination.errors import LockLost, NotHeld
 from gristmill.coordination.lock import Lock, Token
-from gristmill.coordination.tasks import cancel
+from gristmill.coordination.tasks import called, cancel
 
 #: is called with the token of one's leadership
 OnElected = Callable[[Token], Awaitable[None] | None]
@@ -36,13 +35,13 @@ class Election:
         raised. Where `run` is cancelled, so is what `on_elected` awaits, and the lead is given up when that has ended.
         """
         await self._lock.acquire()
-        work = asyncio.ensure_future(_called(on_elected, self._lock.token))
+        work = asyncio.ensure_future(called(on_elected, self._lock.token))
         lost = asyncio.ensure_future(self._lock.wait_lost())
         try:
             await asyncio.wait({work, lost}, return_when=asyncio.FIRST_COMPLETED)
             if not self._lock.held and not work.done():
                 if on_lost is not None:
-                    await _called(on_lost)
+                    await called(on_lost)
                 work.cancel()
                 await asyncio.wait({work})  # (who is cancelled now learns of it, and does not cut that off)
                 if not work.cancelled():
@@ -57,9 +56,3 @@ class Election:
             finally:
                 with suppress(NotHeld):
                     await self._lock.release()
-
-
-async def _called(call: Callable[..., Awaitable[None] | None], *args: object) -> None:
-    found = call(*args)
-    if inspect.isawaitable(found):
-        await found

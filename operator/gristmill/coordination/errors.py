@@ -18,6 +18,10 @@ class Unavailable(CoordinationError):  # noqa: N818
     """The server did not answer, or could not; the call may be made again, and may have been done."""
 
 
+class Unreachable(Unavailable):
+    """The server can't be asked in this way, however long it is waited for: its address or certificate is wrong."""
+
+
 class Denied(CoordinationError):  # noqa: N818
     """The server knows who asks, and does not let them."""
 

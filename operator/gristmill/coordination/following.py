@@ -6,7 +6,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 
-from gristmill.coordination.errors import CoordinationError, HistoryGone, Unavailable
+from gristmill.coordination.errors import CoordinationError, HistoryGone, Unavailable, Unreachable
 from gristmill.coordination.port import Change, Record, Scope, Store
 from gristmill.coordination.tasks import end
 
@@ -44,8 +44,8 @@ class Following:
     async def next(self, record: Record, seconds: float) -> Record | None:
         """Return the record after its next change, as it is if there is none in time, or None where it is deleted.
 
-        A server that is away is waited for, and so is one that has told something before and does not now. HistoryGone
-        where the record has to be read again (`read_again`).
+        A server that is away is waited for, and so is one that has told something before and does not now; Unreachable
+        where waiting can't mend that, HistoryGone where the record has to be read again (`read_again`).
         """
         loop = asyncio.get_running_loop()
         last = loop.time() + seconds
@@ -59,7 +59,9 @@ class Following:
                 change = coming.result()
             except CoordinationError as error:
                 self._watch = None
-                if isinstance(error, HistoryGone) or not (self._heard or isinstance(error, Unavailable)):
+                if isinstance(error, HistoryGone | Unreachable) or not (
+                    self._heard or isinstance(error, Unavailable)
+                ):
                     raise
                 pause = _AGAIN_SECONDS * random.uniform(0.5, 1.5)
                 if loop.time() + pause >= last:

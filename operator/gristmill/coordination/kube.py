@@ -29,6 +29,7 @@ from gristmill.coordination.errors import (
     Missing,
     Refused,
     Unavailable,
+    Unreachable,
     unconnected,
 )
 from gristmill.coordination.jobs import is_in_job
@@ -218,11 +219,18 @@ class KubeStore:
             said = (await response.read()).decode(errors="replace") if response.status >= 400 else ""
         except RuntimeError as error:
             raise unconnected(error) from error
+        except (aiohttp.InvalidURL, aiohttp.NonHttpUrlClientError):  # (which have the proxy's password)
+            raise Unreachable(
+                "the API server's address is none, or that of its proxy (HTTPS_PROXY, proxy-url): write "
+                "http://HOST:PORT, and percent-encode the password"
+            ) from None
+        except aiohttp.ClientConnectorCertificateError as error:
+            raise Unreachable(f"the API server does not answer: {error}") from error
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             words = str(error) or type(error).__name__
             raise Unavailable(f"the API server does not answer: {words}") from error
         except ValueError as error:  # (of a token with what no header may have)
-            raise Unavailable(f"the API server can't be asked: {error}") from error
+            raise Unreachable(f"the API server can't be asked: {error}") from error
         return response, said
 
     def _path(self, kind: Kind, name: str = "") -> str:

@@ -92,6 +92,8 @@ class Lock:
         Without `blocking` it is had at once or not: if it is free, also before those who wait. That a holder has died
         is seen by who waits, or tries again by the same handle, for the holder's `seconds`. Of one handle one waits at
         a time; the time for which another waits for that is a part of its own.
+
+        Unavailable, up to 5 s after that time, where the server does not answer.
         """
         if timeout is not None and not blocking:
             raise ValueError("timeout: it says something only where acquire may wait")

@@ -38,7 +38,11 @@ class Login:
     does `until` of what there is.
     """
 
-    def __init__(self, call: Callable[[], Awaitable[float | None]], until: float | None) -> None:
+    def __init__(
+        self, call: Callable[[], Awaitable[float | None]], until: float | None, failure: str | None = None
+    ) -> None:
+        #: why the last login failed; None where it did not
+        self.failure = failure
         self._call = call
         self._task: asyncio.Task[None] | None = None
         #: when it may be begun again where it was refused, and ahead of time: a plugin that keeps a token
@@ -74,11 +78,12 @@ class Login:
     async def _log_in(self, *, ahead: bool) -> None:
         try:
             until = await self._call()
+            self.failure = None
             if until is not None or self._due_at == inf:  # (else it is due still: it has told its end before)
                 self._due_at = _due_at(until)
         except Exception as error:  # (of whatever a kube config names)
-            words = "the kube config's login can't be renewed: %s"
-            say(log, logging.WARNING, words, without_entry(str(error)) or type(error).__name__)
+            self.failure = without_entry(str(error)) or type(error).__name__
+            say(log, logging.WARNING, "the kube config's login can't be renewed: %s", self.failure)
         finally:
             self._ahead_not_before = time.monotonic() + _PAUSE_SECONDS
             if not ahead:

@@ -1,8 +1,10 @@
-"""How a task is ended by who has started it."""
+"""How a task is ended by who has started it, and what a user gives is called in one."""
 
 from __future__ import annotations
 
 import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 
@@ -19,3 +21,10 @@ async def end(task: asyncio.Task[Any] | None) -> None:
         await asyncio.wait({task})
         if not task.cancelled():
             task.exception()  # (or it would be said that nobody has asked)
+
+
+async def called(call: Callable[..., Awaitable[None] | None], *args: object) -> None:
+    """Call a function, and wait for what it returns where that is to be awaited."""
+    found = call(*args)
+    if inspect.isawaitable(found):
+        await found

@@ -40,7 +40,7 @@ from gristmill.coordination.schemas import Schemas
 from gristmill.coordination.session import Reaper, Session
 from gristmill.coordination.tasks import end
 from gristmill.coordination.view import Gap, View
-from gristmill.coordination.watching import Depth, Watch
+from gristmill.coordination.watching import Callback, Depth, Watch
 
 log = logging.getLogger(__name__)
 
@@ -126,10 +126,19 @@ class ConfigTree:
             key=lambda node: node.path,
         )
 
-    def watch(self, path: str = "/", depth: Depth | str = Depth.SUBTREE, *, initial: bool = True) -> Watch:
+    def watch(
+        self,
+        path: str = "/",
+        depth: Depth | str = Depth.SUBTREE,
+        *,
+        initial: bool = True,
+        callback: Callback | None = None,
+    ) -> Watch:
         """Return an iterator of what happens from now on, and first (`initial`) of what there is, as created.
 
-        It tells of nodes: not of a child that is none, and only leads on to others.
+        It tells of nodes: not of a child that is none, and only leads on to others. With a callback, that is called
+        with each instead, in a task of its own, and what it returns awaited. What it raises is logged, and the next
+        event told.
         """
 
         def current() -> tuple[list[Node], int]:
@@ -138,6 +147,8 @@ class ConfigTree:
         self._check_open()
         watch = Watch(check_path(path), Depth(depth), current, initial=initial, stop=self._watches.remove)
         self._watches.append(watch)
+        if callback is not None:
+            watch.tell(callback)
         return watch
 
     # -- writing

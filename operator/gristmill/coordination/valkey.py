@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from importlib.resources import files
+from ssl import SSLCertVerificationError
 from typing import Any, NoReturn
 
 import msgpack
@@ -29,6 +30,7 @@ from gristmill.coordination.errors import (
     Missing,
     Refused,
     Unavailable,
+    Unreachable,
     unconnected,
 )
 from gristmill.coordination.port import Change, Changes, Kind, Owner, Record, Scope, check_size
@@ -207,4 +209,5 @@ def _refuse(error: Exception) -> NoReturn:
     passes = isinstance(error, _PASSES) or words.startswith(_PASSING_WORDS)
     if isinstance(error, ResponseError) and not passes:
         raise Refused(f"the server refuses it: {words}") from error
-    raise Unavailable(f"the server does not answer: {words or type(error).__name__}") from error
+    kind = Unreachable if isinstance(error.__context__, SSLCertVerificationError) else Unavailable
+    raise kind(f"the server does not answer: {words or type(error).__name__}") from error

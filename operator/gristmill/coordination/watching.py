@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from enum import StrEnum
-from typing import Never
+from typing import Never, Self
 
 from gristmill.coordination.names import is_below, parent_of
 from gristmill.coordination.nodes import Event, EventKind, Node, Resync
+from gristmill.coordination.saying import say
+from gristmill.coordination.tasks import called
 
+log = logging.getLogger(__name__)
+
+#: is called with what a watch tells
+Callback = Callable[[Event | Resync], Awaitable[None] | None]
 #: events that may wait for a watcher; of more it hears as of a gap
 MOST_WAITING = 10_000
 
@@ -48,6 +55,7 @@ class Watch:
         self._most = MOST_WAITING
         self._news = asyncio.Event()
         self._closed = False
+        self._telling: asyncio.Task[None] | None = None
         if initial:
             nodes = sorted(current()[0], key=lambda node: node.version)
             self._waiting.extend(Event(EventKind.CREATED, one) for one in nodes if self._concerns(one.path))
@@ -72,6 +80,27 @@ class Watch:
             self._closed = True
             self._stop(self)
             self._news.set()
+
+    def tell(self, callback: Callback) -> None:
+        """Have a task call a callback with each event."""
+        self._telling = asyncio.create_task(self._tell(callback), name=f"watch of {self.path}")
+
+    async def _tell(self, callback: Callback) -> None:
+        async for event in self:
+            try:
+                await called(callback, event)
+            except (Exception, asyncio.CancelledError) as error:
+                if self._telling is None or self._telling.cancelling():
+                    raise
+                words = "the callback of a watch of %s failed; it is called on"
+                say(log, logging.ERROR, words, self.path, error=error)
+            await asyncio.sleep(0)  # (other tasks have their turn, however many events wait)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.close()
 
     def __aiter__(self) -> Watch:
         return self
