@@ -34,6 +34,10 @@ class InputChanged(InputError):  # noqa: N818 (a condition's reason has the same
     """An input is no longer what the plan recorded (size, etag or time of change)."""
 
 
+class CodeChanged(GristmillError):  # noqa: N818 (a condition's reason has the same name)
+    """A module is no longer the one that the job has."""
+
+
 class OutputError(GristmillError):
     """The output can't be written, or holds something that is not this job's."""
 

@@ -40,7 +40,7 @@ _HASTE = {
 #: what is in the output folder of a complete job
 _CLEAN = re.compile(
     r"part-\d{5}\.jsonl|chunk-\d{12}\.txt|result\.json"
-    r"|_gristmill/(plan|manifest)\.json|_gristmill/(blocks|values)/\d{5}\.json"
+    r"|_gristmill/(plan|manifest)\.json|_gristmill/code/[0-9a-f]{16}\.json|_gristmill/(blocks|values)/\d{5}\.json"
 )
 
 

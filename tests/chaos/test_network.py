@@ -64,7 +64,7 @@ def context_of(rig: Rig, manifest: dict[str, Any]) -> JobContext:
     dumped = load_manifest(manifest).model_dump(
         mode="json", by_alias=True, exclude_defaults=True, exclude={"status"}
     )
-    return JobContext(dumped, str(rig.folder), str(rig.output), "")
+    return JobContext(dumped, str(rig.folder), str(rig.output))
 
 
 def final_status(queue: Queue, context: JobContext) -> dict[str, Any] | None:

@@ -262,7 +262,7 @@ def f(x):
     here.write(job)
     failed = here.run("run", "job.yaml", "--workers", "1", code=1)
     assert "CodeChanged" in failed.stderr
-    assert "the module mine changed since the job began" in failed.stderr
+    assert "the module mine is not the one that the job has: bring that back, or run again" in failed.stderr
     if not accepts:
         module.write_text(before)
     elif accepts == "by field":
@@ -330,7 +330,8 @@ def test_dead_letters_are_tried_again_with_code_that_was_mended(here: Here, kind
     write("def process(x):\n    return 12 / x if x else None\n")
     here.run("retry")
     done = here.run("run", "job.yaml", code=2)
-    assert "the code of the function changed" in done.stderr
+    what = "process.source" if kind == "source" else "the module mine"
+    assert f"{what} is not the one that this run has" in done.stderr
     assert "--accept-code goes on" in done.stderr
     assert here.status("--accept-code")["items"]["failed"] == 0
     assert here.results() == [None, 12.0, 6.0, 4.0, 3.0]
@@ -351,11 +352,181 @@ def test_changed_code_of_an_output_without_its_state_is_refused_unless_accepted(
     process.communicate(timeout=60)
     module.write_text("def f(x):\n    return 2\n")
     shutil.rmtree(here.folder / ".gristmill")
-    assert "go on with --accept-code" in here.run("run", "job.yaml", code=1).stderr
+    refused = here.run("run", "job.yaml", code=1).stderr
+    assert "CodeChanged" in refused
+    assert "run again with --accept-code" in refused
     here.run("run", "job.yaml", "--accept-code")
     results = here.results()
     assert len(results) == 200
     assert set(results) == {1, 2}
+
+
+def test_code_that_lies_elsewhere_and_what_no_function_needs_is_the_same_code(here: Here) -> None:
+    """As when a job moves to an image that has the package installed, and less beside it."""
+    package, image = here.folder / "pack", here.folder / "image"
+    (package / "tests").mkdir(parents=True)
+    for name in ("__init__", "unused", "tests/__init__"):
+        (package / f"{name}.py").write_text(f"# {name}\n")
+    (package / "helper.py").write_text("ONE = 1\n")
+    (package / "work.py").write_text(
+        """
+import time
+from pathlib import Path
+from pack.helper import ONE
+
+Path(__file__).with_name("made.py").write_text(f"# made at {time.time()}")
+
+def f(x):
+    if x == 150 and not Path("died").exists():
+        Path("died").touch()
+        raise ValueError
+    return ONE
+"""
+    )
+    job = chunk_job(
+        **numbers(200), process={"function": "pack.work:f"}, output={"url": "out"}, retry={"attempts": 1}
+    )
+    here.write(job)
+    here.run("run", "job.yaml", "--workers", "1", code=1)
+    (package / "tests" / "test_new.py").touch()
+    shutil.rmtree(here.folder / ".gristmill")
+    (image / "pack").mkdir(parents=True)
+    for name in ("__init__", "helper", "work"):
+        (package / f"{name}.py").rename(image / "pack" / f"{name}.py")
+    shutil.rmtree(package)
+    env = {**os.environ, "PYTHONPATH": str(image)}
+    here.run("run", "job.yaml", env=env)
+    assert here.results() == [1] * 200
+    (image / "pack" / "helper.py").write_text("ONE = 2\n")
+    refused = here.run("run", "job.yaml", env=env, code=2).stderr
+    assert "the module pack.helper is not the one" in refused
+    shutil.rmtree(here.folder / ".gristmill")
+    refused = here.run("run", "job.yaml", env=env, code=1).stderr
+    assert "the module pack.helper is not the one" in refused
+
+
+@pytest.mark.parametrize("where", ["while it is loaded", "in the function"])
+def test_what_a_process_has_loaded_is_what_it_runs(here: Here, where: str) -> None:
+    """A file that is another one by the time that somebody looks, and one that is imported late."""
+    change = 'open("late.py", "w").write("VALUE = 2  # another\\n")'
+    (here.folder / "late.py").write_text("VALUE = 1\n")
+    loads = f"import late\n{change}" if where == "while it is loaded" else ""
+    (here.folder / "mine.py").write_text(
+        f"""
+import os, time
+
+{loads}
+
+def f(x):
+    import late
+    time.sleep(0.002)
+    if x == 50 and not os.path.exists("died"):
+        open("died", "w").close()
+        {change}
+        os._exit(3)
+    return late.VALUE
+"""
+    )
+    here.write(chunk_job(**numbers(100, 10), process={"function": "mine:f"}))
+    failed = here.run("run", "job.yaml", "--workers", "1", code=1).stderr
+    assert "CodeChanged" in failed
+    assert "late.py is not the one that the job has" in failed
+    (here.folder / "late.py").write_text("VALUE = 1\n")
+    if where == "in the function":
+        here.run("run", "job.yaml", "--workers", "1")
+        assert here.results() == [1] * 100
+
+
+def test_what_was_accepted_is_the_jobs_and_not_what_was_before(here: Here) -> None:
+    module, first = here.folder / "mine.py", "def f(x):\n    return [][x]\n"
+    here.write(chunk_job(**numbers(4), process={"function": "mine:f"}))
+    module.write_text(first)
+    here.run("run", "job.yaml", code=1)
+    module.write_text(first + "# changed\n")
+    assert "TooManyFailures" in here.run("run", "job.yaml", "--accept-code", code=1).stderr
+    assert "TooManyFailures" in here.run("run", "job.yaml", code=1).stderr
+    module.write_text(first)
+    assert "the module mine is not the one that the job has" in here.run("run", "job.yaml", code=1).stderr
+
+
+def test_files_that_a_program_loads_under_any_name_are_told_apart(here: Here) -> None:
+    """Plugins that are all called alike, a library that is also installed, and one of a name beside it."""
+    files = {
+        "plugins/one.py": "VALUE = 1\n",
+        "plugins/two.py": "VALUE = 1  # other\n",
+        "vendor/iniconfig.py": "VALUE = 0  # (it is installed, too)\n",
+        "mine.py": """
+import sys
+from importlib.util import module_from_spec, spec_from_file_location
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+sys.path.insert(0, str(FOLDER / "vendor"))
+import iniconfig
+
+def plugin(name):
+    spec = spec_from_file_location("plugin", FOLDER / "plugins" / name)
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+def f(x):
+    if x == 150 and not Path("again").exists():
+        Path("again").touch()
+        raise ValueError
+    return plugin("one.py" if x % 2 else "two.py").VALUE + iniconfig.VALUE
+""",
+    }
+    for name, text in files.items():
+        (here.folder / name).parent.mkdir(exist_ok=True)
+        (here.folder / name).write_text(text)
+    here.write(
+        chunk_job(
+            **numbers(200), process={"function": "mine:f"}, output={"url": "out"}, retry={"attempts": 1}
+        )
+    )
+    assert "TooManyFailures" in here.run("run", "job.yaml", code=1).stderr
+    here.run("run", "job.yaml")
+    shutil.rmtree(here.folder / ".gristmill")
+    (here.folder / "out" / "_gristmill" / "manifest.json").unlink()
+    here.run("run", "job.yaml")
+    assert here.results() == [1] * 200
+    (here.folder / "plugins" / "two.py").write_text("VALUE = 2\n")
+    assert "plugins/two.py is not the one that this run has" in here.run("run", "job.yaml", code=2).stderr
+
+
+def test_what_was_loaded_late_or_accepted_is_known_where_only_the_output_is_left(here: Here) -> None:
+    helper = here.folder / "helper.py"
+    (here.folder / "mine.py").write_text(
+        """
+import os
+
+def f(x):
+    import helper
+    if x == 150 and not os.path.exists("goes"):
+        raise ValueError
+    return helper.VALUE
+"""
+    )
+    helper.write_text("VALUE = 1\n")
+    here.write(
+        chunk_job(
+            **numbers(200), process={"function": "mine:f"}, output={"url": "out"}, retry={"attempts": 1}
+        )
+    )
+    assert "TooManyFailures" in here.run("run", "job.yaml", code=1).stderr
+    helper.write_text("VALUE = 2  # other\n")
+    shutil.rmtree(here.folder / ".gristmill")
+    refused = here.run("run", "job.yaml", code=1).stderr
+    assert "CodeChanged" in refused
+    assert "helper.py is not the one that the job has" in refused
+    shutil.rmtree(here.folder / ".gristmill")
+    assert "TooManyFailures" in here.run("run", "job.yaml", "--accept-code", code=1).stderr
+    (here.folder / "goes").touch()
+    here.run("run", "job.yaml")
+    results = here.results()
+    assert len(results) == 200
+    assert 2 in results
 
 
 def test_parameters_may_change(here: Here) -> None:

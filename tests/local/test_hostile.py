@@ -61,6 +61,36 @@ def test_one_bad_item_is_a_dead_letter_and_all_others_are_done(here: Here, deed:
     letter = json.loads(here.run("failures", "--json").stdout)
     assert (letter["chunk"], letter["kind"]) == (11, kind)
     assert word in letter["error"]
+    assert letter["input"] == "11"
+    assert "/gristmill/" not in letter["traceback"]
+
+
+def test_what_died_of_an_item_that_can_not_be_read_any_more_is_told_without_it(here: Here) -> None:
+    lines = here.folder / "lines.txt"
+    lines.write_text("one\ntwo\nthree\n")
+    text = "import os\ndef process(x):\n    return os.abort() if x in ('one', 'three') else x\n"
+    here.write(chunk_job(input={"lines": {"url": "lines.txt"}}, **source(text), failures={"tolerated": 2}))
+    here.status("--workers", "1")
+
+    def inputs(*words: str) -> list[str]:
+        return [json.loads(line)["input"] for line in here.run(*words, "--json").stdout.splitlines()]
+
+    assert inputs("failures") == ['"one"', '"three"']
+    lines.write_text("four\n")
+    assert inputs("failures") == ["", ""]
+    lines.unlink()
+    assert inputs("failures") == ["", ""]
+
+
+def test_what_was_printed_while_the_code_was_loaded_explains_no_crash(here: Here) -> None:
+    text = (
+        "import os, signal\n\nprint('loading')\n\ndef process(x):\n"
+        "    if x % 5 == 2:\n        os.kill(os.getpid(), signal.SIGSEGV)\n    return x\n"
+    )
+    here.write(chunk_job(**numbers(20), **source(text), retry={"attempts": 1}, failures={"tolerated": 4}))
+    assert here.status()["items"]["failed"] == 4
+    assert "SIGSEGV" in (printed := here.run("failures").stdout)
+    assert "loading" not in printed
 
 
 @pytest.mark.parametrize("deed", ["return x", "raise ValueError(x)", "os._exit(3)"])

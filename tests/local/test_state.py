@@ -142,12 +142,24 @@ def test_a_state_folder_that_is_removed_ends_the_run_and_the_next_one_begins_ane
     place = here.folder / ("out" if output else "s/output")
     until(lambda: list(place.glob("part-*")))
     shutil.rmtree(here.folder / "s", ignore_errors=True)
+    made_anew = here.folder / "s/output"  # (by a worker that has not yet noticed)
+    made_anew.mkdir(parents=True, exist_ok=True)
+    (made_anew / "part-00041.jsonl").write_text("7\n")
     words = process.communicate(timeout=60)[1]
     assert process.returncode == 1
     assert "the state folder" in words
     assert "was removed while the job ran: run it again" in words
-    here.run("run", "job.yaml", "--state", "s", *([] if output else ["--fresh"]))
+    here.run("run", "job.yaml", "--state", "s")
     assert here.run("results", "--state", "s").stdout.split() == [str(x) for x in range(400)]
+
+
+def test_what_a_user_put_where_a_run_was_is_not_removed_without_fresh(here: Here) -> None:
+    here.write(chunk_job())
+    here.run("run", "job.yaml", "--state", "s")
+    (here.folder / "s/job.json").unlink()
+    (here.folder / "s/output/notes.txt").touch()
+    here.run("run", "job.yaml", "--state", "s")
+    assert (here.folder / "s/output/notes.txt").exists()
 
 
 @pytest.mark.parametrize("name", ["a#b", "a?b", "a%41b", "new\nline", "sp ace", "ü"])

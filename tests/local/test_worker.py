@@ -40,7 +40,7 @@ def create(url: str, base: Path, *, output: str = "", **spec: Any) -> Queue:
         mode="json", by_alias=True, exclude_defaults=True, exclude={"status"}
     )
     queue = Queue(connect(url), "mill")
-    queue.create(JobContext(manifest, str(base), output, "").fields(1))
+    queue.create(JobContext(manifest, str(base), output).fields(1))
     return queue
 
 

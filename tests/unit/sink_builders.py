@@ -9,7 +9,7 @@ from gristmill.sinks import Sink, encode, encode_value
 
 def plan_of(chunks: int, blocks: int = 4) -> Plan:
     """Return a plan of so many chunks in about so many blocks."""
-    return Plan("spec", "code", {"kind": "test"}, chunks, None, (max(chunks - 1, 0) // blocks).bit_length())
+    return Plan("spec", {"kind": "test"}, chunks, None, (max(chunks - 1, 0) // blocks).bit_length())
 
 
 def letter(chunk: int, item: int = -1) -> DeadLetter:

@@ -12,4 +12,4 @@ def plan_of(base: str = "/", chunks: dict[str, int] | None = None, **given: Any)
     spec = ChunkJobSpec.model_validate(
         {"input": given, "chunks": chunks or {}, "process": {"function": "module:function"}}
     )
-    return Plan.from_json(make_plan(spec, base, "spec", "code").to_json())
+    return Plan.from_json(make_plan(spec, base, "spec").to_json())

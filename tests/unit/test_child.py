@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,9 @@ class Wire:
     def send(self, *message: Any) -> None:
         self.sent.append(message)
 
+    def send_all(self, *messages: tuple[Any, ...]) -> None:
+        self.sent += messages
+
 
 @pytest.mark.parametrize("loads", [True, False])
 @pytest.mark.parametrize("reduce", [{}, {"reduce": {"function": "nowhere:combine"}}])
@@ -45,9 +49,10 @@ def test_what_was_written_is_cleaned_up_though_the_code_is_gone(
 ) -> None:
     monkeypatch.setattr(sys, "stdout", sys.stdout)
     monkeypatch.setattr(sys, "stderr", sys.stderr)
+    monkeypatch.setattr(SourceFileLoader, "exec_module", SourceFileLoader.exec_module)  # (a child watches it)
     job = chunk_job(**numbers(4), process={"function": "nowhere:gone"}, **reduce)
-    plan = make_plan(ChunkJob.model_validate(job).spec, str(tmp_path), "spec", "code")
+    plan = make_plan(ChunkJob.model_validate(job).spec, str(tmp_path), "spec")
     wire: Any = Wire(["plan", plan.to_json()], message)
-    Child(wire, Marker(), JobContext(job, str(tmp_path), f"{tmp_path}/out", ""), "w").serve(loads=loads)
+    Child(wire, Marker(), JobContext(job, str(tmp_path), f"{tmp_path}/out"), "w").serve(loads=loads)
     assert [sent[0] for sent in wire.sent] == ["ready", answer], wire.sent
     assert answer == "chore_done" or wire.sent[1][1] == "LoadFailed"

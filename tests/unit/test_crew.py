@@ -34,7 +34,7 @@ def test_a_worker_that_is_told_to_stop_as_soon_as_it_is_forked_stops(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(crew, "supervise", lambda *words, **options: True)
-    job = StoredJob.of(JobContext(chunk_job(), str(tmp_path), "", ""))
+    job = StoredJob.of(JobContext(chunk_job(), str(tmp_path), ""))
     queue: Any = None
     workers = crew.Crew(State(tmp_path), job, queue, 1)
     forked = Forked()
@@ -61,6 +61,6 @@ def test_what_workers_of_a_former_run_held_is_given_back_as_lost(tmp_path: Path)
 
     queue: Any = Told()
     crew.Crew(
-        State(tmp_path), StoredJob.of(JobContext(chunk_job(), str(tmp_path), "", "")), queue, 1
+        State(tmp_path), StoredJob.of(JobContext(chunk_job(), str(tmp_path), "")), queue, 1
     ).forget_former()
     assert queue.gone == [("local-1", True), ("local-2", True)]

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 
 import pytest
 
+import gristmill
 from gristmill.errors import InputError, ResultError
 from gristmill.sinks.encoding import encode
 from gristmill.sources import LargeLines
-from gristmill.worker.failures import failure_at, own_traceback
+from gristmill.worker.failures import failure_at, own_frames, own_traceback
 
 
 def test_the_item_of_a_large_chunk_is_found_without_keeping_all_lines() -> None:
@@ -26,6 +28,33 @@ def test_a_traceback_has_no_frame_of_this_package() -> None:
         encode([{1, 2}])
     wrong.value.__traceback__ = wrong.value.__traceback__ and wrong.value.__traceback__.tb_next
     assert own_traceback(wrong.value).startswith("gristmill.errors.ResultError: the result is not JSON")
+
+
+def test_what_a_crash_printed_has_no_frame_of_this_package_or_below_it() -> None:
+    ours = str(Path(gristmill.__file__).parent)
+    printed = f"""a word before
+Fatal Python error: Segmentation fault
+
+Stack (most recent call first):
+  File "{ours}/coordination/lock.py", line 3 in acquire
+  File "/site/one.py", line 4 in child_main
+  File "{ours}/worker/compute.py", line 225 in _call
+  File "/lib/python3/contextlib.py", line 81 in inner
+  File "{ours}/worker/child.py", line 46 in child_main
+  File "/lib/python3/multiprocessing/process.py", line 108 in run
+  File "<frozen runpy>", line 88 in _run_code
+
+Extension modules: {", ".join(map(str, range(2000)))} (total: 2000)
+"""
+    assert (
+        own_frames(printed)
+        == """a word before
+Fatal Python error: Segmentation fault
+
+Stack (most recent call first):
+  File "/site/one.py", line 4 in child_main
+  File "/lib/python3/contextlib.py", line 81 in inner"""
+    )
 
 
 def test_a_traceback_has_the_users_frame_where_reading_fails_in_it() -> None:

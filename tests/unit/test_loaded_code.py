@@ -29,6 +29,7 @@ spec.loader.exec_module(sys.modules["fragile"])
         ("pack/never_imported.py", False),
         ("lib/site-packages/installed.py", False),
         ("../elsewhere/foreign.py", False),
+        ("../image/side.py", True),
     ],
 )
 def test_the_loaded_code_is_what_was_imported_of_the_package_and_of_the_folder(
@@ -36,13 +37,15 @@ def test_the_loaded_code_is_what_was_imported_of_the_package_and_of_the_folder(
 ) -> None:
     base = tmp_path / "base"
     texts = {
-        "pack/work.py": "import beside, foreign, installed, lazy\nfrom pack import helper\ndef f(x): return x\n",
+        "pack/work.py": "import beside, foreign, installed, lazy, side\nfrom pack import helper\ndef f(x): return x\n",
         "pack/__init__.py": "",
         "pack/helper.py": "",
         "pack/never_imported.py": "",
         "beside.py": "",
         "lib/site-packages/installed.py": "",
         "../elsewhere/foreign.py": "",
+        "../elsewhere/foreign-1.dist-info/METADATA": "",
+        "../image/side.py": "",
         "../elsewhere/lazy.py": LAZY,
         "../elsewhere/fragile.py": "raise ImportError",
     }
@@ -54,19 +57,26 @@ import sys
 from gristmill.worker import loaded_code, user_code
 from tests.unit.test_user_code import spec
 base, process = {str(base)!r}, spec({{"function": "pack.work:f"}})
-before = frozenset(sys.modules)
+code = loaded_code.LoadedCode(process, base)
 user_code.load(process, base)
-print(loaded_code.loaded_code(process, base, before))
+loaded = code.take()
+assert not code.take()
+print(loaded_code.code_here(loaded, process, base))
+print(loaded)
 """
 
-    def digest() -> str:
-        path = [str(base / "lib/site-packages"), str(tmp_path / "elsewhere"), str(Path.cwd())]
+    def digest() -> dict[str, str]:
+        path = [str(base / "lib/site-packages"), *(str(tmp_path / name) for name in ("elsewhere", "image"))]
+        path += [str(Path.cwd())]
         words = [sys.executable, "-c", script]
         env = {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
-        return subprocess.run(words, capture_output=True, text=True, check=True, env=env).stdout
+        done = subprocess.run(words, capture_output=True, text=True, check=True, env=env)
+        here, loaded = map(literal_eval, done.stdout.splitlines())
+        assert here == loaded, "what would be loaded is found without running it"
+        return loaded
 
     first = digest()
-    assert sorted(literal_eval(first)) == ["beside", "pack", "pack.helper", "pack.work"]
+    assert sorted(first) == ["beside.py", "pack", "pack.helper", "pack.work", "side.py"]
     if changed:
         (base / changed).write_text(texts[changed] + "# changed\n")
     assert (digest() != first) is is_other

@@ -11,7 +11,7 @@ from gristmill.planning.values import DeadLetter
 
 
 def plan(chunks: int, height: int) -> Plan:
-    return Plan("s", "c", {}, chunks, chunks, height)
+    return Plan("s", {}, chunks, chunks, height)
 
 
 def test_nothing_finished_is_everything_left() -> None:

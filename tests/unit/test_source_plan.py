@@ -156,7 +156,7 @@ def test_an_input_that_was_moved_or_has_the_output_in_it_has_not_changed(tmp_pat
     spec = ChunkJobSpec.model_validate(
         {"input": {"lines": {"url": "."}}, "process": {"function": "module:function"}}
     )
-    plan = make_plan(spec, str(folder), "spec", "code")
+    plan = make_plan(spec, str(folder), "spec")
     (folder / "out").mkdir()
     (folder / "out" / "part").write_text("1\n")
     folder.rename(tmp_path / "new")
@@ -177,7 +177,7 @@ def test_what_is_in_the_output_is_no_change_of_the_input_whichever_way_it_is_nam
     spec = ChunkJobSpec.model_validate(
         {"input": {"lines": {"url": "."}}, "process": {"function": "module:function"}}
     )
-    plan = make_plan(spec, str(tmp_path), "spec", "code")
+    plan = make_plan(spec, str(tmp_path), "spec")
     (tmp_path / "out" / "part").write_text("1\n")
     assert not input_change(spec, str(tmp_path), plan, output.format(tmp_path))
     (tmp_path / "out" / "former").unlink()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from io import BytesIO
 from pathlib import Path
@@ -18,7 +19,10 @@ from gristmill.protocol.job import JobContext
 from gristmill.protocol.steps import Done, Step
 from gristmill.sources import make_plan
 from gristmill.worker.capture import Log
+from gristmill.worker.channel import Channel
 from gristmill.worker.leaving import Leave
+from gristmill.worker.marker import Marker
+from gristmill.worker.slot import Slot
 from gristmill.worker.supervisor import Supervisor
 
 CHUNKS = 100_000
@@ -33,8 +37,8 @@ class Scene:
         job = chunk_job(
             **numbers(CHUNKS), **source("import time\n\ndef process(x):\n    time.sleep(0.001)\n")
         )
-        self._spec = JobContext(job, str(folder), "", "").to_json()
-        self._plan = make_plan(ChunkJob.model_validate(job).spec, str(folder), "spec", "code").to_json()
+        self._spec = JobContext(job, str(folder), "").to_json()
+        self._plan = make_plan(ChunkJob.model_validate(job).spec, str(folder), "spec").to_json()
         self._leases = [Lease("n", 1, 0, CHUNKS)]
         self.reader, self._writer = os.pipe()
         self._goes = False
@@ -89,3 +93,40 @@ def test_what_runs_is_stopped_before_the_queue_is_asked_and_committed_after(tmp_
         scene.run()
     (done,) = [step for step in scene.steps if isinstance(step, Done)]
     assert 0 < done.upto < CHUNKS
+
+
+def test_a_child_goes_on_only_with_code_that_the_queue_was_told(tmp_path: Path) -> None:
+    """Also where the worker is to leave while it tells it: what the child has waits for that, and is not reported."""
+    scene = Scene(tmp_path)
+    told: list[dict[str, str]] = []
+
+    def claim_code(epoch: int, code: dict[str, str], *, accept: bool) -> str:
+        told.append(code)
+        if len(told) == 1:
+            raise Leave
+        return ""
+
+    scene.claim_code = claim_code  # type: ignore[method-assign]
+    supervisor, slot = scene._supervisor, Slot(JobContext.from_json(scene._spec), "w")
+    supervisor._epoch, supervisor._context = 1, JobContext.from_json(scene._spec)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        slot.channel = Channel(ours)
+        supervisor._hear(slot, ["code", {"late": "digest"}])
+        with pytest.raises(Leave):
+            supervisor._check_code(slot)
+        supervisor._check_code(slot)
+        assert told == [{"late": "digest"}] * 2
+        assert list(Channel(theirs).drain()) == [["code_taken"]]
+
+
+def test_a_wait_that_is_not_the_chunks_fault_is_not_its_time() -> None:
+    marker = Marker()
+    marker.at(7, exact=True)
+    marker.has_items(3)
+    marker.at_item(1)
+    with marker.paused():
+        assert marker.running_seconds == 0.0
+        waited_until = time.monotonic()
+    assert (marker.chunk, marker.exact, marker.items, marker.item) == (7, True, 3, 1)
+    assert marker.running_seconds <= time.monotonic() - waited_until

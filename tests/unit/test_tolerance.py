@@ -13,7 +13,7 @@ from gristmill.protocol.job import JobContext
 
 
 def context(tolerated: int | str) -> JobContext:
-    return JobContext(chunk_job(failures={"tolerated": tolerated}), "/", "", "")
+    return JobContext(chunk_job(failures={"tolerated": tolerated}), "/", "")
 
 
 @pytest.mark.parametrize(

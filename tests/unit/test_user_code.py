@@ -85,56 +85,11 @@ def test_what_can_not_be_loaded_is_told_with_its_cause(
         assert word in str(caught.value)
 
 
-def test_the_code_version_follows_the_file_and_the_package(tmp_path: Path) -> None:
-    (tmp_path / "single.py").write_text("def f(x): return x\n")
-    (tmp_path / "pack").mkdir()
-    (tmp_path / "pack" / "__init__.py").write_text("")
-    (tmp_path / "pack" / "helper.py").write_text("A = 1\n")
-    (tmp_path / "pack" / "work.py").write_text("def f(x): return x\n")
-    base = str(tmp_path)
-    single, packed = spec({"function": "single:f"}), spec({"function": "pack.work:f"})
-    before = user_code.code_version(single, base), user_code.code_version(packed, base)
-    assert before == (user_code.code_version(single, base), user_code.code_version(packed, base))
-    (tmp_path / "single.py").write_text("def f(x): return x + 1\n")
-    (tmp_path / "pack" / "helper.py").write_text("A = 2\n")
-    assert user_code.code_version(single, base) != before[0]
-    assert user_code.code_version(packed, base) != before[1]
-    assert "single" not in sys.modules
-    assert user_code.code_version(spec({"function": "no_such:f"}), base) != before[0]
-
-
 @pytest.mark.parametrize("reduce", [None, "plain:nothing"])
 def test_what_is_no_function_is_refused(tmp_path: Path, reduce: str | None) -> None:
     (tmp_path / "plain.py").write_text("nothing = None\ndef f(x): return x\n")
     with pytest.raises(LoadError, match="a NoneType can't be called"):
         user_code.load(spec({"function": "plain:f" if reduce else "plain:nothing"}, reduce), str(tmp_path))
-
-
-@pytest.mark.parametrize("changed", ["ns/m.py", "ns/other.py"])
-def test_the_code_version_follows_a_package_without_an_init(tmp_path: Path, changed: str) -> None:
-    (tmp_path / "ns").mkdir()
-    for name in ("m", "other"):
-        (tmp_path / "ns" / f"{name}.py").write_text("def f(x): return x\n")
-    process = spec({"function": "ns.m:f"})
-    before = user_code.code_version(process, str(tmp_path))
-    (tmp_path / changed).write_text("def f(x): return -x\n")
-    assert user_code.code_version(process, str(tmp_path)) != before
-
-
-@pytest.mark.parametrize("init", [True, False])
-def test_the_code_version_follows_a_module_of_a_package_elsewhere(tmp_path: Path, init: bool) -> None:
-    package, base = tmp_path / "lib" / "pack" / "sub", tmp_path / "jobs"
-    package.mkdir(parents=True)
-    base.mkdir()
-    if init:
-        (package / "__init__.py").touch()
-        (package.parent / "__init__.py").touch()
-    (package / "m.py").write_text("def f(x): return x\n")
-    sys.path.insert(0, str(tmp_path / "lib"))
-    process = spec({"function": "pack.sub.m:f"})
-    before = user_code.code_version(process, str(base))
-    (package / "m.py").write_text("def f(x): return -x\n")
-    assert user_code.code_version(process, str(base)) != before
 
 
 @pytest.mark.parametrize(

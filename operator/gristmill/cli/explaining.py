@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gristmill.cli.places import Where, choose, name_and_chunk
 from gristmill.cli.text import count, outcome, print_json
@@ -13,7 +14,13 @@ from gristmill.errors import UsageError
 from gristmill.planning.plan import Plan
 from gristmill.planning.values import DeadLetter
 from gristmill.sources import open_source
+from gristmill.worker.failures import input_of
 
+if TYPE_CHECKING:
+    from gristmill.client.place import Place
+
+#: chunks whose input can't be read before no more is tried: it may be minutes for each
+_MOST_FAILED = 3
 _KINDS = {
     "leased": "leased",
     "refused": "a report was refused",
@@ -28,7 +35,8 @@ _KINDS = {
 def print_history(words: list[str], where: Where, *, as_json: bool) -> None:
     """Print each lease, refused report and failure of a chunk that is remembered, and its dead letters."""
     name, chunk = name_and_chunk(words)
-    with choose(name, where).queue() as queue:
+    place = choose(name, where)
+    with place.queue() as queue:
         history, letters, data = queue.history(), list(queue.dead_letters()), queue.plan()
     plan = Plan.from_json(data) if data else None
     if plan is not None and chunk >= plan.chunks:
@@ -38,7 +46,7 @@ def print_history(words: list[str], where: Where, *, as_json: bool) -> None:
         for at, fields in history
         if int(fields.get("start", 0)) <= chunk < int(fields.get("stop", 0)) and not fields.get("chore")
     ]
-    dead = [letter for letter in letters if letter.chunk == chunk]
+    dead = list(_with_inputs([letter for letter in letters if letter.chunk == chunk], place, plan))
     what = open_source(plan).describe(chunk) if plan else ""
     if as_json:
         print_json(
@@ -56,9 +64,10 @@ def print_history(words: list[str], where: Where, *, as_json: bool) -> None:
 
 def print_failures(name: str | None, where: Where, *, as_json: bool) -> None:
     """Print all dead letters."""
-    with choose(name, where).queue() as queue:
-        letters, told = list(queue.dead_letters()), queue.status()
-    for letter in letters:
+    place = choose(name, where)
+    with place.queue() as queue:
+        letters, told, data = list(queue.dead_letters()), queue.status(), queue.plan()
+    for letter in _with_inputs(letters, place, Plan.from_json(data) if data else None):
         if as_json:
             print_json(asdict(letter))
         else:
@@ -79,6 +88,25 @@ def print_letter(letter: DeadLetter) -> None:
         print(f"    input: {letter.input}")
     for line in letter.traceback.splitlines():
         print(f"    {line}")
+
+
+def _with_inputs(letters: list[DeadLetter], place: Place, plan: Plan | None) -> Iterator[DeadLetter]:
+    """Yield the letters; what died of an item could not tell it, so that is read here, as far as it can be."""
+    if plan is not None and open_source(plan).does_io and not place.has_files:
+        plan = None
+    items: Sequence[Any] = ()
+    at, failed = -1, 0
+    for letter in letters:
+        text = letter.input
+        if plan is not None and not text:
+            try:
+                if letter.chunk != at:
+                    at, items = letter.chunk, place.read(plan, letter.chunk)
+                text = input_of(items, letter.item)
+            except Exception:  # (whatever the input's file system raises)
+                failed += 1
+                plan = plan if failed < _MOST_FAILED else None
+        yield replace(letter, input=text)
 
 
 def _sentence(event: dict[str, Any]) -> str:

@@ -25,6 +25,9 @@ class PrintedLines(Protocol):
 class Place(Protocol):
     """A job, where it is."""
 
+    #: whether files of the input are as near as they are to the workers
+    has_files: bool
+
     @property
     def words(self) -> str:
         """What names the job in another command."""

@@ -83,11 +83,11 @@ class Crew:
                 self._start(place, now)
         return ended
 
-    def stop(self) -> None:
-        """Let each finish the chunk that runs; kill those that don't end, and at once those that are frozen."""
+    def stop(self, *, now: bool = False) -> None:
+        """Let each finish the chunk that runs; kill those that don't end, and at once (`now`: all, or) the frozen."""
         living = [place.process for place in self._places if place.process is not None]
         for process in living:
-            if is_frozen(process):
+            if now or is_frozen(process):
                 process.kill()
             else:
                 process.terminate()

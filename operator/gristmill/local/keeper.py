@@ -77,14 +77,14 @@ class Keeper:
             return 1
         finally:
             self._stop()
-            if self._state.folder.exists():  # (again, by what still ran: it must be known as a run's)
+            if self._state.folder.exists():
+                # (again, by what still ran: a lock that names nobody says that it is a run's, and no longer needed)
                 self._state.runner_lock.path.touch()
         return 0
 
     def tell(self, event: str, **facts: Any) -> None:
-        """Tell the user's process something; nobody hears it when that is gone."""
-        with suppress(BrokenPipeError):
-            os.write(self._tell, orjson.dumps({"event": event, **facts}) + b"\n")
+        """Tell the user's process something."""
+        _tell(self._tell, event, **facts)
 
     def _keep(self, job: StoredJob) -> None:
         if self._workers:
@@ -185,9 +185,12 @@ class Keeper:
     # -- the end
 
     def _stop(self) -> None:
-        """Let workers finish what runs, then the server what it writes; each only so long."""
+        """Let workers finish what runs, then the server what it writes; each only so long.
+
+        Where the state folder was removed nobody needs what they do, and it may be in the way of the next run.
+        """
         if self._crew is not None:
-            self._crew.stop()
+            self._crew.stop(now=not self._state.keeper_lock.is_there)
             from gristmill.protocol.client import word_of
 
             with suppress(GristmillError):
@@ -195,6 +198,12 @@ class Keeper:
                     self.tell("stopped", job=told)
         if hasattr(self, "_server"):
             self._server.stop()
+
+
+def _tell(user: int, event: str, **facts: Any) -> None:
+    """Tell the user's process something; nobody hears it when that is gone."""
+    with suppress(BrokenPipeError):
+        os.write(user, orjson.dumps({"event": event, **facts}) + b"\n")
 
 
 def _renew(queue: Queue, job: StoredJob) -> None:
@@ -241,6 +250,9 @@ def main() -> NoReturn:
     try:
         take_over(state)
         code = Keeper(state, workers, tell).run()
+    except GristmillError as error:
+        _tell(tell, "failed", message=str(error))
+        code = 1
     except BaseException:
         traceback.print_exc()
         code = os.EX_SOFTWARE

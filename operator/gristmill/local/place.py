@@ -30,6 +30,8 @@ _BATCH = 1000
 class LocalJob:
     """See `client.place.Place`."""
 
+    has_files = True
+
     def __init__(self, state: State) -> None:
         self._state = state
 

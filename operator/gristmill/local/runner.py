@@ -24,9 +24,10 @@ from gristmill.local.state import State, StoredJob, shown
 from gristmill.local.turns import take_run
 from gristmill.planning.progress import State as JobState
 from gristmill.protocol.job import JobContext
-from gristmill.sinks import is_intact, load_plan, read_manifest, remove_output
+from gristmill.sinks import is_intact, known_code, load_plan, read_manifest, remove_output
 from gristmill.sources import input_change, reads_folder, resolve
-from gristmill.worker.user_code import code_version, is_loading
+from gristmill.worker.loaded_code import code_here, in_words, other_module
+from gristmill.worker.user_code import is_loading
 
 Job = str | Path | dict[str, Any] | ChunkJob
 
@@ -65,6 +66,7 @@ def start(
     if url := _input_around(state, manifest, base):
         raise UsageError(f"{shown(state.folder)} is in the input {url}; choose another --state")
     state.make()
+    taken_before, _ = state.runner_lock.last_holder()
     if holder := take_run(state):
         raise UsageError(
             f"{shown(state.folder)} is run by process {holder} already; stop it, or choose another --state"
@@ -73,6 +75,8 @@ def start(
         if fresh:
             _clear(state, context)
         stored = state.load()
+        if stored is None and not taken_before:
+            state.clear()  # (it is what a run still wrote when its folder had been removed: see `Keeper.run`)
         job = StoredJob.of(context) if stored is None else _renewed(stored, context, accept_code)
         final = state.final_status()
         was_complete = final is not None and final["state"] == JobState.COMPLETE
@@ -115,7 +119,6 @@ def _context(manifest: ChunkJob, base: Path, default_output: str, accept_code: b
         manifest=manifest.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"status"}),
         base=str(base),
         output=resolve(url, str(base)) if url else "",
-        code_version=code_version(manifest.spec, str(base)),
         accept_code=accept_code,
     )
 
@@ -127,18 +130,19 @@ def _renewed(stored: StoredJob, context: JobContext, accept_code: bool) -> Store
         old, new = former.manifest["spec"], context.manifest["spec"]
         changed = [name for name in _DECISIVE if old.get(name) != new.get(name)] or ["output"]
         raise UsageError(f"spec.{changed[0]} changed since this run began: {_WAYS_OUT}")
-    known = context.code_version in (former.code_version, stored.accepted)
-    if not known and not accept_code:
+    plan = load_plan(context.output)
+    known = known_code(context.output) if plan and plan.work_digest == context.work_digest else {}
+    other = other_module(known, code_here(known, context.job.spec, context.base))
+    if other and not accept_code:
         raise UsageError(
-            f"the code of the function changed since this run began: {_WAYS_OUT}, "
-            "--accept-code goes on and mixes results of both"
+            f"{in_words(other)} is not the one that this run has: {_WAYS_OUT}, "
+            "--accept-code goes on and mixes results of both (in Python accept_code=True)"
         )
-    kept = replace(context, code_version=former.code_version, accept_code=accept_code)
+    kept = replace(context, accept_code=accept_code)
     suspend_changed = former.job.spec.suspend != context.job.spec.suspend
     return replace(
         stored,
         context=StoredJob.of(kept).context,
-        accepted=stored.accepted if known else context.code_version,
         renewed=True,
         suspend_changed=stored.suspend_changed or suspend_changed,
     )

@@ -27,6 +27,9 @@ from gristmill.local.processes import command_of
 
 #: the system's limit for the path of a unix socket is 108 bytes on Linux, 104 on macOS
 _PATH_BYTES = 100
+#: no log is written anew that is smaller than this: results that go through the queue fill 64 MB, the server's default,
+#: in a second. (A server that starts again reads 100 MB of small commits in a second.)
+_LOG_BYTES = "256mb"
 #: seconds that a server may take to write its log and end
 _STOP_SECONDS = 10.0
 _PR_SET_PDEATHSIG = 1
@@ -109,6 +112,7 @@ class Server:
             *(find_server(), "--port", "0", "--unixsocket", str(draft), "--unixsocketperm", "700"),
             *("--dir", str(folder), "--logfile", str(log), "--save", "", "--appendonly", "yes"),
             *("--appendfsync", "always" if durable else "everysec", "--maxmemory-policy", "noeviction"),
+            *("--auto-aof-rewrite-min-size", _LOG_BYTES),
             *("--daemonize", "no", "--hz", "50"),  # (it looks for signals so often a second)
         ]
         end_with_parent = partial(_end_with_parent, os.getpid())

@@ -50,8 +50,6 @@ class StoredJob:
     epoch: int
     #: the fields of `JobContext`
     context: dict[str, Any]
-    #: the version of the code with which it goes on, although it was not begun with it
-    accepted: str = ""
     #: the queue had it once: if it has it no more, it has lost its memory
     started: bool = False
     #: it is run again: the queue must be told parameters that may have changed, and try what has failed
@@ -200,10 +198,7 @@ class Lock:
             try:
                 handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             except OSError as error:
-                raise UsageError(
-                    f"{shown(self.path)} can't be written: {error.strerror}; to run a job, or to ask the queue of one, "
-                    "copy the folder to where you may write"
-                ) from error
+                raise self._unwritable(error) from error
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
@@ -215,9 +210,9 @@ class Lock:
         try:
             os.ftruncate(handle, 0)
             os.pwrite(handle, f"{os.getpid()} {start_of(os.getpid())}".rstrip().encode(), 0)
-        except OSError:
+        except OSError as error:
             os.close(handle)
-            raise
+            raise self._unwritable(error) from error
         self._handle = handle
         keep_from_copies(self)
         return 0
@@ -253,6 +248,12 @@ class Lock:
             return _named(self.path.read_bytes())
         except FileNotFoundError:
             return 0, ""
+
+    def _unwritable(self, error: OSError) -> UsageError:
+        return UsageError(
+            f"{shown(self.path)} can't be written: {error.strerror}; to run a job, or to ask the queue of one, mend "
+            "that, or copy the folder to where you may write"
+        )
 
     @property
     def is_there(self) -> bool:

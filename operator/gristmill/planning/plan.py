@@ -30,7 +30,6 @@ class Plan:
 
     #: of what the work is, without its code
     work_digest: str
-    code_version: str
     source: dict[str, Any]
     chunks: int
     #: None where only reading tells (lines)

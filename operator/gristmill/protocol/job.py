@@ -23,9 +23,7 @@ class JobContext:
     base: str
     #: absolute URL of the output, or "" where results are kept in the queue
     output: str
-    #: digest of the user's code (`worker.user_code.code_version`); "": whoever plans finds out, where the code is
-    code_version: str
-    #: go on although the code is not that of the plan
+    #: go on although the code is not the one that the job has
     accept_code: bool = False
     #: `metadata.generation` of the manifest, where a cluster counts it: which of its parameters the queue has
     generation: int = 0

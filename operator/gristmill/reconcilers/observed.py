@@ -118,7 +118,6 @@ def context_of(resource: dict[str, Any]) -> JobContext:
         manifest=job.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"status"}),
         base=WORK,
         output=url if not url or "://" in url or url.startswith("/") else f"{WORK}/{url}",
-        code_version="",
         accept_code=job.spec.accept_code,
         generation=int(resource["metadata"].get("generation") or 0),
     )

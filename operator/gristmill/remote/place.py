@@ -40,6 +40,8 @@ _REOPENED = f"{GROUP}/reopened"
 class ClusterJob:
     """See `client.place.Place`."""
 
+    has_files = False
+
     def __init__(self, cluster: Cluster, name: str) -> None:
         self._cluster = cluster
         self._name = name

@@ -5,11 +5,12 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from socket import MSG_PEEK as _PEEK
 from typing import Any
 
 import orjson
+from redis.exceptions import ConnectionError as NoForward
 
 from gristmill.api.names import API_VERSION, KIND
 from gristmill.errors import GristmillError
@@ -93,15 +94,13 @@ def _connected(cluster: Cluster, name: str) -> Any:
     """Return a connection to the reader, which may take a moment to listen after its pod has started."""
     deadline = time.monotonic() + _START_SECONDS
     while True:
-        connection = dial(cluster, name, cluster.namespace, PORT)
-        connection.settimeout(_START_SECONDS)
-        try:
-            first = connection.recv(1, _PEEK)
-        except OSError:
-            first = b""
-        if first:
-            return connection
-        connection.close()
+        with suppress(OSError, NoForward):  # (it may have ended already: what it said is told below)
+            connection = dial(cluster, name, cluster.namespace, PORT)
+            connection.settimeout(_START_SECONDS)
+            with suppress(OSError):
+                if connection.recv(1, _PEEK):
+                    return connection
+            connection.close()
         found = cluster.get("Pod", name) or {}
         if time.monotonic() > deadline or (found.get("status") or {}).get("phase") != "Running":
             raise GristmillError(f"the pod {name} did not hand out the results:\n{_log(cluster, name)}")

@@ -12,6 +12,7 @@ from gristmill.sinks.encoding import (
     through_json,
 )
 from gristmill.sinks.folder import load_plan, remove_output, save_plan
+from gristmill.sinks.known_code import keep_code, known_code
 from gristmill.sinks.manifest import Manifest, is_intact, read_manifest, read_results
 from gristmill.sinks.recovery import Recovered
 from gristmill.sinks.sink import Finished, Sink, open_sink
@@ -33,6 +34,8 @@ __all__ = [
     "is_intact",
     "iter_batches",
     "json_combine",
+    "keep_code",
+    "known_code",
     "load_plan",
     "open_sink",
     "read_manifest",

@@ -37,16 +37,10 @@ def save_plan(url: str, plan: Plan, *, on_cluster: bool = False) -> Plan:
         found = plan_in(store)
     if found is None:
         raise OutputError(f"{url}: the plan disappeared while it was written")
-    if (found.work_digest, found.code_version) != (plan.work_digest, plan.code_version):
-        is_spec = found.work_digest != plan.work_digest
-        what = "spec" if is_spec else "code"
-        go_on = "go on with --accept-code, which mixes results of both, "
-        anew = "start anew with --fresh, which removes it"
-        if on_cluster:
-            go_on, anew = "go on with acceptCode: true, which mixes results of both, ", "empty it"
+    if found.work_digest != plan.work_digest:
+        anew = "empty it" if on_cluster else "start anew with --fresh, which removes it"
         raise OutputError(
-            f"{url} has the output of a job with another {what}; "
-            f"choose another output folder, {'' if is_spec else go_on}or {anew}"
+            f"{url} has the output of a job with another spec; choose another output folder, or {anew}"
         )
     return found
 
@@ -60,7 +54,7 @@ def remove_output(url: str) -> None:
     for name in store.list():
         if layout.is_output(name):
             store.remove(name)
-    for folder in (layout.PARTS, layout.BLOCKS, layout.VALUES, layout.TEMPORARY):
+    for folder in (layout.PARTS, layout.BLOCKS, layout.VALUES, layout.TEMPORARY, layout.CODE):
         store.remove(folder)
     store.remove(layout.PLAN)
     store.remove(layout.FOLDER)

@@ -12,6 +12,7 @@ PARTS = f"{FOLDER}/parts"
 BLOCKS = f"{FOLDER}/blocks"
 VALUES = f"{FOLDER}/values"
 TEMPORARY = f"{FOLDER}/tmp"
+CODE = f"{FOLDER}/code"
 
 _OURS = re.compile(r"part-\d{5,}\.jsonl|chunk-\d{12,}\.[A-Za-z0-9._-]+|result\.json")
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]")
@@ -40,6 +41,11 @@ def chunk_file(chunk: int, extension: str) -> str:
 def sidecar(block: int) -> str:
     """Return the name of the file that says that a block is complete."""
     return f"{BLOCKS}/{block:05d}.json"
+
+
+def code_file(digest: str) -> str:
+    """Return the name of a file that tells what code was loaded."""
+    return f"{CODE}/{digest}.json"
 
 
 def parts_folder(block: int) -> str:

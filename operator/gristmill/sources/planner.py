@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # pydantic costs a worker a tenth of a second
 _DEFAULT_CHUNKS = 1_000_000
 
 
-def make_plan(spec: ChunkJobSpec, base: str, work_digest: str, code_version: str) -> Plan:
+def make_plan(spec: ChunkJobSpec, base: str, work_digest: str) -> Plan:
     """Make the plan of a ChunkJob's `spec`; relative paths start at the folder `base`.
 
     Items and files go into chunks of `chunks.size`, or of the size that makes at most `chunks.count` of them;
@@ -56,7 +56,7 @@ def make_plan(spec: ChunkJobSpec, base: str, work_digest: str, code_version: str
         assert given.lines is not None, "a spec has exactly one input"
         source, chunks = _plan_lines(given.lines, spec.chunks, base)
         items = None
-    return Plan(work_digest, code_version, source, chunks, items, block_height(chunks))
+    return Plan(work_digest, source, chunks, items, block_height(chunks))
 
 
 def input_change(spec: ChunkJobSpec, base: str, plan: Plan, output: str) -> str:

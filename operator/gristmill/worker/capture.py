@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 import orjson
 
 from gristmill import settings
+from gristmill.worker.failures import own_frames
 
 _TAGGED = re.compile(rb"\x1e(stdout|stderr),(-?\d+)\x1f")
 _LINE_END = re.compile(rb"\r?\n|\r")
@@ -26,8 +27,8 @@ _LINE_END = re.compile(rb"\r?\n|\r")
 _LONGEST = 1 << 16
 #: bytes that are read at a time, so that a child that prints fast does not keep its supervisor
 _READ = 1 << 20
-#: bytes of output of no chunk that are kept to explain a crash
-_TAIL = 4096
+#: characters of the output of no chunk that explain a crash, and bytes that are kept to find them
+_TAIL, _KEPT = 4096, 1 << 14
 
 
 class TaggedOutput(io.RawIOBase):
@@ -108,7 +109,7 @@ class Captured:
 
     def tail(self) -> str:
         """Return the end of the output of no chunk: what a crash printed, or code while it was loaded."""
-        return (self._tail + self._rest).decode("utf-8", "replace")[-_TAIL:]
+        return own_frames((self._tail + self._rest).decode("utf-8", "replace"))[-_TAIL:]
 
     def forget_tail(self) -> None:
         """Begin the tail anew: what was printed while the code was loaded explains no later crash."""
@@ -124,7 +125,7 @@ class Captured:
             stream, chunk = tagged[1].decode(), int(tagged[2])
             line = line[tagged.end() :]
         if not tagged or chunk < 0:
-            self._tail = (self._tail + line + b"\n")[-_TAIL:]
+            self._tail = (self._tail + line + b"\n")[-_KEPT:]
         return {
             "time": time.time(),
             "chunk": chunk,

@@ -21,7 +21,7 @@ from gristmill.errors import GristmillError, InputChanged, LoadError, OutputErro
 from gristmill.planning.plan import Plan
 from gristmill.planning.values import Lease
 from gristmill.protocol.job import JobContext
-from gristmill.sinks import Sink
+from gristmill.sinks import Sink, keep_code
 from gristmill.sources import open_source
 from gristmill.worker import chores, forks, user_code
 from gristmill.worker.capture import TaggedOutput
@@ -30,7 +30,7 @@ from gristmill.worker.chores import Failures
 from gristmill.worker.compute import Computer, Work
 from gristmill.worker.failpoints import reach
 from gristmill.worker.limits import die_with_parent, limit_memory
-from gristmill.worker.loaded_code import loaded_code
+from gristmill.worker.loaded_code import LoadedCode, check_code
 from gristmill.worker.marker import Marker
 from gristmill.worker.outputs import FilesForm, LinesForm, Output, PartsOutput, QueueOutput, ValueForm
 from gristmill.worker.read_ahead import ReadAhead
@@ -79,6 +79,11 @@ class Child:
         self._marker = marker
         self._context = context
         self._worker = worker
+        self._code: LoadedCode | None = None
+        #: of that, what the output does not know yet
+        self._unkept: dict[str, str] = {}
+        self._confirmed = threading.Event()
+        self._is_left = False
         self._computer: Computer | None = None
         self._sink: Sink | None = None
         self._ahead: ReadAhead | None = None
@@ -101,28 +106,60 @@ class Child:
         spec = self._context.job.spec
         if spec.process.memory_bytes:
             limit_memory(spec.process.memory_bytes)
-        code: dict[str, str] = {}
         if loads:
-            known = frozenset(sys.modules)
+            self._code = LoadedCode(spec, self._context.base)
             try:
                 self._function, combine = user_code.load(spec, self._context.base)
-                self._combine = forks.ending_copies(combine) if combine else None
-                code = loaded_code(spec, self._context.base, known)
+                self._combine = self._confirming(forks.ending_copies(combine)) if combine else None
                 self._unloaded = ""
             except LoadError as error:
+                self._code = None  # (whoever mends it loads other code)
                 self._unloaded = str(error)
             forks.end_copy()
-        self._channel.send("ready", code)
+        self._unkept = self._code.take() if self._code else {}
+        self._channel.send("ready", self._unkept)
         reach("child.started")
         threading.Thread(target=self._receive, name="messages", daemon=True).start()
         while (message := self._messages.get()) is not None:
             self._handle(message)
 
+    def _confirm(self) -> None:
+        """Tell what was loaded since, and wait until the job is known to have it: nothing may be kept of other code."""
+        if self._code and (code := self._code.take()):
+            self._confirmed.clear()
+            with self._marker.paused():
+                self._channel.send("code", code)
+                self._confirmed.wait()
+            if self._is_left:
+                raise ConnectionError
+            self._unkept |= code
+            self._keep_code()
+
+    def _keep_code(self) -> None:
+        """Have the output know what was loaded, before it gets what that makes. CodeChanged, OutputError."""
+        if self._sink and self._unkept:
+            check_code(self._context, self._unkept)
+            keep_code(self._sink.store, self._unkept)
+            self._unkept = {}
+
+    def _confirming(self, combine: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+        def confirmed(left: Any, right: Any) -> Any:
+            value = combine(left, right)
+            self._confirm()
+            return value
+
+        return confirmed
+
     def _receive(self) -> None:
         while (message := self._channel.receive()) is not None:
+            if message[0] == "code_taken":
+                self._confirmed.set()
+                continue
             if self._ahead and message[0] == "lease":
                 self._ahead.hint(Lease(*message[1:]).start)
             self._messages.put(message)
+        self._is_left = True
+        self._confirmed.set()
         self._messages.put(None)
 
     def _handle(self, message: list[Any]) -> None:
@@ -164,13 +201,16 @@ class Child:
             source=source,
             read=read,
         )
-        self._computer = Computer(work, output, self._marker, self._worker, self._channel.send_all)
+        self._computer = Computer(
+            work, output, self._marker, self._worker, self._channel.send_all, self._confirm
+        )
 
     def _run(self, lease: Lease) -> None:
         assert self._computer is not None
         if self._ahead:
             self._ahead.until = lease.stop
         try:
+            self._keep_code()
             self._computer.run(lease, more=not self._messages.empty())
         except InputChanged as error:
             self._channel.send("job_failed", "InputChanged", str(error))
@@ -191,7 +231,7 @@ class Child:
         reach("child.chore")
         try:
             if name == "plan":
-                data = chores.plan_job(self._context, self._combine)
+                data = chores.plan_job(self._context, self._combine, self._unkept)
             elif name == "finish":
                 data = chores.finish(self._need_sink(), failures.total)
             elif name == "clean":

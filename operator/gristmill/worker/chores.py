@@ -17,7 +17,7 @@ from gristmill.protocol.client import Queue
 from gristmill.protocol.job import JobContext
 from gristmill.sinks import Sink, is_intact, load_plan, open_sink, read_manifest, save_plan
 from gristmill.sources import make_plan
-from gristmill.worker import user_code
+from gristmill.worker.loaded_code import check_code
 
 _ASSEMBLE = "assemble:"
 
@@ -67,18 +67,22 @@ def block_of(chore: str) -> int:
     return int(chore.removeprefix(_ASSEMBLE))
 
 
-def plan_job(context: JobContext, combine: Callable[[Any, Any], Any] | None) -> dict[str, Any]:
-    """Make the plan, or take up the one in the output with all that is finished there; see `lua/chores.lua`."""
+def plan_job(
+    context: JobContext, combine: Callable[[Any, Any], Any] | None, code: dict[str, str]
+) -> dict[str, Any]:
+    """Make the plan, or take up the one in the output with all that is finished there; see `lua/chores.lua`.
+
+    CodeChanged where that was made with other `code` than this process has loaded.
+    """
     spec = context.job.spec
-    own_code = context.code_version or user_code.code_version(spec, context.base)
     found = load_plan(context.output) if context.output else None
     if found:
-        code = found.code_version if context.accept_code else own_code
-        plan = replace(found, work_digest=context.work_digest, code_version=code)
+        plan = replace(found, work_digest=context.work_digest)
     else:
-        plan = make_plan(spec, context.base, context.work_digest, own_code)
+        plan = make_plan(spec, context.base, context.work_digest)
     if context.output:
         plan = save_plan(context.output, plan, on_cluster=context.on_cluster)
+        check_code(context, code)
     # what a chunk gives is known only where it gives a result an item
     items = -1 if plan.items is None or spec.process.each == "chunk" else plan.items
     data: dict[str, Any] = {

@@ -78,12 +78,20 @@ class Computer:
     """Runs leases one after the other; `tell` sends what happened to the supervisor, some messages at a time."""
 
     def __init__(
-        self, work: Work, output: Output, marker: Marker, worker: str, tell: Callable[..., None]
+        self,
+        work: Work,
+        output: Output,
+        marker: Marker,
+        worker: str,
+        tell: Callable[..., None],
+        confirm: Callable[[], None] = lambda: None,
     ) -> None:
+        """`confirm` is called when user code has run, before anything of it is put out or told."""
         self._work = work
         self._output = output
         self._marker = marker
         self._worker = worker
+        self._confirm = confirm
         self._telling = Telling(tell)
         self._pace = Pace()
         self._fixer = Fixer()
@@ -141,6 +149,7 @@ class Computer:
             begun = time.perf_counter()
             results, ends, failure = self._slice(position, end, careful)
             end_copy()
+            self._confirm()
             seconds = time.perf_counter() - begun
             self._pace = self._pace.after(end - position, seconds)
             reach("child.computed")
@@ -309,11 +318,13 @@ class Computer:
                 raise unread
         except BaseException as caught:
             end_copy()
+            self._confirm()
             error = _cause(caught, items)
             item = len(results) if self._is_known(error, items) else -1
             count = lease.high - lease.low
             self._fail(lease, failure_at(chunk, item, items, error, lease.low, count))
             return
+        self._confirm()
         try:
             handed = self._output.fragment(chunk, lease.low, lease.high, total, results, lease.nonce)
         except ResultError as error:

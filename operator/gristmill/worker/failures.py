@@ -24,6 +24,10 @@ _SHOWN = 20
 _OURS = os.path.join(Path(__file__).parents[1], "")
 #: and by which ours is called, where input can't be read
 _PYTHONS = os.path.join(sysconfig.get_path("stdlib"), "")
+#: the frame below which a child has none of the user's
+_ENTRY = " in child_main"
+#: the line with what is loaded, which can be longer than all frames together
+_MODULES = "Extension modules: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +55,7 @@ def failure_at(
     raised: the chunk is tried again. InputChanged is raised.
     """
     try:
-        # (an index would make a large chunk a list of all its lines)
-        shown = next(islice(items, index, None)) if index >= 0 else list(islice(items, _SHOWN))
-        text = _as_text(shown) if index >= 0 or shown else ""
+        text = input_of(items, index)
     except InputChanged:
         raise
     except Exception as unreadable:  # an item may be what can't be read
@@ -64,8 +66,15 @@ def failure_at(
         except InputChanged:
             raise
         except InputError as unread:
-            return Failure(chunk, -1, 0, unread, _clean(text))
-    return Failure(chunk, index + low if index >= 0 else -1, count, error, _clean(text))
+            return Failure(chunk, -1, 0, unread, text)
+    return Failure(chunk, index + low if index >= 0 else -1, count, error, text)
+
+
+def input_of(items: Sequence[Any], index: int) -> str:
+    """Return items[index] as a dead letter shows it; index -1: the first of them. Raises what reading them raises."""
+    # (an index would make a large chunk a list of all its lines)
+    shown = next(islice(items, index, None)) if index >= 0 else list(islice(items, _SHOWN))
+    return _clean(_as_text(shown)) if index >= 0 or shown else ""
 
 
 def letter_of(failure: Failure, attempt: int, worker: str, now: float) -> DeadLetter:
@@ -103,6 +112,21 @@ def own_traceback(error: BaseException) -> str:
         told.__cause__ = told.__context__ = None
     _leave_out(told, (_OURS, _PYTHONS) if isinstance(error, InputError) else (_OURS,))
     return _clean("".join(told.format())[-_TRACEBACK:])
+
+
+def own_frames(printed: str) -> str:
+    """Return what a crash printed, with frames of what the user wrote and what that called, none of ours.
+
+    (What the interpreter's `faulthandler` prints: the last call is first.)
+    """
+    ours = f'  File "{_OURS.encode("ascii", "backslashreplace").decode()}'
+    kept, is_below = [], False
+    for line in printed.splitlines(keepends=True):
+        is_frame = line.startswith("  File ")
+        is_below = is_frame and (is_below or (line.startswith(ours) and line.rstrip().endswith(_ENTRY)))
+        if not (is_below or line.startswith((ours, _MODULES))):
+            kept.append(line)
+    return "".join(kept).rstrip()
 
 
 def _leave_out(told: traceback.TracebackException, folders: tuple[str, ...]) -> None:

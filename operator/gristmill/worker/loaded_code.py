@@ -1,46 +1,158 @@
-"""What code a process has loaded, module by module: two processes of a job may not have one module of two kinds.
+"""What code a job has, module by module: what its processes have loaded, by digest. Two may not have one of two kinds.
 
-Which modules they have may differ, by what a function finds where it runs.
+Which modules they have may differ, by what a function finds where it runs. Counted are those of the packages that the
+manifest names, by their names, wherever they lie; and those of the job's folder, and of folders on PYTHONPATH (as an
+image has them), that nobody installed there, by their paths in it, as a program may give any name to a file. All are
+files that end in .py.
 """
 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
+import os
 import sys
-from collections.abc import Container
+import sysconfig
+from collections.abc import Container, Iterable, Mapping
 from contextlib import suppress
-from itertools import islice
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 
 from gristmill.api.chunkjob import ChunkJobSpec
-from gristmill.worker.user_code import names_of
+from gristmill.errors import CodeChanged
+from gristmill.protocol.job import JobContext
+from gristmill.sinks import known_code
+from gristmill.worker.user_code import SOURCE_MODULE, names_of
 
 #: folders of what was installed, which may be below a job's own
 _INSTALLED = frozenset(("site-packages", "dist-packages"))
+#: Python's own modules, and ours
+_OTHERS = frozenset((Path(sysconfig.get_path("stdlib")), Path(__file__).parents[1]))
 #: more modules are not looked at
 _MOST = 2000
 
 
-def loaded_code(spec: ChunkJobSpec, base: str, before: Container[str]) -> dict[str, str]:
-    """Return digests by name of modules (files that end in .py) that were not loaded `before`.
+class LoadedCode:
+    """The digests, by module, of what this process loads of a job from now on, as it was when it was loaded."""
 
-    They are those of the packages that the manifest names, and those below `base` that nobody installed there.
-    """
-    named = {name.partition(":")[0].partition(".")[0] for name in names_of(spec)}
+    def __init__(self, spec: ChunkJobSpec, base: str) -> None:
+        self._count = 0
+        self._untold: dict[str, str] = {}
+        self._named = {name.partition(":")[0].partition(".")[0] for name in names_of(spec)}
+        self._folders = _own_folders(base)
+        if spec.process.source is not None:
+            self._add(SOURCE_MODULE, spec.process.source.encode())
+        self._watch()
+
+    def take(self) -> dict[str, str]:
+        """Return what was loaded since the last call."""
+        taken = {}
+        while self._untold:
+            name, digest = self._untold.popitem()
+            taken[name] = digest
+        return taken
+
+    def _watch(self) -> None:
+        """Look at each file just before it is run: later it may be another one."""
+        execute = SourceFileLoader.exec_module
+
+        def exec_module(loader: SourceFileLoader, module: ModuleType) -> None:
+            with suppress(OSError):
+                if name := self._name(module.__name__, Path(loader.path)):
+                    self._add(name, Path(loader.path).read_bytes())
+            execute(loader, module)
+
+        SourceFileLoader.exec_module = exec_module  # type: ignore[assignment, method-assign]
+
+    def _name(self, module: str, file: Path) -> str:
+        if module.partition(".")[0] in self._named:
+            return module
+        if not _OTHERS.isdisjoint(file.parents) or _INSTALLED & {*file.parts}:
+            return ""
+        folder = next((one for one in self._folders if one in file.parents), None)
+        return str(file.relative_to(folder)) if folder else ""
+
+    def _add(self, name: str, content: bytes) -> None:
+        self._count += 1
+        if self._count <= _MOST:
+            self._untold[name] = _digest(content)
+
+
+def other_module(known: Mapping[str, Container[str]], code: Mapping[str, str]) -> str:
+    """Return a module of which `code` has another digest than those that are known; "" where there is none."""
+    return next((name for name in sorted(code) if name in known and code[name] not in known[name]), "")
+
+
+def check_code(context: JobContext, code: Mapping[str, str]) -> None:
+    """Raise CodeChanged where the job's output was made with other code, which the job does not accept. OutputError."""
+    if not context.accept_code and (other := other_module(known_code(context.output), code)):
+        raise CodeChanged(change_told(context, other))
+
+
+def change_told(context: JobContext, module: str) -> str:
+    """Say what to do about a module that is another than the job has."""
+    go_on = "run again with --accept-code (in Python accept_code=True)"
+    if context.on_cluster:
+        go_on = f"set acceptCode: true, and `gristmill retry {context.name}`"
+    return (
+        f"{in_words(module)} is not the one that the job has: bring that back, or {go_on}, "
+        "which mixes results of both; or give it another output, to begin anew"
+    )
+
+
+def in_words(module: str) -> str:
+    """Name a module for people."""
+    if module == SOURCE_MODULE:
+        return "process.source"
+    return module if module.endswith(".py") else f"the module {module}"
+
+
+def code_here(names: Iterable[str], spec: ChunkJobSpec, base: str) -> dict[str, str]:
+    """Return the digests that modules of these names would have if they were loaded here; nothing is run."""
     found = {}
-    for name, module in sorted(sys.modules.items()):
-        if name in before or not isinstance(module, ModuleType):
-            continue
-        # (without `getattr`: a module may load itself when it is asked)
-        file = object.__getattribute__(module, "__dict__").get("__file__")
-        if not isinstance(file, str) or not file.endswith(".py"):
-            continue
-        if name.partition(".")[0] in named or _is_own(Path(file), base):
-            with suppress(OSError):  # (it may be in an archive, or gone)
-                found[name] = hashlib.sha256(Path(file).read_bytes()).hexdigest()[:32]
-    return dict(islice(found.items(), _MOST))
+    folders = _own_folders(base)
+    for name in names:
+        if name == SOURCE_MODULE:
+            found[name] = _digest((spec.process.source or "").encode())
+        elif file := _file_of(name, folders):
+            with suppress(OSError):
+                found[name] = _digest(file.read_bytes())
+    return found
 
 
-def _is_own(file: Path, base: str) -> bool:
-    return Path(base) in file.parents and not _INSTALLED & {*file.parts}
+def _file_of(module: str, folders: list[Path]) -> Path | None:
+    if module.endswith(".py"):
+        return next((file for folder in folders if (file := folder / module).is_file()), None)
+    top, *below = module.split(".")
+    found = _spec_of(top, str(folders[0]))
+    if found is None:
+        return None
+    if not below:
+        return Path(found.origin) if found.origin and found.has_location else None
+    for folder in found.submodule_search_locations or ():
+        path = Path(folder, *below)
+        for file in (path / "__init__.py", path.with_name(f"{path.name}.py")):
+            if file.is_file():
+                return file
+    return None
+
+
+def _own_folders(base: str) -> list[Path]:
+    """Return the folders of which all modules count: those of packages that were installed are none."""
+    said = [Path(folder) for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder]
+    return [Path(base), *(folder for folder in said if not any(folder.glob("*.dist-info")))]
+
+
+def _spec_of(top: str, base: str) -> ModuleSpec | None:
+    """Find a module as a worker would, which has the job's folder before all others."""
+    if found := PathFinder.find_spec(top, [base, *sys.path]):
+        return found
+    try:  # (packages that are installed to be edited have finders of their own)
+        return importlib.util.find_spec(top)
+    except (ValueError, ImportError):  # (it was made by a program, and is no file)
+        return None
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:32]

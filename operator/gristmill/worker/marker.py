@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import mmap
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 #: what the supervisor may ask for
 GO_ON, GIVE_TAIL, STOP = 0, 1, 2
@@ -34,6 +36,17 @@ class Marker:
         cells[_SINCE] = time.monotonic_ns()
         cells[_EXACT] = exact
         cells[_CHUNK] = chunk
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Wait inside for what is not the chunk's fault: its time begins anew after that."""
+        chunk, exact, item, items = self.chunk, self.exact, self.item, self.items
+        self.idle()
+        yield
+        if chunk >= 0:
+            self.at(chunk, exact)
+            self.has_items(items)
+            self.at_item(item)
 
     def has_items(self, count: int) -> None:
         """The chunk turned out to have so many items."""

@@ -63,8 +63,10 @@ class Slot:
         self._stopping = False
         self._loads = True
         self.ready = False
-        #: what the child has loaded (`loaded_code`), until the queue was told
+        #: what the child has loaded (`LoadedCode`), until the queue was told
         self.code: dict[str, str] = {}
+        #: it keeps nothing before the queue was told
+        self.waits = False
         #: set when this supervisor killed the child, with the reason
         self.killed_for = ""
         self.starts = 0
@@ -81,7 +83,7 @@ class Slot:
         """
         self.marker.idle()
         self._loads = loads
-        self.ready = self.has_plan = False
+        self.ready = self.has_plan = self.waits = False
         self.killed_for = ""
         self.starts += 1
         ours, theirs = socket.socketpair()
@@ -112,6 +114,11 @@ class Slot:
         """Send the plan."""
         self.has_plan = True
         self._send(("plan", plan))
+
+    def confirm_code(self) -> None:
+        """Let the child go on with what it has loaded."""
+        self.waits = False
+        self._send(("code_taken",))
 
     @property
     def is_loading(self) -> bool:

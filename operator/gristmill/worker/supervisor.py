@@ -25,6 +25,7 @@ from gristmill.worker.chores import failures_for
 from gristmill.worker.failpoints import reach
 from gristmill.worker.frozen import LEASES
 from gristmill.worker.leaving import Leave, Leaving
+from gristmill.worker.loaded_code import change_told
 from gristmill.worker.marker import GIVE_TAIL, GO_ON, STOP
 from gristmill.worker.requirements import provide
 from gristmill.worker.slot import Slot
@@ -115,7 +116,6 @@ class Supervisor:
         for slot in self._slots:
             if not self._failure:
                 self._watch(slot)
-            self._check_code(slot)
         if self._failure:
             self._queue.fail_job(self._epoch, *self._failure)
             self._phase = "failed"
@@ -130,14 +130,16 @@ class Supervisor:
 
     def _check_code(self, slot: Slot) -> None:
         """Fail the job where a child has loaded other code than the first one had: results would be of both."""
-        code, slot.code = slot.code, {}
-        if code:
-            self._claim_code(code)
-            self._code.update(code)
+        if slot.code:
+            self._claim_code(slot.code)
+            self._code.update(slot.code)
+            slot.code = {}
+        if slot.waits and not self._failure:
+            slot.confirm_code()
 
     def _claim_code(self, code: dict[str, str]) -> None:
         if changed := self._queue.claim_code(self._epoch, code, accept=self._context.accept_code):
-            self._failure = (Reason.CODE_CHANGED, _code_changed(self._context, changed))
+            self._failure = (Reason.CODE_CHANGED, change_told(self._context, changed))
 
     def _check_leaving(self) -> None:
         """Raise Leave when it is time; but who is there stays to clean up a job that is given up: no other may come."""
@@ -247,6 +249,8 @@ class Supervisor:
                 self._capture(slot)
             else:
                 self._leaving.heard()
+        for slot in self._slots:
+            self._check_code(slot)
 
     def _capture(self, slot: Slot) -> None:
         attempt = slot.first.lease.attempt if slot.first else 0
@@ -263,6 +267,9 @@ class Supervisor:
                 slot.starts = 0
                 self._capture(slot)
                 slot.captured.forget_tail()
+            case ["code", code]:
+                slot.code = code
+                slot.waits = True
             case ["done", nonce, upto, items, direct, payload]:
                 self._storage_failures = 0
                 if (start := slot.advance(nonce, upto)) is not None:
@@ -365,10 +372,10 @@ class Supervisor:
         with contextlib.suppress(GristmillError, Leave, Restart):
             self._heartbeat()
         until = time.monotonic() + settings.DRAIN_SECONDS
-        while self._draining() and time.monotonic() < until:
-            self._listen(0.1)
         try:
-            if self._steps and self._phase in _AT_WORK:
+            while self._draining() and time.monotonic() < until:
+                self._listen(0.1)
+            if self._steps and self._phase in _AT_WORK and not self._failure:
                 self._queue.report(self._worker, self._epoch, self._steps, None)
             self._queue.bye(self._worker, lost=False)
         except (GristmillError, Leave):
@@ -382,11 +389,3 @@ class Supervisor:
         if self._failure or self._phase not in ("planning", "running"):
             return False
         return any(slot.first and not slot.first.lease.chore for slot in self._slots)
-
-
-def _code_changed(context: JobContext, module: str) -> str:
-    """Return what to do about a module that is another than the job began with."""
-    how = "run again with --accept-code (in Python accept_code=True)"
-    if context.on_cluster:
-        how = f"set acceptCode: true, and `gristmill retry {context.name}`"
-    return f"the module {module} changed since the job began: bring it back, or {how}, which mixes results of both"

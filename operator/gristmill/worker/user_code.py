@@ -1,14 +1,11 @@
-"""The user's function or class: found, loaded, named by a digest. The only place that imports what a user wrote."""
+"""The user's function or class: found and loaded. The only place that imports what a user wrote."""
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import sys
 import types
 from collections.abc import Callable
-from importlib.machinery import PathFinder
-from pathlib import Path
 from typing import Any
 
 from gristmill.api.chunkjob import ChunkJobSpec
@@ -19,8 +16,6 @@ from gristmill.errors import LoadError, ReduceError
 SOURCE_MODULE = "gristmill_job_source"
 #: what this process loads now: names, and a source
 _loading: set[str] = set()
-#: more files than this in a package are not looked at for the code version
-_MOST_FILES = 2000
 
 
 def load(spec: ChunkJobSpec, base: str) -> tuple[Callable[[Any], Any], Callable[[Any, Any], Any] | None]:
@@ -66,16 +61,6 @@ def _load(spec: ChunkJobSpec, base: str) -> tuple[Callable[[Any], Any], Callable
     return function, _reducing(combine) if combine else None
 
 
-def code_version(spec: ChunkJobSpec, base: str) -> str:
-    """Return a digest (hex) of the code that the manifest names, without running it: a module or its package."""
-    digest = hashlib.sha256((spec.process.source or "").encode())
-    for name in names_of(spec):
-        digest.update(name.encode())
-        for file in _files_of(name.partition(":")[0], base):
-            digest.update(file.read_bytes())
-    return digest.hexdigest()
-
-
 def names_of(spec: ChunkJobSpec) -> list[str]:
     """Return what the manifest names as module:name."""
     names = [spec.process.function, spec.process.class_, spec.reduce.function if spec.reduce else None]
@@ -94,24 +79,6 @@ def _reducing(combine: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
             raise ReduceError(message) from error
 
     return reduce
-
-
-def _files_of(module: str, base: str) -> list[Path]:
-    """Return the files of a module: of its whole package where that is below `base`, else those that lead to it."""
-    top, *below = module.split(".")
-    found = PathFinder.find_spec(top, [base, *sys.path])
-    if found is None:
-        return []
-    folders = [Path(folder) for folder in found.submodule_search_locations or ()]
-    if own := [folder for folder in folders if Path(base) in folder.parents]:
-        return sorted(file for folder in own for file in folder.rglob("*.py") if file.is_file())[:_MOST_FILES]
-    files = [Path(found.origin)] if found.origin else []
-    for name in below:
-        files += [folder / f"{name}.py" for folder in folders] + [
-            folder / name / "__init__.py" for folder in folders
-        ]
-        folders = [folder / name for folder in folders]
-    return [file for file in files if file.suffix == ".py" and file.is_file()]
 
 
 def _source_module(text: str) -> types.ModuleType:
