@@ -29,13 +29,13 @@ def deleted(seconds: float = 1, **spec: Any) -> dict[str, Any]:
 
 
 def test_deletion_gives_the_job_up_first() -> None:
-    found = deleted(output={"url": "/data"})
+    found = deleted(output={"url": "s3://bucket/out"})
     running = told(sink="url")
     assert decided(found, job=job_of(found), told=running).actions == (Cancel(),)
 
 
 def test_workers_have_their_time_to_clean_up_however_long_ago_it_was_deleted() -> None:
-    found = deleted(output={"url": "/data"})
+    found = deleted(output={"url": "s3://bucket/out"})
     assert decided(found, NOW + 1000, job=job_of(found, 2), told=told()).actions[0] == Cancel()
 
 
@@ -43,15 +43,15 @@ def test_a_job_with_damaged_keys_is_not_given_up_but_forgotten() -> None:
     """The queue can make nothing of them: `cancel` would fail for ever."""
     damaged = told("failed", reason="QueueDamaged", message="damaged")
     assert decided(deleted(), told=damaged).actions == (Forget(), SetFinalizer(False))
-    decision = decided(deleted(output={"url": "/data"}), told=damaged)
+    decision = decided(deleted(output={"url": "s3://bucket/out"}), told=damaged)
     assert decision.actions[1:] == (Forget(), SetFinalizer(False))
     note = decision.actions[0]
     assert isinstance(note, Note)
-    assert "parts may be left in /data" in note.message
+    assert "parts may be left in s3://bucket/out" in note.message
 
 
 def test_while_it_is_cleaned_there_is_one_worker() -> None:
-    found = deleted(output={"url": "/data"})
+    found = deleted(output={"url": "s3://bucket/out"})
     cleaning = told("removing", sink="url", workers=0, finished=str(int(NOW * 1000)))
     assert decided(found, job=job_of(found, 0), told=cleaning).actions == (Scale(1),)
     assert decided(found, job=job_of(found, 1), told=cleaning).actions == ()
@@ -64,13 +64,16 @@ def test_when_nothing_is_left_it_may_go(answer: dict[str, Any] | None) -> None:
 
 def test_what_a_job_that_the_queue_has_lost_may_have_left_is_said() -> None:
     began = {"state": "Running", "startTime": text_of(NOW - 60)}
-    decision = decided(deleted(output={"url": "/data"}) | {"status": began}, told=None)
+    decision = decided(deleted(output={"url": "s3://bucket/out"}) | {"status": began}, told=None)
     note = decision.actions[0]
     assert isinstance(note, Note)
-    assert note.message == "the queue does not know the job; if it has lost it, parts may be left in /data"
-    ended = decided(resource(output={"url": "/data"}), told=told("complete", workers=0)).status
+    assert (
+        note.message
+        == "the queue does not know the job; if it has lost it, parts may be left in s3://bucket/out"
+    )
+    ended = decided(resource(output={"url": "s3://bucket/out"}), told=told("complete", workers=0)).status
     for status in ({}, ended):
-        found = deleted(output={"url": "/data"}) | {"status": status}
+        found = deleted(output={"url": "s3://bucket/out"}) | {"status": status}
         assert decided(found, told=None).actions == (Forget(), SetFinalizer(False))
     assert decided(deleted() | {"status": began}, told=None).actions == (Forget(), SetFinalizer(False))
 
@@ -83,14 +86,14 @@ def test_pods_that_are_nobodys_go_too() -> None:
 
 @pytest.mark.parametrize("answers", [True, False])
 def test_deletion_never_hangs(answers: bool) -> None:
-    found = deleted(31, output={"url": "/data/out"})
+    found = deleted(31, output={"url": "s3://bucket/out"})
     job = job_of(found)
     job["metadata"]["deletionTimestamp"] = text_of(NOW - 30)
     decision = decided(found, job=job, told=told("removing", sink="url"), queue_answers=answers)
     (note, *rest) = decision.actions
     assert isinstance(note, Note)
     assert note.warning
-    assert "/data/out" in note.message or "queue" in note.message
+    assert "s3://bucket/out" in note.message or "queue" in note.message
     assert rest == ([Forget()] if answers else []) + [SetFinalizer(False)]
 
 
@@ -111,18 +114,18 @@ def test_a_job_of_workers_that_may_not_be_deleted_is_left_to_kubernetes() -> Non
     [
         (
             {"told": told("removing", sink="url", finished=str(int(NOW * 1000)))},
-            "waits until a worker has removed what is staged in /data/out",
+            "waits until a worker has removed what is staged in s3://bucket/out",
         ),
         ({"told": told(), "queue_refuses": "it is full"}, "it is full"),
         ({"told": told(), "queue_answers": False}, "the queue does not answer"),
     ],
 )
 def test_a_deletion_that_takes_a_while_says_what_it_waits_for(facts: dict[str, Any], words: str) -> None:
-    found = deleted(6, output={"url": "/data/out"})
+    found = deleted(6, output={"url": "s3://bucket/out"})
     shown = condition(decided(found, job=job_of(found, 1), **facts), "Progressing") or {}
     assert (shown["status"], shown["reason"]) == ("False", "Removing")
     assert words in shown["message"]
-    found = deleted(1, output={"url": "/data/out"})
+    found = deleted(1, output={"url": "s3://bucket/out"})
     assert decided(found, job=job_of(found, 1), **facts).status is None
 
 
@@ -133,10 +136,10 @@ def test_a_queue_that_refuses_is_asked_for_nothing_and_has_the_time_of_one_that_
     words = "the queue refused the call: MISCONF"
     refused = decided(deleted(29), told=answer, queue_refuses=words)
     assert (refused.actions, refused.again) == ((), 0.25)
-    decision = decided(deleted(31, output={"url": "/data/out"}), told=answer, queue_refuses=words)
+    decision = decided(deleted(31, output={"url": "s3://bucket/out"}), told=answer, queue_refuses=words)
     (note, *rest) = decision.actions
     assert note == Note(
-        "RemovalIncomplete", f"{words}: its keys, and parts in /data/out may be left", warning=True
+        "RemovalIncomplete", f"{words}: its keys, and parts in s3://bucket/out may be left", warning=True
     )
     assert rest == [SetFinalizer(False)]
 
@@ -144,7 +147,7 @@ def test_a_queue_that_refuses_is_asked_for_nothing_and_has_the_time_of_one_that_
 def test_what_workers_could_not_remove_is_said() -> None:
     words = "what was staged in the output may be left there: the bucket is gone"
     removed = told("removed", workers=0, reason="RemovalIncomplete", message=words)
-    decision = decided(deleted(output={"url": "/data/out"}), told=removed)
+    decision = decided(deleted(output={"url": "s3://bucket/out"}), told=removed)
     assert decision.actions == (
         Note("RemovalIncomplete", words, warning=True),
         Forget(),
@@ -153,7 +156,7 @@ def test_what_workers_could_not_remove_is_said() -> None:
 
 
 def test_without_workers_it_waits_for_none() -> None:
-    found = deleted(output={"url": "/data/out"})
+    found = deleted(output={"url": "s3://bucket/out"})
     cleaning = told("removing", sink="url", workers=0, finished=str(int(NOW * 1000)))
     decision = decided(found, told=cleaning)
     assert kinds(decision) == ["Note", "Forget", "SetFinalizer"]

@@ -72,7 +72,11 @@ def test_failed() -> None:
 
 
 def test_suspended() -> None:
-    assert conditions(status_of(told(suspended=1), [], ""))["Suspended"] == ("True", "SuspendedBySpec")
+    assert conditions(status_of(told(suspended=1), [], "")) == {
+        "Planned": ("True", "PlanWritten"),
+        "Progressing": ("False", "SuspendedBySpec"),
+        "Suspended": ("True", "SuspendedBySpec"),
+    }
 
 
 @pytest.mark.parametrize("phase", ["planning", "running", "complete", "failed"])

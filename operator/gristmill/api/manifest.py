@@ -44,14 +44,6 @@ def load_resource(source: str | Path | dict[str, Any]) -> ChunkJob | Cache | Fil
     return _validated(data, _MODELS[data["kind"]])
 
 
-def check_on_cluster(job: ChunkJob) -> None:
-    """Refuse, as `load_manifest` does, what works where all workers share a folder only."""
-    if job.spec.reduce and not job.spec.output:
-        raise ManifestError(
-            ["spec.output.url: is needed on a cluster with a reduce: a place that all workers reach"]
-        )
-
-
 def _load(source: str | Path | dict[str, Any], *kinds: str) -> dict[str, Any]:
     """Return what a manifest of one of these kinds says."""
     data = source if isinstance(source, dict) else parse(_read(source))

@@ -7,8 +7,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from gristmill.api.manifest import check_on_cluster, load_manifest
+from gristmill.api.manifest import load_manifest
 from gristmill.api.names import KIND
+from gristmill.api.on_cluster import check_on_cluster
 from gristmill.cli.display import choose_display
 from gristmill.cli.places import Where
 from gristmill.cli.text import count, outcome, print_json

@@ -91,6 +91,8 @@ def _conditions(job: dict[str, Any], state: State, now: float) -> list[dict[str,
     ]
     if ended:
         conditions.append(_condition(ConditionType.PROGRESSING, False, Reason.FINISHED, finished))
+    elif state is State.SUSPENDED:
+        conditions.append(_condition(ConditionType.PROGRESSING, False, Reason.SUSPENDED_BY_SPEC, _text(now)))
     elif planned:
         reason = Reason.FINISHING if done else Reason.RUNNING
         conditions.append(_condition(ConditionType.PROGRESSING, True, reason, planned))

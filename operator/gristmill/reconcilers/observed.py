@@ -8,15 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from gristmill.api.chunkjob import ChunkJob
-from gristmill.api.manifest import check_on_cluster, load_manifest
+from gristmill.api.manifest import load_manifest
 from gristmill.api.names import API_VERSION, KIND, ConditionType, Reason
+from gristmill.api.on_cluster import WORK, check_on_cluster
 from gristmill.errors import ManifestError
 from gristmill.planning.progress import Sample, State
 from gristmill.protocol.job import JobContext
 from gristmill.reconcilers.objects import is_owned
 from gristmill.reconcilers.obstacles import is_alive
 from gristmill.reconcilers.times import seconds_of
-from gristmill.reconcilers.worker_job import WORK, belongs, is_for, parallelism_of, processes_of
+from gristmill.reconcilers.worker_job import belongs, is_for, parallelism_of, processes_of
 
 #: fields of a spec that are taken over while a job runs, whatever is wrong with the others
 _GOVERNING = ("suspend", "activeDeadlineSeconds", "ttlSecondsAfterFinished")

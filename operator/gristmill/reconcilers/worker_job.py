@@ -15,6 +15,7 @@ import orjson
 
 from gristmill.api.chunkjob import MOST_PROCESSES, ChunkJob
 from gristmill.api.names import GROUP, KIND
+from gristmill.api.on_cluster import WORK
 from gristmill.api.template import WorkerTemplate
 from gristmill.reconcilers.accounts import account_name
 from gristmill.reconcilers.job_volumes import mounts_of, volumes_of
@@ -27,8 +28,6 @@ from gristmill.reconcilers.objects import (
     pod_security,
 )
 
-#: where relative paths start in a worker's pod, and where `process.modules` is
-WORK = "/work"
 #: more successes than there can be: a Job with completions goes on starting pods after the first success
 _NEVER = 2_147_483_647
 #: annotations of a Job: digests of what the spec says of the pods, or is read by a worker when it begins; of the
