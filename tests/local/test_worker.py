@@ -252,3 +252,46 @@ def test_a_job_that_is_removed_is_cleaned_up_though_its_code_kills_or_holds_up_w
         assert not job.parts.exists()
     finally:
         end(process)
+
+
+@pytest.mark.parametrize(
+    ("deed", "said"),
+    [("raise OSError('no way to the database')", "no way to the database"), ("os._exit(3)", "exited with code 3")],
+)
+def test_a_worker_that_cannot_load_what_others_have_loaded_fails_and_the_job_goes_on(
+    url: str, tmp_path: Path, until: Until, deed: str, said: str
+) -> None:
+    """What is in the way there may pass; whoever starts workers in pods starts another, later and later."""
+    job = Staging(url, tmp_path, until, deed)
+    try:
+        job.gone.touch()
+        process = job.start()
+        _, err = process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert said in err.splitlines()[-1]
+        told = job.queue.status()
+        assert told["job"]["phase"] == "running"
+        assert len(told["workers"]) == 1
+    finally:
+        end(job.worker)
+
+
+def test_a_worker_whose_packages_are_not_to_be_had_any_more_fails_and_the_job_goes_on(
+    url: str, tmp_path: Path, until: Until
+) -> None:
+    package = wheel(tmp_path, "tiny_for_tests")
+    text = "import time, tiny_for_tests\n\ndef process(x):\n    time.sleep(600)\n"
+    queue = create(url, tmp_path, **source(text, pip=[package]))
+    first = worker(url, GRISTMILL_INSTALL="1", HOME=str(tmp_path))
+    try:
+        until(lambda: queue.status()["job"]["phase"] == "running")
+        (tmp_path / "tiny_for_tests-1.0-py3-none-any.whl").unlink()
+        second = worker(url, GRISTMILL_INSTALL="1", HOME=str(tmp_path / "other"))
+        _, err = second.communicate(timeout=60)
+        assert second.returncode == 1
+        assert "error: spec.process.pip: pip failed" in err
+        told = queue.status()
+        assert told["job"]["phase"] == "running"
+        assert len(told["workers"]) == 1
+    finally:
+        end(first)

@@ -18,6 +18,7 @@ def main() -> int:
     neither handles nor blocks, and one that comes while this one imports would be lost.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    from gristmill.errors import LoadError
     from gristmill.worker.capture import Log
     from gristmill.worker.service import supervise
 
@@ -30,13 +31,18 @@ def main() -> int:
         _stay()
         return 0
     name = os.environ.get("GRISTMILL_WORKER", "worker")
-    supervise(
-        url,
-        job,
-        f"{name}-{secrets.token_hex(2)}",  # (a container may be started again in its pod)
-        Log(sys.stdout.buffer),
-        durable=bool(os.environ.get("GRISTMILL_DURABLE")),
-    )
+    try:
+        supervise(
+            url,
+            job,
+            f"{name}-{secrets.token_hex(2)}",  # (a container may be started again in its pod)
+            Log(sys.stdout.buffer),
+            durable=bool(os.environ.get("GRISTMILL_DURABLE")),
+            is_replaced=True,
+        )
+    except LoadError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

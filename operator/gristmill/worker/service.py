@@ -23,10 +23,13 @@ def supervise(
     *,
     durable: bool = False,
     parent: int | None = None,
+    is_replaced: bool = False,
 ) -> bool:
     """Work for a job until it ends or SIGTERM comes; return whether it has ended. Whoever starts a worker names it.
 
-    `log` takes what user code prints. `parent`: pid of a process whose end ends this worker too.
+    `log` takes what user code prints. `parent`: pid of a process whose end ends this worker too. `is_replaced`: whoever
+    started it starts another when it fails, later and later; so it raises LoadError, and does not fail the job, where
+    others have loaded the code and it can't.
     """
     leaving = Leaving(parent)
     queue = Queue(connect(queue_url), job, durable=durable, admission=settings.ADMISSION_SECONDS)
@@ -35,7 +38,7 @@ def supervise(
     try:
         while True:
             try:
-                Supervisor(queue, worker, log, leaving, code).run()
+                Supervisor(queue, worker, log, leaving, code, is_replaced=is_replaced).run()
                 return True
             except (Restart, NoSuchJob):
                 leaving.check()

@@ -52,15 +52,30 @@ class Restart(Exception):  # noqa: N818
 class Supervisor:
     """A worker's state from one beginning of the queue to the next."""
 
-    def __init__(self, queue: Queue, worker: str, log: Log, leaving: Leaving, code: dict[str, str]) -> None:
-        """`code` is what this worker has loaded before, for a queue that has lost its memory; it is added to."""
+    def __init__(
+        self,
+        queue: Queue,
+        worker: str,
+        log: Log,
+        leaving: Leaving,
+        code: dict[str, str],
+        *,
+        is_replaced: bool = False,
+    ) -> None:
+        """`code` is what this worker has loaded before, for a queue that has lost its memory; it is added to.
+
+        `is_replaced`: whoever started this worker starts another when it fails, later and later.
+        """
         self._queue = queue
         self._code = code
+        self._is_replaced = is_replaced
         self._worker = worker
         self._log = log
         self._leaving = leaving
         self._steps: list[Step] = []
         self._failure: tuple[str, str] | None = None
+        #: why this worker can't load code that others have loaded; "" where it can
+        self._unloaded = ""
         self._storage_failures = 0
         self._hold_until = 0.0
         self._idle_since: float | None = None
@@ -72,7 +87,7 @@ class Supervisor:
         self._next_beat = 0.0
 
     def run(self) -> None:
-        """Work until the job has ended."""
+        """Work until the job has ended. LoadError: its code has been loaded before, and can't be here."""
         self._info: dict[str, Any] = {
             "host": socket.gethostname(),
             "pid": os.getpid(),
@@ -93,8 +108,13 @@ class Supervisor:
             if self._phase != "removing":
                 provide(spec.process.pip)
         except LoadError as error:
-            self._queue.fail_job(self._epoch, "LoadFailed", str(error))
+            self._heartbeat()
+            self._fail_to_load(str(error))
+            if self._failure:
+                self._queue.fail_job(self._epoch, *self._failure)
             self._queue.bye(self._worker, lost=False)
+            if self._unloaded:
+                raise
             return
         self._slots = [Slot(context, self._worker) for _ in range(spec.workers.processes)]
         for slot in self._slots:
@@ -120,6 +140,8 @@ class Supervisor:
             self._queue.fail_job(self._epoch, *self._failure)
             self._phase = "failed"
             return
+        if self._unloaded:
+            raise LoadError(self._unloaded)
         if self._phase == "removing":
             self._drop_chunks()
         wanting = [slot for slot in self._slots if self._wants(slot)]
@@ -297,8 +319,18 @@ class Supervisor:
                 self._hold_until = time.monotonic() + 0.25 * 2**self._storage_failures
                 if self._storage_failures >= _STORAGE_FAILURES:
                     self._failure = ("OutputFailed", text)
+            case ["job_failed", Reason.LOAD_FAILED, text]:
+                slot.forget()
+                self._fail_to_load(text)
             case ["job_failed", reason, text]:
                 self._failure = (reason, text)
+
+    def _fail_to_load(self, why: str) -> None:
+        """Fail the job; but only this worker where others have loaded the code: what is in its way may pass."""
+        if self._is_replaced and self._phase == "running":
+            self._unloaded = why
+        else:
+            self._failure = (Reason.LOAD_FAILED, why)
 
     def _watch(self, slot: Slot) -> None:
         if slot.process.exitcode is not None:  # what it has forked may keep its channel open
@@ -323,7 +355,7 @@ class Supervisor:
         tail = slot.captured.tail()
         dies = not slot.ready and slot.killed_for != "removed"
         if dies and slot.starts >= _STARTS and not self._failure:
-            self._failure = ("LoadFailed", f"the process {how} while it loaded the code\n{tail}".strip())
+            self._fail_to_load(f"the process {how} while it loaded the code\n{tail}".strip())
         marker = slot.marker
         kind = slot.killed_for or "crash"
         said = f"the chunk ran longer than {self._timeout:g} s" if kind == "timeout" else f"the process {how}"
