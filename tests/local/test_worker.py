@@ -256,7 +256,10 @@ def test_a_job_that_is_removed_is_cleaned_up_though_its_code_kills_or_holds_up_w
 
 @pytest.mark.parametrize(
     ("deed", "said"),
-    [("raise OSError('no way to the database')", "no way to the database"), ("os._exit(3)", "exited with code 3")],
+    [
+        ("raise OSError('no way to the database')", "no way to the database"),
+        ("os._exit(3)", "exited with code 3"),
+    ],
 )
 def test_a_worker_that_cannot_load_what_others_have_loaded_fails_and_the_job_goes_on(
     url: str, tmp_path: Path, until: Until, deed: str, said: str
