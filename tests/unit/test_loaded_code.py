@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from gristmill.worker.loaded_code import _MOST
+
 LAZY = """
 import importlib.util, sys
 spec = importlib.util.find_spec("fragile")
@@ -80,3 +82,38 @@ print(loaded)
     if changed:
         (base / changed).write_text(texts[changed] + "# changed\n")
     assert (digest() != first) is is_other
+
+
+def in_a_process(script: str, **environment: str) -> str:
+    """Return what a process prints; `code_of(base)` there watches what is loaded of the job with pack.work:f."""
+    head = """
+import sys
+from gristmill.worker import loaded_code
+from tests.unit.test_user_code import spec
+process = spec({"function": "pack.work:f"})
+
+def code_of(base):
+    sys.path.insert(0, base)
+    return loaded_code.LoadedCode(process, base)
+"""
+    env = {**os.environ, "PYTHONPATH": str(Path.cwd()), **environment}
+    words = [sys.executable, "-c", head + script]
+    return subprocess.run(words, capture_output=True, text=True, check=True, env=env).stdout
+
+
+def test_a_file_that_is_run_again_and_again_is_told_once(tmp_path: Path) -> None:
+    """As a plugin is: else nothing that is loaded after so many runs would be known."""
+    (tmp_path / "plugin.py").write_text("")
+    (tmp_path / "late.py").write_text("")
+    script = f"""
+import importlib
+code = code_of({str(tmp_path)!r})
+import plugin
+print(list(code.take()))
+for _ in range({2 * _MOST}):
+    importlib.reload(plugin)
+print(list(code.take()))
+import late
+print(list(code.take()))
+"""
+    assert in_a_process(script).splitlines() == ["['plugin.py']", "[]", "['late.py']"]

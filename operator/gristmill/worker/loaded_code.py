@@ -37,7 +37,8 @@ class LoadedCode:
     """The digests, by module, of what this process loads of a job from now on, as it was when it was loaded."""
 
     def __init__(self, spec: ChunkJobSpec, base: str) -> None:
-        self._count = 0
+        #: all of it, and what was not told yet
+        self._known: dict[str, str] = {}
         self._untold: dict[str, str] = {}
         self._named = {name.partition(":")[0].partition(".")[0] for name in names_of(spec)}
         self._folders = _own_folders(base)
@@ -74,9 +75,10 @@ class LoadedCode:
         return str(file.relative_to(folder)) if folder else ""
 
     def _add(self, name: str, content: bytes) -> None:
-        self._count += 1
-        if self._count <= _MOST:
-            self._untold[name] = _digest(content)
+        digest = _digest(content)
+        has_room = name in self._known or len(self._known) < _MOST
+        if has_room and self._known.get(name) != digest:
+            self._known[name] = self._untold[name] = digest
 
 
 def other_module(known: Mapping[str, Container[str]], code: Mapping[str, str]) -> str:
