@@ -117,3 +117,23 @@ import late
 print(list(code.take()))
 """
     assert in_a_process(script).splitlines() == ["['plugin.py']", "[]", "['late.py']"]
+
+
+@pytest.mark.parametrize("path", ["lib", "{folder}/link", "{folder}/nowhere:", ""])
+def test_a_folder_that_is_named_by_another_path_is_the_same(tmp_path: Path, path: str) -> None:
+    """As PYTHONPATH=src, an empty part of it, and a link."""
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "link").symlink_to("lib")
+    (tmp_path / "base").symlink_to("lib")
+    (tmp_path / "lib" / "helper.py").write_text("")
+    folder = tmp_path if path == "lib" else tmp_path / "lib"
+    script = f"""
+import os
+os.chdir({str(folder)!r})
+os.environ["PYTHONPATH"] = {path.format(folder=tmp_path)!r}
+code = code_of({str(tmp_path / "base" if not path else tmp_path / "elsewhere")!r})
+sys.path.insert(0, {str(tmp_path / "lib")!r})
+import helper
+print(list(code.take()))
+"""
+    assert in_a_process(script) == "['helper.py']\n"

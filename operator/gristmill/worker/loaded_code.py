@@ -142,8 +142,11 @@ def _file_of(module: str, folders: list[Path]) -> Path | None:
 
 def _own_folders(base: str) -> list[Path]:
     """Return the folders of which all modules count: those of packages that were installed are none."""
-    said = [Path(folder) for folder in os.environ.get("PYTHONPATH", "").split(os.pathsep) if folder]
-    return [Path(base), *(folder for folder in said if not any(folder.glob("*.dist-info")))]
+    said = os.environ.get("PYTHONPATH")
+    # (as Python reads it: an empty part is the current folder, and so is where a path starts that is relative)
+    added = [Path(folder).absolute() for folder in said.split(os.pathsep)] if said else []
+    folders = [Path(base), *(folder for folder in added if not any(folder.glob("*.dist-info")))]
+    return [one for folder in folders for one in (folder, folder.resolve())]  # (a file is found by either)
 
 
 def _spec_of(top: str, base: str) -> ModuleSpec | None:
