@@ -529,6 +529,18 @@ def f(x):
     assert 2 in results
 
 
+def test_a_reduce_function_that_was_accepted_is_known_where_nothing_else_was_left_to_do(here: Here) -> None:
+    module, text = here.folder / "mine.py", "def f(x):\n    return 1\n\ndef add(a, b):\n    return {}\n"
+    module.write_text(text.format("a + b if a + b < 1500 else [][a]"))
+    job = chunk_job(**numbers(3000, 1), process={"function": "mine:f"}, reduce={"function": "mine:add"})
+    here.write(job | {"spec": job["spec"] | {"output": {"url": "out"}}})
+    assert "ReduceError" in here.run("run", "job.yaml", code=1).stderr
+    module.write_text(text.format("a + b"))
+    here.run("run", "job.yaml", "--accept-code")
+    assert "complete" in here.run("run", "job.yaml").stderr
+    assert here.results() == [3000]
+
+
 def test_parameters_may_change(here: Here) -> None:
     text = "def process(x):\n    if x == 3:\n        raise ValueError\n    return x\n"
     here.write(chunk_job(**source(text), retry={"attempts": 1}))

@@ -232,12 +232,14 @@ class Child:
         try:
             if name == "plan":
                 data = chores.plan_job(self._context, self._combine, self._unkept)
-            elif name == "finish":
-                data = chores.finish(self._need_sink(), failures.total)
             elif name == "clean":
                 data = chores.clean(self._need_sink())
             else:
-                data = chores.assemble(self._need_sink(), chores.block_of(name), failures)
+                self._keep_code()  # (these call the reduce function)
+                if name == "finish":
+                    data = chores.finish(self._need_sink(), failures.total)
+                else:
+                    data = chores.assemble(self._need_sink(), chores.block_of(name), failures)
         except Exception as error:
             failure = chores.failure_of(error, name)
             self._channel.send(
