@@ -137,3 +137,31 @@ import helper
 print(list(code.take()))
 """
     assert in_a_process(script) == "['helper.py']\n"
+
+
+def test_files_that_are_no_modules_of_the_named_package_go_by_their_paths(tmp_path: Path) -> None:
+    """Plugins that it calls alike, and what lies where it has led its modules to."""
+    texts = {
+        "__init__": "__path__.insert(0, __path__[0] + '/second')",
+        "helper": "1 / 0",
+        "second/helper": "",
+        "plugins/one": "",
+        "plugins/two": "'other'",
+    }
+    for name, text in texts.items():
+        (tmp_path / "pack" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "pack" / f"{name}.py").write_text(text)
+    script = f"""
+from importlib.util import module_from_spec, spec_from_file_location
+base = {str(tmp_path)!r}
+code = code_of(base)
+import pack.helper
+for name in ("one", "two"):
+    found = spec_from_file_location("pack.plugin", f"{{base}}/pack/plugins/{{name}}.py")
+    found.loader.exec_module(module_from_spec(found))
+loaded = code.take()
+assert loaded == loaded_code.code_here(loaded, process, base)
+print(*sorted(loaded))
+"""
+    names = ["pack", "pack/plugins/one.py", "pack/plugins/two.py", "pack/second/helper.py"]
+    assert in_a_process(script).split() == names

@@ -67,7 +67,8 @@ class LoadedCode:
         SourceFileLoader.exec_module = exec_module  # type: ignore[assignment, method-assign]
 
     def _name(self, module: str, file: Path) -> str:
-        if module.partition(".")[0] in self._named:
+        # (a program may give that name to any file: those go by their paths)
+        if module.partition(".")[0] in self._named and _file_of(module, self._folders) == file:
             return module
         if not _OTHERS.isdisjoint(file.parents) or _INSTALLED & {*file.parts}:
             return ""
@@ -150,8 +151,8 @@ def _own_folders(base: str) -> list[Path]:
 
 
 def _spec_of(top: str, base: str) -> ModuleSpec | None:
-    """Find a module as a worker would, which has the job's folder before all others."""
-    if found := PathFinder.find_spec(top, [base, *sys.path]):
+    """Find a module as a worker would, which has the job's folder before all others, unless it is among them."""
+    if found := PathFinder.find_spec(top, sys.path if base in sys.path else [base, *sys.path]):
         return found
     try:  # (packages that are installed to be edited have finders of their own)
         return importlib.util.find_spec(top)
