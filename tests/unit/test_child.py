@@ -49,7 +49,7 @@ def test_what_was_written_is_cleaned_up_though_the_code_is_gone(
 ) -> None:
     monkeypatch.setattr(sys, "stdout", sys.stdout)
     monkeypatch.setattr(sys, "stderr", sys.stderr)
-    monkeypatch.setattr(SourceFileLoader, "exec_module", SourceFileLoader.exec_module)  # (a child watches it)
+    monkeypatch.setattr(SourceFileLoader, "get_code", SourceFileLoader.get_code)  # (a child watches it)
     job = chunk_job(**numbers(4), process={"function": "nowhere:gone"}, **reduce)
     plan = make_plan(ChunkJob.model_validate(job).spec, str(tmp_path), "spec")
     wire: Any = Wire(["plan", plan.to_json()], message)

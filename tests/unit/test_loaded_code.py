@@ -165,3 +165,24 @@ print(*sorted(loaded))
 """
     names = ["pack", "pack/plugins/one.py", "pack/plugins/two.py", "pack/second/helper.py"]
     assert in_a_process(script).split() == names
+
+
+def test_nothing_of_ours_is_seen_by_a_module_that_is_imported(tmp_path: Path) -> None:
+    """A warning about its importer names that, and an error has no frames of the import."""
+    (tmp_path / "old.py").write_text("import warnings\nwarnings.warn('old', stacklevel=2)\n")
+    (tmp_path / "bad.py").write_text("1 / 0\n")
+    script = f"""
+import traceback, warnings
+code = code_of({str(tmp_path)!r})
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    import old
+print([warning.filename for warning in caught])
+try:
+    import bad
+except ZeroDivisionError as error:
+    print([frame.name for frame in traceback.extract_tb(error.__traceback__)])
+print(sorted(code.take()))
+"""
+    told = ["['<string>']", "['<module>', '<module>']", "['bad.py', 'old.py']"]
+    assert in_a_process(script).splitlines() == told

@@ -17,7 +17,7 @@ from collections.abc import Container, Iterable, Mapping
 from contextlib import suppress
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
-from types import ModuleType
+from types import CodeType
 
 from gristmill.api.chunkjob import ChunkJobSpec
 from gristmill.errors import CodeChanged
@@ -55,16 +55,19 @@ class LoadedCode:
         return taken
 
     def _watch(self) -> None:
-        """Look at each file just before it is run: later it may be another one."""
-        execute = SourceFileLoader.exec_module
+        """Look at each file just before it is run: later it may be another one.
 
-        def exec_module(loader: SourceFileLoader, module: ModuleType) -> None:
+        (Not around that: who is imported would see us as the importer, in what it warns of and in errors.)
+        """
+        get_code = SourceFileLoader.get_code
+
+        def look_and_get_code(loader: SourceFileLoader, fullname: str) -> CodeType | None:
             with suppress(OSError):
-                if name := self._name(module.__name__, Path(loader.path)):
+                if name := self._name(fullname, Path(loader.path)):
                     self._add(name, Path(loader.path).read_bytes())
-            execute(loader, module)
+            return get_code(loader, fullname)
 
-        SourceFileLoader.exec_module = exec_module  # type: ignore[assignment, method-assign]
+        SourceFileLoader.get_code = look_and_get_code  # type: ignore[assignment, method-assign]
 
     def _name(self, module: str, file: Path) -> str:
         # (a program may give that name to any file: those go by their paths)
