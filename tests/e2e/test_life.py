@@ -35,6 +35,23 @@ def test_what_it_prints_is_in_the_logs_of_its_pods(kube: Kube) -> None:
     assert {"number 7", "number 99"} <= {line["text"] for line in lines}
 
 
+def test_a_last_step_that_takes_long_keeps_its_worker(kube: Kube) -> None:
+    """No chunk is left by then, and Kubernetes would stop any worker that is not wanted."""
+    text = "import time\n\ndef process(x):\n    return x\n\ndef add(a, b):\n    time.sleep(4)\n    return a + b\n"
+    kube.apply(
+        claim("data"),
+        chunk_job(
+            input={"range": {"stop": 4}},
+            chunks={"size": 1},
+            process={"source": text},
+            reduce={"function": "add"},
+            output={"url": "/data/out"},
+            workers=mounted("data"),
+        ),
+    )
+    kube.await_complete("mill")
+
+
 @pytest.mark.parametrize("cascade", ["background", "foreground"])
 def test_deleting_it_leaves_nothing(kube: Kube, cascade: str) -> None:
     workers = mounted("data")

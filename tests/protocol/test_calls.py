@@ -198,6 +198,15 @@ def test_blocks_that_are_gone_at_the_end_are_assembled_again(client):
     assert worker.lease().chore == "assemble:1"
 
 
+def test_a_chore_that_is_held_is_work_that_there_is(client):
+    """Whoever counts workers would stop the one that has it."""
+    Queue(client, "j").create(parameters())
+    worker = Worker(client)
+    assert worker.lease().chore == "plan"
+    told = worker.queue.status()
+    assert (told["chores"], told["ready"], told["leased"]) == (1, 0, 0)
+
+
 @pytest.mark.parametrize("function", ["hello", "heartbeat"])
 @pytest.mark.parametrize(
     "info",

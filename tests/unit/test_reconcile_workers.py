@@ -44,6 +44,8 @@ def test_before_anything_is_known(spec: dict[str, Any], workers: int) -> None:
         ({"open": "1", "leased": 1}, 0, 2),
         # fewer chunks are left than workers: none is taken away, for Kubernetes would take any
         ({"open": "0", "leased": 1, "ready": 0}, 4, 4),
+        # one has the last chore
+        ({"open": "0", "leased": 0, "ready": 0, "chores": 1}, 1, 1),
         # `workers.max` was lowered
         ({"open": "100"}, 9, 4),
         # nothing can be leased: all wait for a retry that is far, or near

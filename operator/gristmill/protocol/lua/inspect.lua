@@ -2,8 +2,8 @@
 --
 -- FCALL_RO gristmill_status 15 KEYS  ['brief']
 --   returns msgpack {job = {field = value...} without spec and plan, workers = {worker = info JSON}, alive = workers that there
---   are, leased = chunks in flight, pending, delayed, chores = units waiting, ready = units and chunks that could be leased now,
---   due = when the first retry is due (ms; nil where none waits), now (ms)}
+--   are, leased = chunks in flight, pending, delayed = units waiting, chores = those that wait and those that are held, ready =
+--   units and chunks that could be leased now, due = when the first retry is due (ms; nil where none waits), now (ms)}
 --   A job's user can write what it likes to the job's keys, and who looks at all jobs must not die of one: message and output
 --   have at most 16 KiB, other fields 1 KiB (what is longer is cut), a worker's name 253 bytes (a longer one is not told), its
 --   info 64 KiB, and the infos of all 4 MiB (what is longer, or too much, is told as {}); of more than 10,000 workers, which a
@@ -48,13 +48,13 @@ define('status', function(k, args)
   local job = {}
   local values = redis.call('HMGET', k.job, unpack(SHOWN))
   for i, field in ipairs(SHOWN) do if values[i] then job[field] = values[i]:sub(1, LONG[field] and TEXT or FIELD) end end
-  local leased, all = 0, redis.call('HVALS', k.leases)
+  local leased, chores, all = 0, redis.call('ZCARD', k.chores), redis.call('HVALS', k.leases)
   for i = 1, #all do
     local lease = cmsgpack.unpack(all[i])
-    if lease.chore == '' then leased = leased + lease.stop - lease.start end
+    if lease.chore == '' then leased = leased + lease.stop - lease.start else chores = chores + 1 end
   end
   return cmsgpack.pack({job = job, workers = args[1] == 'brief' and {} or workers_of(k), alive = redis.call('HLEN', k.workers),
                         leased = leased, pending = redis.call('ZCARD', k.pending), delayed = redis.call('ZCARD', k.delayed),
-                        chores = redis.call('ZCARD', k.chores), ready = leasable(k, now),
+                        chores = chores, ready = leasable(k, now),
                         due = tonumber(redis.call('ZRANGE', k.delayed, 0, 0, 'WITHSCORES')[2]), now = now})
 end, 'no-writes')
