@@ -16,6 +16,8 @@ from gristmill.coordination.port import Kind, Store
 
 #: seconds of a lease in these tests
 SECONDS = 2
+#: the same of one that nothing is to take away, however slow the machine is
+LONG = 30
 
 
 class Bench:

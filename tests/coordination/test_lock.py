@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from tests.coordination.conftest import PATIENCE, Place
-from tests.coordination.locks import SECONDS, Bench, Faulty, run
+from tests.coordination.locks import LONG, SECONDS, Bench, Faulty, run
 
 from gristmill.coordination.acquiring import Acquisition, give_up
 from gristmill.coordination.aio import Client
@@ -293,8 +293,8 @@ def test_a_lost_answer_on_the_way_to_the_lock_does_no_harm(place: Place, fault: 
     async def test(bench: Bench) -> None:
         faulty = Faulty(bench.store)
         faulty.faults = [""] * step + [fault]
-        lock = bench.lock(faulty)  # type: ignore[arg-type]
-        async with bench.lock():
+        lock = bench.lock(faulty, seconds=LONG)  # type: ignore[arg-type]
+        async with bench.lock(seconds=LONG):
             taken = asyncio.create_task(lock.acquire())
             while not [one for one in (await bench.record()).fields if one.startswith("waiter")]:
                 await asyncio.sleep(0.02)
