@@ -13,10 +13,10 @@ from tests.coordination.conftest import Place, until
 from tests.coordination.locks import SECONDS, Bench, Faulty, run
 from tests.protocol.harness import Server
 
-from gristmill.coordination import leases
+from gristmill.coordination import leases, saying
 from gristmill.coordination.aio import Client
 from gristmill.coordination.errors import Denied, HistoryGone, Missing, Refused, Unavailable
-from gristmill.coordination.port import RENEWED, Kind, Record, Store
+from gristmill.coordination.port import RENEWED, Change, Kind, Record, Store
 from gristmill.coordination.valkey import ValkeyStore
 
 
@@ -110,6 +110,48 @@ def test_who_waits_while_nothing_can_be_watched_is_told_in_time(place: Place) ->
             assert not await asyncio.wait_for(bench.lock(breaking).acquire(1.2), 10)  # type: ignore[arg-type]
             assert time.monotonic() - begin >= 1.2
             assert len(breaking.errors) > 950, "it asks all the time"
+
+    run(place, test)
+
+
+class Away(Faulty):
+    """A store that can't be watched while there are `errors`, and then tells nothing but that it is there again."""
+
+    def __init__(self, store: Store, *errors: str) -> None:
+        super().__init__(store)
+        self.errors = list(errors)
+        self.back, self.cut = asyncio.Event(), asyncio.Event()
+
+    async def watch(self, scope: Any, revision: int) -> AsyncIterator[Any]:
+        if not self.errors:
+            yield Change(revision)
+            self.back.set()
+            await self.cut.wait()
+        raise Unavailable(self.errors.pop(0))
+
+
+def test_who_stands_in_line_is_told_once_each_time_that_the_server_is_away(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Long before its turn."""
+
+    async def test(bench: Bench) -> None:
+        away = Away(bench.store, *["it is away"] * 3)
+        async with bench.lock(seconds=600):
+            waiting = asyncio.create_task(bench.lock(away).acquire())  # type: ignore[arg-type]
+            await until(away.back.is_set)
+            away.back.clear()
+            away.errors = ["it is away again"] * 3
+            away.cut.set()
+            await until(away.back.is_set)
+            waiting.cancel()
+            await asyncio.wait({waiting})
+        saying._speaker.finish()
+        expected = [
+            f"lock {bench.name} can't be asked for now: {why}; it is tried again"
+            for why in ("it is away", "it is away again")
+        ]
+        assert caplog.messages == expected
 
     run(place, test)
 

@@ -110,7 +110,7 @@ class Acquisition:
 
     async def _wait(self, record: Record | None, end: float) -> Hold | None:
         """Wait in line; return the hold, or None where the time is over, or there is no lock any more to wait for."""
-        async with Following(self._store, Scope(Kind.LOCK, name=self._name)) as changes:
+        async with Following(self._store, Scope(Kind.LOCK, name=self._name), self._tell) as changes:
             while record is not None:
                 step = self._step(record)
                 if step is not None:
@@ -211,14 +211,23 @@ class Acquisition:
                 pause = _AWAY_SECONDS * random.uniform(0.5, 1.5)
                 if isinstance(error, Unreachable) or self._clock() + pause >= end:
                     raise
-                if not self._said:
-                    self._said = True
-                    words = "lock %s can't be asked for now: %s; it is tried again"
-                    say(log, logging.WARNING, words, self._name, error)
+                self._tell(error)
                 await asyncio.sleep(pause)
             else:
-                self._said = False
+                self._tell(None)
                 return answer
+
+    def _tell(self, error: CoordinationError | None) -> None:
+        """Say why the server does not answer, once until it does (None)."""
+        if error is not None and not self._said:
+            say(
+                log,
+                logging.WARNING,
+                "lock %s can't be asked for now: %s; it is tried again",
+                self._name,
+                error,
+            )
+        self._said = error is not None
 
     async def _await(self, step: asyncio.Future[T], end: float) -> None:
         """Wait for an answer until `end`, and then for as long as late answers are waited for still."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from gristmill.coordination.errors import CoordinationError, HistoryGone, Unavailable, Unreachable
 from gristmill.coordination.port import Change, Record, Scope, Store
@@ -15,11 +15,17 @@ _AGAIN_SECONDS = 0.5
 
 
 class Following:
-    """The changes of a record, one after the other, for whoever waits for each for a time only."""
+    """The changes of a record, one after the other, for whoever waits for each for a time only.
 
-    def __init__(self, store: Store, scope: Scope) -> None:
+    `tell` is called with each error for which it is tried again, and with None where the server has told something.
+    """
+
+    def __init__(
+        self, store: Store, scope: Scope, tell: Callable[[CoordinationError | None], object]
+    ) -> None:
         self._store = store
         self._scope = scope
+        self._tell = tell
         self._watch: AsyncIterator[Change] | None = None
         self._next: asyncio.Task[Change] | None = None
         #: when it was read again: a record that was not written for long can't be followed from its own revision
@@ -63,6 +69,7 @@ class Following:
                     self._heard or isinstance(error, Unavailable)
                 ):
                     raise
+                self._tell(error)
                 pause = _AGAIN_SECONDS * random.uniform(0.5, 1.5)
                 if loop.time() + pause >= last:
                     await asyncio.sleep(max(0.0, last - loop.time()))
@@ -70,6 +77,7 @@ class Following:
                 await asyncio.sleep(pause)
             else:
                 self._heard = True
+                self._tell(None)
                 if change.record is not None and change.revision > record.revision:
                     return None if change.deleted else change.record
 
