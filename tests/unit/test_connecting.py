@@ -184,8 +184,14 @@ def test_a_password_with_a_letter_that_ends_it_is_not_told_in_part(letter: str) 
     ("wrong", "words"),
     [
         ("rediss://h/0?ssl_cert_reqs=SECRET", "RedisError"),
-        ("redis://h?protocol=9", "ConnectionError"),
-        ("redis://h?SECRET=1", "TypeError"),
+        ("redis://h?SECRET=1", "after the `[?]` it takes only client_name, db, .*, username"),
+        ("redis://h?encoding=SECRET", "after the `[?]` it takes only"),
+        ("redis://h?protocol=3", "after the `[?]` it takes only"),
+        ("unix:///s?db=1&decode_responses=1", "after the `[?]` it takes only"),
+        ("redis://h?ssl_ca_certs=/SECRET", "TypeError"),
+        ("rediss://h?ssl_ca_certs=/SECRET", "its ssl_ options can't be used: No such file"),
+        ("rediss://h?ssl_ciphers=SECRET", "its ssl_ options can't be used: .*[Cc]ipher"),
+        ("rediss://h?ssl_min_version=3", "ValueError"),
         ("redis://h?db=x", "Invalid value for 'db' in connection URL"),
         ("http://h", "must specify one of the following schemes"),
         ("redis://h:99999", "Port out of range 0-65535"),
@@ -195,6 +201,16 @@ def test_what_is_wrong_with_an_address_is_said_where_it_tells_no_secret(wrong: s
     with pytest.raises(BadName, match=rf"^the address of the Valkey is none \(.*{words}") as caught:
         asyncio.run(open_store(wrong))
     assert "SECRET" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "query", ["db=3", "username=me&password=p", "client_name=me&health_check_interval=5"]
+)
+def test_an_address_may_have_options_that_leave_the_answers_as_they_are(query: str) -> None:
+    async def test() -> None:
+        await (await open_store(f"redis://127.0.0.1:1?{query}")).close()
+
+    asyncio.run(test())
 
 
 @pytest.mark.parametrize("wrong", [5, b"redis://:SECRET@v:6379", ["redis://:SECRET@v:6379"]])

@@ -6,7 +6,7 @@ import logging
 import os
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from gristmill.coordination.errors import BadName, CoordinationError, Unavailable
@@ -25,11 +25,17 @@ _NAMESPACE = "default"
 _LOADER = "kubernetes.aio.config.kube_config"
 #: what is said of a plugin that gave nothing, and logged nothing
 _NO_TOKEN = "it gave no token"
+#: what may be said after the `?` of a URL of a Valkey, beside what begins with ssl_: other options of the client change
+#: what it makes of answers, or how long it waits for them
+_OPTIONS = ("client_name", "db", "health_check_interval", "password", "username")
+_ONLY_OPTIONS = f"after the `?` it takes only {', '.join(_OPTIONS)} and ssl_..."
 #: how that begins which is said of a URL of a Valkey without a part of it: a password may be anywhere
 _HARMLESS = (
     "Invalid value for 'db'",
     "Port out of range",
     "Redis URL must specify one of the following schemes",
+    _ONLY_OPTIONS,
+    "its ssl_ options can't be used",
 )
 _SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
@@ -65,6 +71,8 @@ def _of_valkey(url: str, namespace: str) -> Store:
         parts = urlsplit(url)
         if parts.scheme in ("redis", "rediss") and "@" in f"{parts.path}{parts.query}{parts.fragment}":
             raise ValueError  # (the password ends the host's name: somebody else's server would be asked)
+        if not all(name in _OPTIONS or name.startswith("ssl_") for name in parse_qs(parts.query)):
+            raise ValueError(_ONLY_OPTIONS)
         return ValkeyStore(url, namespace)
     except (ValueError, TypeError, AttributeError, RedisError) as error:
         why = str(error) if str(error).startswith(_HARMLESS) else type(error).__name__

@@ -9,7 +9,7 @@ from ssl import SSLCertVerificationError
 from typing import Any, NoReturn
 
 import msgpack
-from redis.asyncio import Redis
+from redis.asyncio import Redis, SSLConnection
 from redis.backoff import NoBackoff
 from redis.exceptions import (
     AuthenticationError,
@@ -65,7 +65,12 @@ class ValkeyStore:
             retry=Retry(NoBackoff(), 0),
         )
         pool: Any = self._client.connection_pool
-        pool.make_connection()  # (a parameter of the URL that is none is found only here)
+        connection = pool.make_connection()  # (a parameter of the URL that is none is found only here)
+        if isinstance(connection, SSLConnection):
+            try:
+                connection.ssl_context.get()
+            except OSError as error:  # (those of ssl, too)
+                raise ValueError(f"its ssl_ options can't be used: {error.strerror or error}") from None
         begin = f"gristmill:coordination:{{{namespace}}}"
         self._records = {kind: f"{begin}:{kind}" for kind in (Kind.LOCK, Kind.SESSION, Kind.NODE)}
         self._log, self._last = f"{begin}:log", f"{begin}:last"
