@@ -20,14 +20,16 @@ import pytest
 from aiohttp import ClientResponse, ClientTimeout, web
 from kubernetes.aio import client as api
 
-from gristmill.coordination import kube, login, saying
+from gristmill.coordination import acquiring, kube, login, saying
+from gristmill.coordination.aio import Client
 from gristmill.coordination.connecting import open_store
 from gristmill.coordination.connections import ByClient
 from gristmill.coordination.errors import Denied, Unavailable
+from gristmill.coordination.holding import Hold, keep
 from gristmill.coordination.kube import KubeStore
 from gristmill.coordination.kube_objects import KIND_LABEL
 from gristmill.coordination.login import Login
-from gristmill.coordination.port import Kind, Store
+from gristmill.coordination.port import Kind, Record, Store
 
 LEASE = {
     "metadata": {"name": "l", "uid": "u", "resourceVersion": "7", "labels": {KIND_LABEL: "lock"}},
@@ -181,6 +183,27 @@ def test_a_plugin_that_takes_long_is_waited_for_as_long_as_each_can_and_asked_on
         assert cluster.calls == 2
 
     cluster.run(test)
+
+
+def test_who_waits_for_a_lock_while_the_login_hangs_is_told_that_it_is_the_login(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(acquiring, "_LATE_SECONDS", 0.5)
+
+    async def test(store: Store) -> None:
+        cluster.token.write_text("second")
+        cluster.says("second", first="exec sleep 600")
+        words = "^the kube config's login has not ended in time: see what its command waits for$"
+        with pytest.raises(Unavailable, match=words):
+            await Client(store).lock("l").acquire(0.2)
+        record = Record(Kind.LOCK, "l")
+        await keep(store, Hold("me", 1, record, time.monotonic() + 0.5), 1, time.monotonic)
+
+    cluster.run(test)
+    saying._speaker.finish()
+    assert caplog.messages == [
+        "lock l can't be renewed now: the kube config's login has not ended in time: see what its command waits for"
+    ]
 
 
 def test_a_login_whose_end_is_known_is_renewed_before_that(cluster: Cluster) -> None:

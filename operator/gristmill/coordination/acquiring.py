@@ -204,9 +204,11 @@ class Acquisition:
                         step.exception()
                 raise
             if step.cancel():
-                raise Unavailable("the server has not answered in time")
+                await asyncio.wait({step})
             try:
                 answer = step.result()
+            except asyncio.CancelledError as error:  # (which may say what else was waited for)
+                raise Unavailable(str(error) or "the server has not answered in time") from None
             except Unavailable as error:
                 pause = _AWAY_SECONDS * random.uniform(0.5, 1.5)
                 if isinstance(error, Unreachable) or self._clock() + pause >= end:

@@ -53,7 +53,8 @@ async def keep(store: Store, held: Hold, seconds: float, clock: Clock) -> str:
         except (Conflict, Missing) as error:
             return f"it was taken away ({error})"
         except (CoordinationError, TimeoutError) as error:
-            why = str(error) or type(error).__name__
+            # (of a time-out its cause may say what was waited for)
+            why = str(error) or str(error.__cause__ or "") or type(error).__name__
             say(log, logging.WARNING, "%s %s can't be renewed now: %s", kind, name, why)
         else:
             held.until = begin + seconds * HOLDERS_PART

@@ -27,6 +27,8 @@ _AHEAD_SECONDS = 60.0
 _AHEAD_PART = 1 / 5
 #: seconds for which the end of a plugin that is killed is waited for
 _END_SECONDS = 1.0
+#: what is said of one for which there was no time
+_HANGS = "the kube config's login has not ended in time: see what its command waits for"
 
 T = TypeVar("T")
 
@@ -58,11 +60,14 @@ class Login:
     async def renew(self, seconds: float | None) -> None:
         """Log in anew, unless that was done here just now; where it goes on wait for that.
 
-        TimeoutError where it takes longer; it goes on then.
+        TimeoutError where it takes longer; it goes on then. Who is cancelled before finds in that what was waited for.
         """
         self._begin(self._not_before, ahead=False)
         if self._task is not None:  # (who waits is not who does it: where they go others still get it)
-            _, left = await asyncio.wait({self._task}, timeout=seconds)
+            try:
+                _, left = await asyncio.wait({self._task}, timeout=seconds)
+            except asyncio.CancelledError:
+                raise asyncio.CancelledError(_HANGS) from None
             if left:
                 raise TimeoutError(f"the kube config's login has not ended for {seconds:g} s")
 
