@@ -304,13 +304,11 @@ def test_the_exit_code_is_the_command_s_also_where_the_end_of_children_is_ignore
     assert holder.returncode == 7
 
 
-@pytest.mark.parametrize("words", [("lock", "l", "--", "true"), ("config", "ls")])
-def test_a_login_s_plugin_is_believed_also_where_the_end_of_children_is_ignored(
-    tmp_path: Path, words: Sequence[str]
-) -> None:
-    plugin, version = tmp_path / "plugin", "client.authentication.k8s.io/v1"
+def with_plugin(folder: Path, *lines: str) -> dict[str, str]:
+    """Return an environment whose kube config logs in by a plugin that does something, and prints a token."""
+    plugin, version = folder / "plugin", "client.authentication.k8s.io/v1"
     told = {"apiVersion": version, "kind": "ExecCredential", "status": {"token": "t"}}
-    plugin.write_text(f"#!/bin/sh\necho '{json.dumps(told)}'\n")
+    plugin.write_text("\n".join(["#!/bin/sh", *lines, f"echo '{json.dumps(told)}'\n"]))
     plugin.chmod(0o700)
     user = {"exec": {"apiVersion": version, "command": str(plugin), "interactiveMode": "Never"}}
     config = {
@@ -319,10 +317,39 @@ def test_a_login_s_plugin_is_believed_also_where_the_end_of_children_is_ignored(
         "users": [{"name": "u", "user": user}],
         "current-context": "a",
     }
-    (tmp_path / "config").write_text(json.dumps(config))
+    (folder / "config").write_text(json.dumps(config))
+    return {**os.environ, "KUBECONFIG": str(folder / "config")}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+@pytest.mark.parametrize("words", [("lock", "l", "--", "true"), ("config", "ls"), ("config", "watch")])
+def test_a_login_s_plugin_ends_with_the_command_that_a_signal_ends(
+    tmp_path: Path, until: Until, words: Sequence[str], number: signal.Signals
+) -> None:
+    pid = tmp_path / "pid"
+    environment = with_plugin(tmp_path, f"echo $$ > {pid}.new; mv {pid}.new {pid}; exec sleep 600")
+    line = [sys.executable, "-m", "gristmill", *words]
+    process = subprocess.Popen(line, env=environment, text=True, stderr=subprocess.PIPE)
+    try:
+        until(pid.exists)
+        process.send_signal(number)
+        process.wait(20)
+        assert is_gone(int(pid.read_text()))
+        assert process.communicate()[1] == ""
+        assert process.returncode == 128 + number
+    finally:
+        process.kill()
+        if pid.exists() and not is_gone(plugin := int(pid.read_text())):
+            os.kill(plugin, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("words", [("lock", "l", "--", "true"), ("config", "ls")])
+def test_a_login_s_plugin_is_believed_also_where_the_end_of_children_is_ignored(
+    tmp_path: Path, words: Sequence[str]
+) -> None:
+    environment = with_plugin(tmp_path)
     ignore = "signal.signal(signal.SIGCHLD, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
     before = [sys.executable, "-c", f"import os, signal, sys; {ignore}", sys.executable, "-m", "gristmill"]
-    environment = {**os.environ, "KUBECONFIG": str(tmp_path / "config")}
     timeout = ["--timeout", "0"] if words[0] == "lock" else []
     line = [*before, *words[:2], *timeout, *words[2:]]
     done = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=60, check=False)

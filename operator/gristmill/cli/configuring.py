@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
@@ -45,6 +47,23 @@ _Version = Annotated[
 ]
 
 
+@contextmanager
+def _orderly() -> Iterator[None]:
+    """Have SIGTERM and SIGHUP end what is done as Ctrl-C does: so does what it has started, as a login's plugin."""
+
+    def end(number: int, _: FrameType | None) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    numbers = [one for one in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(one) is signal.SIG_DFL]
+    for number in numbers:  # (not those that are ignored, as by `nohup`)
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in numbers:
+            signal.signal(number, signal.SIG_DFL)
+
+
 @dataclass(frozen=True)
 class _Where:
     """What was said of where a tree is."""
@@ -59,11 +78,15 @@ class _Where:
         """Give the tree."""
         from gristmill.coordination import connect
 
-        with connect(self.url, namespace=self.namespace, context=self.context) as client:
+        with _orderly(), connect(self.url, namespace=self.namespace, context=self.context) as client:
             yield client.tree(self.tree)
 
-    async def delete(self, paths: Sequence[str]) -> None:
+    def delete(self, paths: Sequence[str]) -> None:
         """Delete nodes, and nothing that is below them."""
+        with _orderly():
+            asyncio.run(self._delete(paths))
+
+    async def _delete(self, paths: Sequence[str]) -> None:
         from gristmill.coordination.connecting import open_store
         from gristmill.coordination.errors import Missing
         from gristmill.coordination.names import node_name
@@ -216,7 +239,7 @@ def import_(
         others = tree.walk() if prune else ()
         gone = [node.path for node in others if node.path not in wanted and not node.ephemeral]
     if gone:
-        asyncio.run(where.delete(gone))
+        where.delete(gone)
     print(
         f"{count(len(changed), 'node')} changed, {count(len(gone), 'node')} deleted, of {count(len(wanted), 'node')}"
     )
