@@ -24,6 +24,7 @@ from gristmill.controllers.operating import Operator
 from gristmill.errors import QueueError
 from gristmill.protocol.client import connect
 from gristmill.protocol.keys import keys_of
+from gristmill.reconcilers.actions import Note
 from gristmill.reconcilers.observed import context_of
 
 KEY = ("here", "job")
@@ -301,6 +302,32 @@ def test_a_finalizer_that_can_not_be_taken_off_now_says_nothing_of_the_job_of_wo
     passes(operator)
     assert api.all("Job") == []
     assert api.all("Event") == []
+
+
+def test_a_job_whose_finalizer_is_off_is_not_given_up_again(api: FakeApi, operator: Operator) -> None:
+    """The watch may be late: the queue knows nothing of it any more, and it was said that parts may be left."""
+    found = mill()
+    found["spec"]["output"] = {"url": "s3://bucket/out"}
+    put(api, operator, found)
+    passes(operator, 2)
+    (job,) = api.all("ChunkJob")
+    job["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
+    operator.world.put("ChunkJob", job)
+    passes(operator, 4)
+    assert FINALIZER not in api.all("ChunkJob")[0]["metadata"]["finalizers"]
+    assert [event for event in api.all("Event") if event["reason"] == "RemovalIncomplete"] == []
+
+
+def test_a_job_that_goes_while_people_are_told_of_it_is_no_error(
+    api: FakeApi, operator: Operator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = mill()
+
+    async def note(*_: Any) -> None:
+        operator.jobs.forget(found["metadata"]["uid"])
+
+    monkeypatch.setattr(operator.jobs._statuses, "note", note)
+    asyncio.run(operator.jobs._do(Note("Why", "so"), found))
 
 
 @pytest.mark.parametrize("status", [400, 403, 422, 500])

@@ -244,9 +244,10 @@ class ChunkJobs:
             case actions.Forget():
                 await self._queue.forget(uid)
             case actions.Note():
-                if action not in self._noted.setdefault(uid, []):
+                noted = self._noted.setdefault(uid, [])
+                if action not in noted:
                     await self._statuses.note(KIND, resource, action)
-                    self._noted[uid].append(action)
+                    noted.append(action)
         if isinstance(action, actions.QueueAction):
             reach(type(action).__name__)
 

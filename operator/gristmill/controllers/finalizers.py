@@ -23,5 +23,7 @@ async def set_finalizer(
     }
     namespace, name, uid = metadata["namespace"], metadata["name"], metadata["uid"]
     found = await cluster.patch(kind, namespace, name, body, uid=uid)
-    if on:
+    known = world.get(kind, (namespace, name))
+    # (without its last finalizer it may be gone, and the watch have told it)
+    if on or (known is not None and known["metadata"]["uid"] == uid):
         world.put(kind, found)
