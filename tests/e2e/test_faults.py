@@ -331,8 +331,7 @@ def test_kueues_label_is_on_the_job(kube: Kube) -> None:
     job = chunk_job()
     job["metadata"]["labels"] = {"kueue.x-k8s.io/queue-name": "team"}
     kube.apply(job)
-    kube.await_complete("mill")
-    (made,) = kube.all("jobs")
+    (made,) = until(lambda: kube.all("jobs"))
     assert made["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] == "team"
 
 

@@ -26,6 +26,7 @@ KINDS = {
     "networkpolicies": "NetworkPolicy",
     "events": "Event",
     "namespaces": "Namespace",
+    "workloads": "Workload",
 }
 
 

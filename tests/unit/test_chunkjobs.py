@@ -330,6 +330,30 @@ def test_a_job_that_goes_while_people_are_told_of_it_is_no_error(
     asyncio.run(operator.jobs._do(Note("Why", "so"), found))
 
 
+@pytest.mark.parametrize("refused", [False, True])
+def test_what_kueue_says_of_the_job_of_workers_is_said(
+    api: FakeApi, operator: Operator, refused: bool
+) -> None:
+    found = mill()
+    found["metadata"]["labels"] = {"kueue.x-k8s.io/queue-name": "team"}
+    put(api, operator, found)
+    passes(operator, 2)
+    (job,) = api.all("Job")
+    job["spec"]["suspend"] = True
+    operator.world.put("Job", job)
+    metadata = {"namespace": "here", "labels": {"kueue.x-k8s.io/job-uid": job["metadata"]["uid"]}}
+    for name, age, why in (("new", 2, "no quota"), ("old", 1, "an earlier one")):
+        created = {"name": name, "creationTimestamp": f"2026-01-0{age}T00:00:00Z"}
+        said = [{"type": "QuotaReserved", "status": "False", "reason": "Pending", "message": why}]
+        api.add("Workload", {"metadata": metadata | created, "status": {"conditions": said}})
+    if refused:
+        api.refusals["GET /apis/kueue.x-k8s.io"] = (404, "no such API")
+    passes(operator)
+    why = "`kubectl describe workloads` tells why" if refused else "no quota"
+    waits = f"Kueue keeps the workers waiting (LocalQueue team): {why}"
+    assert shown(api)["Progressing"] == ("False", "JobSuspended", waits)
+
+
 @pytest.mark.parametrize("status", [400, 403, 422, 500])
 def test_what_the_api_server_refuses_is_said_and_tried_again(
     api: FakeApi, operator: Operator, status: int

@@ -112,6 +112,50 @@ def test_a_volume_that_is_not_there_is_said(workers: int) -> None:
     assert (shown or {}).get("reason") != "NoSuchVolume"
 
 
+def kueues(label: str = "queue-name", **spec: Any) -> dict[str, Any]:
+    found = resource(**spec)
+    found["metadata"]["labels"] = {f"kueue.x-k8s.io/{label}": "team"}
+    return found
+
+
+@pytest.mark.parametrize(("label", "workers"), [("queue-name", 4), ("priority-class", 1)])
+def test_the_label_of_a_local_queue_is_what_makes_workers_kueues(label: str, workers: int) -> None:
+    few = told(open="0", leased=1, ready=0)
+    decision = decided(kueues(label, workers={"max": 4}), told=few)
+    (made,) = [one.manifest for one in decision.actions if isinstance(one, Create)][1:]
+    assert made["spec"]["parallelism"] == workers
+
+
+@pytest.mark.parametrize(
+    ("spec", "answer"),
+    [
+        ({}, told("complete", workers=0)),
+        ({}, told("failed", workers=0)),
+        ({"suspend": True}, told(suspended="1")),
+        ({"workers": {"max": 4}}, told()),
+        ({}, told(open="5", leased=0, ready=0, delayed=5, due=(NOW + 60) * 1000)),
+    ],
+)
+def test_another_number_of_workers_is_another_job_under_kueue(
+    spec: dict[str, Any], answer: dict[str, Any]
+) -> None:
+    """It makes another workload by the same name: where it is slow, the former one's quota stayed used."""
+    job = job_of(kueues(), 2)
+    assert (
+        DeleteJob("job-workers", job["metadata"]["uid"])
+        in decided(kueues(**spec), job=job, told=answer).actions
+    )
+
+
+def test_under_kueue_another_spec_that_is_suspended_has_no_workers() -> None:
+    job = job_of(kueues(workers={"image": "mine:1"}), 2)
+    found = kueues(workers={"image": "mine:2"}, suspend=True)
+    found["metadata"]["generation"] = 2
+    decision = decided(found, job=job, told=told())
+    assert DeleteJob("job-workers", job["metadata"]["uid"]) in decision.actions
+    assert "Scale" not in kinds(decision)
+
+
 def test_suspended_has_no_workers() -> None:
     found = resource(suspend=True)
     decision = decided(found, job=job_of(found), told=told(suspended="1"))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.unit.reconcile_builders import NOW, UID, job_of, pod, resource
 
-from gristmill.reconcilers.obstacles import crashes_of, obstacle_of, unexplained
+from gristmill.reconcilers.obstacles import crashes_of, obstacle_of, unexplained, waits_for_kueue, why_queued
 from gristmill.reconcilers.times import text_of
 
 QUOTA = 'pods "x" is forbidden: exceeded quota: small, requested: pods=1'
@@ -67,8 +67,41 @@ def test_what_is_in_the_way(pods: Any, warnings: Any, reason: str | None, words:
 def test_a_suspended_job_is_somebody_elses_wish() -> None:
     job = job_of(resource())
     job["spec"]["suspend"] = True
-    assert (obstacle_of(job, [], []) or ("",))[0] == "JobSuspended"
+    found = obstacle_of(job, [], [])
+    assert found == ("JobSuspended", "the Job of the workers is suspended, by hand or by another controller")
     assert obstacle_of(None, [], []) is None
+
+
+def test_kueue_says_what_a_job_waits_for() -> None:
+    found = resource()
+    found["metadata"]["labels"] = {"kueue.x-k8s.io/queue-name": "team"}
+    job = job_of(found)
+    assert not waits_for_kueue(job)
+    job["spec"]["suspend"] = True
+    assert waits_for_kueue(job)
+    waits = "Kueue keeps the workers waiting (LocalQueue team): "
+    short = "couldn't assign flavors to pod set main: insufficient quota for cpu"
+    # (not looked at yet: most are started at once)
+    assert obstacle_of(job, [], []) is None
+    unknown = "`kubectl describe workloads` tells why"
+    assert obstacle_of(job, [], [("", "")]) == ("JobSuspended", waits + unknown)
+    assert obstacle_of(job, [], [("Pending", short)]) == ("JobSuspended", waits + short)
+
+
+@pytest.mark.parametrize(
+    ("conditions", "why"),
+    [
+        ([], ("", "")),
+        ([("QuotaReserved", "False", "Pending", "no quota")], ("Pending", "no quota")),
+        ([("Evicted", "True", "Stopped", ""), ("QuotaReserved", "False", "Stopped", "s")], ("Stopped", "s")),
+        ([("QuotaReserved", "True", "Q", "q"), ("Admitted", "False", "Checks", "c")], ("Checks", "c")),
+        ([("QuotaReserved", "True", "Q", "q"), ("Admitted", "True", "A", "a")], ("", "")),
+    ],
+)
+def test_a_workload_says_why_it_is_not_admitted(conditions: Any, why: tuple[str, str]) -> None:
+    names = ("type", "status", "reason", "message")
+    said = [dict(zip(names, one, strict=True)) for one in conditions]
+    assert why_queued({"status": {"conditions": said}}) == why
 
 
 def test_events_are_asked_about_what_does_not_say_what_it_waits_for() -> None:

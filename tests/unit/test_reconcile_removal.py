@@ -57,6 +57,19 @@ def test_while_it_is_cleaned_there_is_one_worker() -> None:
     assert decided(found, job=job_of(found, 1), told=cleaning).actions == ()
 
 
+@pytest.mark.parametrize("sink", ["url", "queue"])
+@pytest.mark.parametrize("waits", [True, False])
+def test_kueue_is_asked_for_another_number_only_while_none_is_there(sink: str, waits: bool) -> None:
+    """It takes that for another workload: those that clean would be gone, and one be queued."""
+    found = deleted(output={"url": "s3://bucket/out"})
+    found["metadata"]["labels"] = {"kueue.x-k8s.io/queue-name": "team"}
+    job = job_of(found, 2)
+    job["spec"]["suspend"] = waits
+    cleaning = told("removing", sink=sink, workers=2, finished=str(int(NOW * 1000)))
+    expected = (Scale(1),) if waits and sink == "url" else ()
+    assert decided(found, job=job, told=cleaning).actions == expected
+
+
 @pytest.mark.parametrize("answer", [None, told("removed", workers=0)])
 def test_when_nothing_is_left_it_may_go(answer: dict[str, Any] | None) -> None:
     assert decided(deleted(), told=answer).actions == (Forget(), SetFinalizer(False))

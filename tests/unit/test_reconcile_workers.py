@@ -79,3 +79,37 @@ def test_at_the_end(phase: str, workers: int) -> None:
 
 def test_fewer_are_wanted_while_it_is_planned_too() -> None:
     assert wanted(told("planning", chores=1), asked=4, workers={"max": 1}) == 1
+
+
+@pytest.mark.parametrize(
+    ("facts", "asked", "workers"),
+    [
+        # the number stays, whatever there is to do: another one is another Job, and is queued again
+        ({"open": "1", "leased": 1}, 4, 4),
+        ({"open": "5", "leased": 0, "ready": 0, "delayed": 5, "due": (NOW + 5) * 1000}, 4, 4),
+        # none were there: all at once, for there are no more later
+        ({"open": "1", "leased": 1}, 0, 4),
+        ({"open": "5", "leased": 0, "ready": 0, "delayed": 5, "due": (NOW + 5) * 1000}, 0, 4),
+        # nothing can be leased for a while: their quota is given back
+        ({"open": "5", "leased": 0, "ready": 0, "delayed": 5, "due": (NOW + 60) * 1000}, 4, 0),
+        # `workers.max` was lowered, or raised
+        ({"open": "100"}, 9, 4),
+        ({"open": "100"}, 2, 4),
+    ],
+)
+def test_under_kueue_it_is_all_or_none(facts: dict[str, Any], asked: int, workers: int) -> None:
+    job = context_of(resource()).job
+    present = Present(asked, asked, queued=True)
+    assert wanted_workers(job, told(**facts), present, 4, NOW)[0] == workers
+
+
+def test_under_kueue_some_that_stay_are_all_of_them() -> None:
+    job = context_of(resource(workers={"min": 1, "max": 3})).job
+    idle = told(open="5", leased=0, ready=0)
+    assert wanted_workers(job, idle, Present(3, 3, queued=True), 4, NOW)[0] == 3
+
+
+@pytest.mark.parametrize(("asked", "workers"), [(3, 3), (0, 1)])
+def test_under_kueue_no_worker_that_could_clean_up_is_stopped(asked: int, workers: int) -> None:
+    job = context_of(resource()).job
+    assert wanted_workers(job, told("removing"), Present(asked, asked, queued=True), 4, NOW)[0] == workers

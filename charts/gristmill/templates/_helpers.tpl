@@ -126,4 +126,7 @@ get, list, watch, create, patch, delete
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [list, create]
+- apiGroups: [kueue.x-k8s.io]
+  resources: [workloads]
+  verbs: [list]
 {{- end }}

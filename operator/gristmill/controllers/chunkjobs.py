@@ -26,7 +26,7 @@ from gristmill.reconcilers.access import password_of, url_of, user_of
 from gristmill.reconcilers.chunkjob import decide
 from gristmill.reconcilers.job_volumes import volumes_of
 from gristmill.reconcilers.observed import Observed, context_of
-from gristmill.reconcilers.obstacles import unexplained
+from gristmill.reconcilers.obstacles import unexplained, waits_for_kueue, why_queued
 from gristmill.reconcilers.showing import worth_writing
 from gristmill.reconcilers.worker_job import job_name
 
@@ -186,13 +186,17 @@ class ChunkJobs:
         if about is None:
             return []
         metadata = about["metadata"]
-        selector = f"regarding.uid={metadata['uid']},type=Warning"
+        kind, selector = "Event", {"fieldSelector": f"regarding.uid={metadata['uid']},type=Warning"}
+        if waits_for_kueue(about):
+            kind, selector = "Workload", {"labelSelector": f"kueue.x-k8s.io/job-uid={metadata['uid']}"}
         try:
-            found = await self._cluster.list("Event", metadata["namespace"], fieldSelector=selector)
+            found = await self._cluster.list(kind, metadata["namespace"], **selector)
         except NOT_DONE as error:  # (they only say why: nothing waits for them)
-            log.warning("no Events about %s: %s", metadata["name"], error)
-            return []
-        found.sort(key=lambda event: event["metadata"]["creationTimestamp"], reverse=True)
+            log.warning("no %ss about %s: %s", kind, metadata["name"], error)
+            found = []
+        found.sort(key=lambda one: one["metadata"]["creationTimestamp"], reverse=True)
+        if kind == "Workload":
+            return [why_queued(workload) for workload in found] or [("", "")]
         return [(event["reason"], event.get("note", "")) for event in found]
 
     async def _do(self, action: actions.Action, resource: dict[str, Any]) -> None:

@@ -34,6 +34,7 @@ _PATHS = {
     "NetworkPolicy": ("/apis/networking.k8s.io/v1", "networkpolicies"),
     "Namespace": ("/api/v1", "namespaces"),
     "Event": ("/apis/events.k8s.io/v1", "events"),
+    "Workload": ("/apis/kueue.x-k8s.io/v1beta2", "workloads"),
 }
 #: parts of an object that it gets back where somebody has changed them
 _MENDED = ("data", "subjects")

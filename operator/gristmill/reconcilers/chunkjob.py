@@ -46,6 +46,7 @@ from gristmill.reconcilers.worker_job import (
     is_current,
     is_for,
     job_name,
+    kueue_of,
     parallelism_of,
     queue_secret,
     secret_name,
@@ -227,7 +228,7 @@ def _keep_workers(
         if not found.get("deletionTimestamp") and _is_told(observed):
             plan.actions.append(DeleteJob(found["name"], found["uid"]))
         elif job.spec.suspend and parallelism_of(observed.job):
-            plan.actions.append(Scale(0))
+            plan.actions.append(_scaled(observed.job, 0))
         plan.look_again(_LOOK_SECONDS)
         return
     if has_ended(observed) and (observed.told is None or observed.job is None):
@@ -279,20 +280,29 @@ def _making_account(owner: dict[str, Any], settings: Settings) -> list[Action]:
 def _have_none(plan: _Plan, observed: Observed) -> None:
     """Have no workers, where the queue knows of nothing to do."""
     if observed.job is not None and parallelism_of(observed.job):
-        plan.actions.append(Scale(0))
+        plan.actions.append(_scaled(observed.job, 0))
+
+
+def _scaled(found: dict[str, Any], wanted: int) -> Action:
+    """Return what leads to another number of workers.
+
+    Kueue would make another workload of the same Job, by the same name: that can be lost, and the quota stay used.
+    """
+    metadata = found["metadata"]
+    return DeleteJob(metadata["name"], metadata["uid"]) if kueue_of(found) else Scale(wanted)
 
 
 def _keep_number(plan: _Plan, observed: Observed, settings: Settings, job: ChunkJob, now: float) -> int:
     """Have as many workers as are wanted, where there is a Job, or give up where none begins; return how many."""
     present = 0 if observed.job is None else parallelism_of(observed.job)
     alive = sum(is_alive(pod) for pod in observed.pods)
-    workers = Present(present, alive)
+    workers = Present(present, alive, queued=bool(kueue_of(observed.job or observed.resource)))
     queue_now = observed.queue_time(now)
     wanted, again = wanted_workers(job, observed.told, workers, settings.default_workers, queue_now)
     if again is not None:
         plan.look_again(again)
     if observed.job is not None and wanted != present and (observed.queue_answers or job.spec.suspend):
-        plan.actions.append(Scale(wanted))
+        plan.actions.append(_scaled(observed.job, wanted))
     told = observed.told
     waiting = [pod for pod in observed.pods if is_being_made(pod)]
     if present and len(waiting) == alive and not has_ended(observed) and observed.job is not None:

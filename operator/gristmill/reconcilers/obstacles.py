@@ -7,7 +7,7 @@ from typing import Any
 
 from gristmill.api.names import Reason
 from gristmill.reconcilers.times import seconds_of
-from gristmill.reconcilers.worker_job import belongs, parallelism_of
+from gristmill.reconcilers.worker_job import belongs, kueue_of, parallelism_of
 
 #: reasons of a container that waits, and what they come to
 _WAITING = {
@@ -96,6 +96,20 @@ def has_crashed(pod: dict[str, Any], since: float) -> bool:
     return bool(_end(pod).get("exitCode")) and not pod["metadata"].get("deletionTimestamp")
 
 
+def waits_for_kueue(found: dict[str, Any]) -> bool:
+    """Whether an object is a Job that Kueue is to start: its Workload tells what that waits for."""
+    return bool(kueue_of(found)) and _is_suspended(found)
+
+
+def why_queued(workload: dict[str, Any]) -> tuple[str, str]:
+    """Return (reason, message) of why Kueue has not admitted a Workload, as its conditions tell it."""
+    said = {one["type"]: one for one in (workload.get("status") or {}).get("conditions") or ()}
+    for kind in ("QuotaReserved", "Admitted"):
+        if kind in said and said[kind]["status"] == "False":
+            return said[kind]["reason"], said[kind].get("message") or ""
+    return "", ""
+
+
 def crashes_of(job: dict[str, Any] | None, pods: Sequence[dict[str, Any]], now: float) -> str:
     """Return what the last of the workers said that end again and again by their own fault; "" where one is well."""
     if job is None or not parallelism_of(job) or any(_is_well(pod, now) for pod in pods):
@@ -128,8 +142,13 @@ def obstacle_of(
         return next(
             ((Reason.PODS_NOT_STARTED, message) for why, message in warnings if why in _NOT_MADE), None
         )
-    if (job["spec"].get("suspend")) is True:
-        return Reason.JOB_SUSPENDED, "the Job of the workers is suspended: by Kueue, or by hand"
+    if waits_for_kueue(job):
+        if not warnings:
+            return None  # (it was not looked at yet: most start at once)
+        why = next((message for _, message in warnings), "") or "`kubectl describe workloads` tells why"
+        return Reason.JOB_SUSPENDED, f"Kueue keeps the workers waiting (LocalQueue {kueue_of(job)}): {why}"
+    if _is_suspended(job):
+        return Reason.JOB_SUSPENDED, "the Job of the workers is suspended, by hand or by another controller"
     for reason, message in warnings:
         if reason == "FailedCreate":
             return refusal_of(message, Reason.PODS_REFUSED)
@@ -139,6 +158,10 @@ def obstacle_of(
 def refusal_of(message: str, otherwise: Reason) -> tuple[Reason, str]:
     """Return (reason, message) of what the API server refuses: a quota is used up, or `otherwise`."""
     return (Reason.QUOTA_EXCEEDED if "exceeded quota" in message else otherwise), message
+
+
+def _is_suspended(found: dict[str, Any]) -> bool:
+    return found.get("spec", {}).get("suspend") is True
 
 
 def _states(pod: dict[str, Any], name: str) -> list[dict[str, Any]]:

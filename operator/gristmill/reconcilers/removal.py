@@ -20,9 +20,9 @@ from gristmill.reconcilers.actions import (
 from gristmill.reconcilers.job_status import status_when_removed
 from gristmill.reconcilers.objects import UID
 from gristmill.reconcilers.observed import Observed, has_begun, has_ended
-from gristmill.reconcilers.obstacles import is_orphan
+from gristmill.reconcilers.obstacles import is_orphan, waits_for_kueue
 from gristmill.reconcilers.times import seconds_of
-from gristmill.reconcilers.worker_job import parallelism_of
+from gristmill.reconcilers.worker_job import kueue_of, parallelism_of
 
 #: seconds that a deletion waits for queue and workers to remove what is theirs
 REMOVAL_SECONDS = 30.0
@@ -62,7 +62,9 @@ def remove(observed: Observed, now: float) -> Decision:
         actions.append(Cancel())
     if told is not None and removing and job is not None:
         wanted = 1 if told["job"].get("sink") == "url" else 0
-        if parallelism_of(job) != wanted and not job["metadata"].get("deletionTimestamp"):
+        # (Kueue is asked for another number only while none is there)
+        fixed = kueue_of(job) and not (wanted and waits_for_kueue(job))
+        if parallelism_of(job) != wanted and not fixed and not job["metadata"].get("deletionTimestamp"):
             actions.append(Scale(wanted))
     return Decision(tuple(actions), _shown(observed, helps, now), again=0.25)
 

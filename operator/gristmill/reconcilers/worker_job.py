@@ -50,6 +50,7 @@ _END_SECONDS = 3
 #: seconds after which the pods of a node that does not answer are replaced
 _NODE_SECONDS = 30
 _KUEUE = "kueue.x-k8s.io/"
+_KUEUE_QUEUE = f"{_KUEUE}queue-name"
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,11 @@ def worker_job(owner: dict[str, Any], job: ChunkJob, images: Images, parallelism
 def parallelism_of(found: dict[str, Any]) -> int:
     """Return how many workers a Job asks for."""
     return int(found["spec"].get("parallelism") or 0)
+
+
+def kueue_of(found: dict[str, Any]) -> str:
+    """Return the LocalQueue of a ChunkJob or its Job, from which Kueue starts and stops the workers; "" without one."""
+    return str((found["metadata"].get("labels") or {}).get(_KUEUE_QUEUE, ""))
 
 
 def processes_of(found: dict[str, Any]) -> int:

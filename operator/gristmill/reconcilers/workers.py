@@ -19,6 +19,8 @@ class Present:
 
     asked: int
     alive: int
+    #: whether Kueue decides when they run: another number is another Job, which is queued again
+    queued: bool = False
 
 
 def wanted_workers(
@@ -27,7 +29,7 @@ def wanted_workers(
     """Return the number of workers, and in how many seconds to ask again (None: when something changes).
 
     `told` is what the queue says, `default` the most where the job does not say. It falls only to zero (or
-    `workers.min`), where nothing can be leased, for Kubernetes would stop any.
+    `workers.min`), where nothing can be leased, for Kubernetes would stop any. Under Kueue it is all or none.
     """
     present = workers.asked
     spec = job.spec
@@ -38,14 +40,24 @@ def wanted_workers(
         return present or min(most, _expected_chunks(job, most)), None
     phase = told["job"]["phase"]
     if phase == "removing":
-        return 1, None
+        return (present if present and workers.queued else 1), None
     if phase not in ("planning", "running"):
         ended = now - int(told["job"].get("finished") or 0) / 1000
         if phase != "removed" and present and workers.alive and ended < _END_SECONDS:
             return present, 0.5
         return 0, None
+    full = min(most, max(present, _expected_chunks(job, most)))
     if phase == "planning":
-        return min(most, max(present, _expected_chunks(job, most))), None
+        return full, None
+    wanted, again = _by_backlog(job, told, present, most, now)
+    return (max(wanted, full) if wanted and workers.queued else wanted), again
+
+
+def _by_backlog(
+    job: ChunkJob, told: dict[str, Any], present: int, most: int, now: float
+) -> tuple[int, float | None]:
+    """Return the number of workers of a job that is planned, by what there is to lease."""
+    spec = job.spec
     if told["ready"] or told["leased"] or told["chores"]:
         left = int(told["job"].get("open") or 0) + int(told["leased"])
         slots = spec.workers.processes
