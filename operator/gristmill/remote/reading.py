@@ -29,7 +29,8 @@ def results_from_pods(cluster: Cluster, owner: dict[str, Any], output: str) -> I
     job = cluster.get("Job", job_name(owner["name"]))
     if job is None or not belongs(job, owner["uid"]):
         raise GristmillError(
-            f"the Job of the workers of {owner['name']} is gone, which had the way to {output}"
+            f"the Job of the workers of {owner['name']} is gone, which had the way to {output}: "
+            "read it in a pod that mounts the same claim"
         )
     name = f"{owner['name'][:48]}-results-{secrets.token_hex(3)}"
     cluster.create(_pod(name, owner, job["spec"]["template"]["spec"], output))
