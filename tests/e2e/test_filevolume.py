@@ -12,7 +12,16 @@ from typing import Any
 import pytest
 from tests.e2e.kube import Kube, chunk_job, kubectl, shell, until
 from tests.e2e.rig import deaths, dying_operator, no_operator
-from tests.e2e.volumes import PATIENCE, SMALL, await_ready, await_whole, condition, file_volume, lose_server
+from tests.e2e.volumes import (
+    PATIENCE,
+    SMALL,
+    await_ready,
+    await_whole,
+    condition,
+    file_volume,
+    holder,
+    lose_server,
+)
 
 #: a volume takes some pods to start, and a repair half a minute to begin
 pytestmark = pytest.mark.timeout(600)
@@ -181,7 +190,7 @@ def test_a_server_that_is_lost_with_its_disk_is_replaced(kube: Kube) -> None:
     await_whole(kube, 4)
     client(kube)
     put(kube, 50)
-    lose_server(kube, 1)
+    lose_server(kube, holder(kube))
     lost = time.monotonic()
     until(lambda: condition(kube, "Degraded").get("status") == "True", 60)
     put(kube, 60, first=50)

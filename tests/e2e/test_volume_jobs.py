@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.e2e.kube import Kube, chunk_job
 from tests.e2e.rig import await_some
-from tests.e2e.volumes import PATIENCE, await_ready, await_whole, file_volume, lose_server, volume
+from tests.e2e.volumes import PATIENCE, await_ready, await_whole, file_volume, holder, lose_server, volume
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -40,7 +40,7 @@ def test_a_job_reads_and_writes_a_volume_of_which_a_server_is_lost(kube: Kube, t
     digest = kube.await_complete("calm", PATIENCE)["outputDigest"]
     kube.apply(job("faulted"))
     await_some(kube, "faulted")
-    lose_server(kube, 1)
+    lose_server(kube, holder(kube))
     assert kube.await_complete("faulted", PATIENCE)["outputDigest"] == digest
     volume("get", "volume://files/faulted", str(tmp_path / "back"), *where)
     found = [

@@ -50,6 +50,14 @@ def lose_server(kube: Kube, number: int) -> None:
     kube.ctl("delete", "pod", f"files-server-{number}", "--grace-period=0", "--force")
 
 
+def holder(kube: Kube, servers: int = 4) -> int:
+    """Return the number of a server that has copies: a few files are not on all."""
+    for number in range(servers):
+        if ".dat" in kube.ctl("exec", f"files-server-{number}", "--", "ls", "/data"):
+            return number
+    raise AssertionError("no server has a file")
+
+
 def volume(*words: str, code: int = 0, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run a command of `gristmill volume`."""
     done = subprocess.run(
