@@ -14,6 +14,7 @@ from contextlib import AbstractContextManager
 from queue import SimpleQueue
 
 import pytest
+from tests.conftest import Until
 from tests.protocol.harness import Server
 
 from gristmill.coordination import connect, saying
@@ -44,7 +45,7 @@ def take_away(server: Server, kind: str) -> None:
 
 
 def test_a_loss_is_known_while_nobody_takes_what_is_logged(
-    client: Client, own_valkey: Server, handler: logging.Handler
+    client: Client, own_valkey: Server, handler: logging.Handler, until: Until
 ) -> None:
     goes_on = threading.Event()
     handler.handle = lambda record: goes_on.wait(60)  # type: ignore[method-assign]
@@ -56,9 +57,9 @@ def test_a_loss_is_known_while_nobody_takes_what_is_logged(
         take_away(own_valkey, "session")
         assert lock.wait_lost(8)
         assert not lock.held
+        until(lambda: tree._tree.session_lost)
         tree.set("/a", "1")
         client.close()
-        assert tree._tree.session_lost
     finally:
         goes_on.set()
 

@@ -330,6 +330,7 @@ def told(heading: str) -> set[tuple[str, str, str]]:
     groups = {"jobs": "batch", "statefulsets": "apps", "leases": "coordination.k8s.io"}
     groups |= dict.fromkeys(("chunkjobs", "caches", "filevolumes"), "gristmill.dev")
     groups |= {"poddisruptionbudgets": "policy", "networkpolicies": "networking.k8s.io"}
+    groups |= {"workloads": "kueue.x-k8s.io"}
     groups |= dict.fromkeys(("rolebindings", "clusterroles"), "rbac.authorization.k8s.io")
     found = set()
     for row in table.splitlines():
