@@ -33,11 +33,16 @@ def check_on_cluster(job: ChunkJob) -> None:
         )
 
 
+def in_pod(url: str) -> str:
+    """Return a URL or path as a worker's pod understands it wherever it runs."""
+    return url if "://" in url else posixpath.join(WORK, url)
+
+
 def _path_of(url: str) -> PurePosixPath | None:
     """Return the path that a URL of an output means in a pod; None where it is none."""
     if url.startswith("file://"):
         url = unquote(url.removeprefix("file://"))
-    return None if "://" in url else _normal(posixpath.join(WORK, url))
+    return None if "://" in url else _normal(in_pod(url))
 
 
 def _normal(path: str) -> PurePosixPath:

@@ -10,7 +10,7 @@ from typing import Any
 from gristmill.api.chunkjob import ChunkJob
 from gristmill.api.manifest import load_manifest
 from gristmill.api.names import API_VERSION, KIND, ConditionType, Reason
-from gristmill.api.on_cluster import WORK, check_on_cluster
+from gristmill.api.on_cluster import WORK, check_on_cluster, in_pod
 from gristmill.errors import ManifestError
 from gristmill.planning.progress import Sample, State
 from gristmill.protocol.job import JobContext
@@ -114,11 +114,10 @@ def context_of(resource: dict[str, Any]) -> JobContext:
     """Return what workers must know of a job. ManifestError when the resource is wrong."""
     job = _load(resource["metadata"]["name"], resource["spec"])
     check_on_cluster(job)
-    url = job.spec.output.url if job.spec.output else ""
     return JobContext(
         manifest=job.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"status"}),
         base=WORK,
-        output=url if not url or "://" in url or url.startswith("/") else f"{WORK}/{url}",
+        output=in_pod(job.spec.output.url) if job.spec.output else "",
         accept_code=job.spec.accept_code,
         generation=int(resource["metadata"].get("generation") or 0),
     )
